@@ -1,0 +1,1 @@
+"""The nouns: Grid, Image, Landmarks. No files, no networks."""

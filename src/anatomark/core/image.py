@@ -1,0 +1,58 @@
+"""The Image: a 2D or 3D array of grey values and the Grid it lies on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatomark.core.grid import Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Grey values `array` (*spatial) on `grid`; the array is made read-only."""
+
+    array: NDArray[Any]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        array = np.asarray(self.array).view()
+        if array.shape != self.grid.shape:
+            raise ValueError(f"the array is {array.shape}, its Grid {self.grid.shape}; they must agree")
+        array.setflags(write=False)
+        object.__setattr__(self, "array", array)
+
+    def canonical(self) -> Image:
+        """The same grey values with array axes nearest to z, y, x increasing in LPS; no resampling."""
+        order, flipped = self.grid.canonical_axes()
+        flips = tuple(slice(None, None, -1) if flip else slice(None) for flip in flipped)
+        return Image(self.array.transpose(order)[flips], self.grid.canonical())
+
+    def resampled(self, grid: Grid) -> Image:
+        """Linear interpolation onto `grid`, float32 (*grid.shape); border values are continued outside.
+
+        Where `grid` is coarser, the image is first smoothed (Gaussian, sigma_index = 0.5 * sqrt(ratio^2 - 1) along
+        each array axis, so that a sample stands for its whole element) against aliasing.
+        """
+        from scipy import ndimage
+
+        if grid.ndim != self.grid.ndim:
+            raise ValueError(f"a {self.grid.ndim}D image cannot be resampled onto a {grid.ndim}D Grid")
+        if grid == self.grid:
+            return Image(self.array.astype(np.float32), grid)
+        matrix = np.linalg.inv(self.grid.affine) @ grid.affine  # index of `grid` -> index of this image
+        linear, offset = matrix[:-1, :-1], matrix[:-1, -1]
+        step = np.abs(linear).max(axis=1)
+        sigma_index = 0.5 * np.sqrt(np.maximum(step**2 - 1, 0))
+        array = self.array.astype(np.float32)
+        if (sigma_index > 0.05).any():
+            array = ndimage.gaussian_filter(array, sigma_index, mode="nearest", truncate=3)
+        diagonal = np.allclose(linear, np.diag(np.diag(linear)), rtol=0, atol=1e-9)
+        transform = np.diag(linear).copy() if diagonal else linear
+        result = ndimage.affine_transform(
+            array, transform, offset, output_shape=grid.shape, order=1, mode="nearest", output=np.float32
+        )
+        return Image(result, grid)
