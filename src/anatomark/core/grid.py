@@ -34,13 +34,14 @@ class Grid:
 
     def __post_init__(self) -> None:
         shape = tuple(int(n) for n in self.shape)
-        affine = np.array(self.affine, dtype=np.float64)
+        affine = np.array(self.affine, dtype=np.float64) + 0.0  # no -0.0: equal Grids need equal hashes
         d = len(shape)
         if d not in (2, 3) or min(shape) < 1:
             raise ValueError(f"a Grid has 2 or 3 axes of at least one element, got shape {shape}")
         if affine.shape != (d + 1, d + 1) or not np.isfinite(affine).all():
             raise ValueError(f"a {d}D Grid needs a finite {d + 1}x{d + 1} affine, got {affine.tolist()}")
-        if abs(np.linalg.det(affine[:d, :d])) < 1e-12:
+        lengths = np.linalg.norm(affine[:d, :d], axis=0)
+        if not lengths.all() or abs(np.linalg.det(affine[:d, :d] / lengths)) < 1e-9:
             raise ValueError(f"the affine of a Grid must be invertible, got {affine.tolist()}")
         if self.unit not in ("mm", "px"):
             raise ValueError(f"the unit of a Grid is mm or px, got {self.unit!r}")
@@ -60,8 +61,8 @@ class Grid:
     ) -> Grid:
         """A Grid from the terms of an ITK image.
 
-        `shape` is in array order; `spacing`, `origin` (d,) and `direction` (d, d) are in ITK's order x, y[, z],
-        the columns of `direction` being the world directions of ITK's axes.
+        `shape` is in array order; `spacing`, `origin` (d,) and `direction` (d, d) are in ITK's order
+        x, y[, z], the columns of `direction` being the world directions of ITK's axes.
         """
         d = len(shape)
         axes = np.eye(d) if direction is None else np.asarray(direction, dtype=float).reshape(d, d)
@@ -82,7 +83,9 @@ class Grid:
     @cached_property
     def direction(self) -> Floats:
         """(d, d): column k is the world direction of array axis k."""
-        return self.affine[:-1, :-1] / np.asarray(self.spacing)
+        direction = np.asarray(self.affine[:-1, :-1] / np.asarray(self.spacing), dtype=np.float64)
+        direction.setflags(write=False)
+        return direction
 
     @property
     def origin(self) -> Floats:
@@ -97,11 +100,13 @@ class Grid:
     @cached_property
     def center(self) -> Floats:
         """World position (d,) of the middle of the array."""
-        return self.index_to_world((np.asarray(self.shape) - 1) / 2)
+        center = self.index_to_world((np.asarray(self.shape) - 1) / 2)
+        center.setflags(write=False)
+        return center
 
     @cached_property
     def _inverse(self) -> Floats:
-        return np.linalg.inv(self.affine)
+        return np.asarray(np.linalg.inv(self.affine), dtype=np.float64)
 
     def index_to_world(self, points_index: ArrayLike) -> Floats:
         """World points (..., d) of indices (..., d) in array-axis order; fractions are allowed."""
@@ -112,10 +117,10 @@ class Grid:
         return np.asarray(points_world, dtype=np.float64) @ self._inverse[:-1, :-1].T + self._inverse[:-1, -1]
 
     def contains(self, points_world: ArrayLike) -> NDArray[np.bool_]:
-        """(...,) whether each world point (..., d) lies inside the array, element borders included; NaN is outside."""
+        """(...,) whether points (..., d) lie inside the array, its outer borders included; NaN does not."""
         index = self.world_to_index(points_world)
         with np.errstate(invalid="ignore"):
-            return ((index >= -0.5) & (index <= np.asarray(self.shape) - 0.5)).all(axis=-1)
+            return np.all((index >= -0.5) & (index <= np.asarray(self.shape) - 0.5), axis=-1)
 
     def crop(self, start: Sequence[int], shape: Sequence[int]) -> Grid:
         """The Grid of `array[start : start + shape]`; a negative start or an end past the array is a pad."""
@@ -124,10 +129,10 @@ class Grid:
         return Grid(tuple(shape), affine, self.unit)
 
     def strided(self, stride: int | Sequence[int]) -> Grid:
-        """The Grid of patch centres: patches of `stride` elements tile the array from index 0; rests are dropped.
+        """The Grid of patch centres: patches of `stride` elements tile the array from index 0; rests drop.
 
-        Patch k covers the elements k*stride ... (k+1)*stride - 1, and its centre lies in their middle. This is
-        also the Grid of an average pooling by `stride`.
+        Patch k covers the elements k*stride ... (k+1)*stride - 1, and its centre lies in their middle. This
+        is also the Grid of an average pooling by `stride`.
         """
         steps = np.broadcast_to(np.asarray(stride, dtype=int), (self.ndim,))
         affine = self.affine.copy()
@@ -159,9 +164,8 @@ class Grid:
         order = [-1] * d
         rows, columns = set(range(d)), set(range(d))
         for _ in range(d):  # the clearest pair first, so that every world axis gets its own array axis
-            row, column = max(
-                ((r, c) for r in rows for c in columns), key=lambda rc: (round(strength[rc], 9), -rc[0], rc[1])
-            )
+            pairs = ((r, c) for r in rows for c in columns)
+            row, column = max(pairs, key=lambda rc: (round(strength[rc], 9), -rc[0], rc[1]))
             order[d - 1 - row] = column
             rows.remove(row)
             columns.remove(column)

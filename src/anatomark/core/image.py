@@ -34,8 +34,8 @@ class Image:
     def resampled(self, grid: Grid) -> Image:
         """Linear interpolation onto `grid`, float32 (*grid.shape); border values are continued outside.
 
-        Where `grid` is coarser, the image is first smoothed (Gaussian, sigma_index = 0.5 * sqrt(ratio^2 - 1) along
-        each array axis, so that a sample stands for its whole element) against aliasing.
+        Where `grid` is coarser, the image is first smoothed (Gaussian, sigma_index = 0.5 * sqrt(ratio^2 - 1)
+        along each array axis, so that a sample stands for its whole element) against aliasing.
         """
         from scipy import ndimage
 
@@ -53,6 +53,12 @@ class Image:
         diagonal = np.allclose(linear, np.diag(np.diag(linear)), rtol=0, atol=1e-9)
         transform = np.diag(linear).copy() if diagonal else linear
         result = ndimage.affine_transform(
-            array, transform, offset, output_shape=grid.shape, order=1, mode="nearest", output=np.float32
+            array,
+            transform,
+            offset,  # pyright: ignore[reportArgumentType]  # scipy takes one number an axis, its stub does not
+            output_shape=grid.shape,
+            order=1,
+            mode="nearest",
+            output=np.float32,
         )
         return Image(result, grid)

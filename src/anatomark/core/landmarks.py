@@ -13,7 +13,7 @@ from anatomark.core.grid import Floats, Unit
 
 
 class State(IntEnum):
-    """What is known of a landmark in an image. NOT_ANNOTATED counts nowhere: not in a loss, not in a metric."""
+    """What is known of a landmark in an image. NOT_ANNOTATED counts nowhere: in no loss and no metric."""
 
     NOT_ANNOTATED = 0
     ABSENT = 1
@@ -24,8 +24,8 @@ class State(IntEnum):
 class Landmarks:
     """N named landmarks of one image, by one observer or method.
 
-    `points` is (N, d) world LPS in `unit`, NaN wherever the state is not PRESENT; `states` is (N,) of `State`.
-    Order is kept, names are unique. Arrays are read-only.
+    `points` is (N, d) world LPS in `unit`, NaN wherever the state is not PRESENT; `states` is (N,) of
+    `State`. Order is kept, names are unique. Arrays are read-only.
     """
 
     names: tuple[str, ...]
@@ -46,7 +46,8 @@ class Landmarks:
             raise ValueError(f"states must be {len(names)} values of State, got {states!r}")
         present = states == State.PRESENT
         if not np.isfinite(points[present]).all():
-            bad = [n for n, p, on in zip(names, points, present, strict=True) if on and not np.isfinite(p).all()]
+            off = present & ~np.isfinite(points).all(axis=1)
+            bad = [name for name, is_off in zip(names, off, strict=True) if is_off]
             raise ValueError(f"present landmarks need finite coordinates, these have none: {', '.join(bad)}")
         points[~present] = np.nan
         points.setflags(write=False)
@@ -58,7 +59,7 @@ class Landmarks:
     def from_points(cls, names: Iterable[str], points: ArrayLike, unit: Unit = "mm") -> Landmarks:
         """All of `names` at `points` (N, d); rows with NaN become NOT_ANNOTATED."""
         points = np.asarray(points, dtype=np.float64)
-        annotated = np.isfinite(points).all(axis=1)
+        annotated = ~np.isnan(points).any(axis=1)  # infinite points are an error, not a missing annotation
         return cls(tuple(names), points, np.where(annotated, State.PRESENT, State.NOT_ANNOTATED), unit)
 
     @classmethod

@@ -1,0 +1,31 @@
+# `make demo` and `make test` each work alone on a machine that has Python 3.11 or newer and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP = .venv/bin/pip --disable-pip-version-check
+READY = .venv/ready
+
+.PHONY: demo test lint venv clean
+
+demo: $(READY)
+	rm -rf demo
+	.venv/bin/anatomark demo --out demo
+
+# One thread a process: two test processes with all threads each would stand in each other's way.
+test: $(READY)
+	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2
+
+lint: $(READY)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/pyright
+
+venv: $(READY)
+
+# torch first and alone: a failed download of the one large package is then cheap to repeat.
+$(READY): pyproject.toml constraints.txt
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	$(PIP) install -c constraints.txt torch==2.13.0
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $(READY)
+
+clean:
+	rm -rf .venv demo build dist .pytest_cache .ruff_cache .hypothesis

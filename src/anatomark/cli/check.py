@@ -1,0 +1,68 @@
+"""anatomark check: what is wrong with a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anatomark.data.findings import Finding
+
+MOST_OF_A_KIND = 20
+
+
+def check(
+    dataset: Annotated[Path, typer.Argument(help="The description: dataset.yaml.")],
+    root: Annotated[Path | None, typer.Option(help="Folder that the data lie under.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON.")] = False,
+) -> None:
+    """Find what is wrong with a data set, before training. Exit code 1 on errors, 0 otherwise."""
+    import json
+
+    from anatomark.data.check import check as run
+
+    findings = run(dataset, root)
+    errors = sum(finding.level == "error" for finding in findings)
+    if as_json:
+        print(json.dumps([finding.to_dict() for finding in findings], indent=2, ensure_ascii=False))
+    else:
+        _show(findings, errors)
+    raise typer.Exit(1 if errors else 0)
+
+
+def _show(findings: Sequence[Finding], errors: int) -> None:
+    from collections import Counter
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if not findings:
+        console.print("nothing found: the data set looks good")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("", "case", "what", "what to do"):
+        table.add_column(heading, overflow="fold")
+    shown: Counter[str] = Counter()
+    for finding in findings:
+        shown[finding.code] += 1
+        if shown[finding.code] <= MOST_OF_A_KIND:
+            style = "red" if finding.level == "error" else "yellow"
+            table.add_row(
+                Text(finding.level, style=style),
+                Text(finding.case),
+                Text(finding.message),
+                Text(finding.advice),
+            )
+    console.print(table)
+    for code, count in shown.items():
+        if count > MOST_OF_A_KIND:
+            console.print(f"... and {count - MOST_OF_A_KIND} more of the kind {code}; --json lists all")
+    console.print(f"{errors} errors, {len(findings) - errors} warnings")
+    for file in sorted({finding.file for finding in findings if finding.landmark and finding.file})[:3]:
+        console.print(Text(f"landmarks in {file}"), soft_wrap=True)

@@ -1,0 +1,60 @@
+"""`anatomark convert IN OUT`: landmarks and images from one format to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anatomark.errors import SettingsError
+
+
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="Landmark file, table, folder of them, or image.")
+    ],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT", help="File to write; a name that ends in / is a folder (with --format)."
+        ),
+    ],
+    image: Annotated[
+        Path | None, typer.Option(help="Image of the landmarks, or folder of images: for pixel coordinates.")
+    ] = None,
+    from_frame: Annotated[
+        str | None, typer.Option(metavar="LPS|RAS|pixel", help="Frame of IN, where it states none.")
+    ] = None,
+    to_frame: Annotated[
+        str | None, typer.Option(metavar="LPS|RAS|pixel", help="Frame of OUT; LPS if left out.")
+    ] = None,
+    spacing: Annotated[
+        str | None, typer.Option(metavar="X,Y[,Z]", help="Spacing in mm of images that state none.")
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(metavar="mrk.json|fcsv|csv|tsv", help="Format of the files in a folder OUT.")
+    ] = None,
+) -> None:
+    """Write landmarks or an image in another format, chosen by the names of IN and OUT."""
+    from anatomark.formats.convert import convert as convert_files
+
+    written = convert_files(
+        source,
+        target,
+        image=image,
+        from_frame=from_frame,
+        to_frame=to_frame,
+        spacing=_numbers(spacing),
+        format=format,
+    )
+    typer.echo(f"wrote {written[0]}" if len(written) == 1 else f"wrote {len(written)} files to {target}")
+
+
+def _numbers(spacing: str | None) -> list[float] | None:
+    if spacing is None:
+        return None
+    try:
+        return [float(part) for part in spacing.split(",")]
+    except ValueError as error:
+        raise SettingsError(f"--spacing is {spacing!r}; wanted numbers in mm such as 0.25,0.25") from error

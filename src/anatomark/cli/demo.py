@@ -1,0 +1,73 @@
+"""anatomark demo: synthetic images, then every step that real ones take."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+CASES = {2: 60, 3: 40}
+# Enough for the phantoms on two CPU cores in a few minutes; real images take the defaults.
+SETTINGS: dict[int, dict[str, Any]] = {
+    2: {"global_steps": 500, "local_steps": 400},
+    3: {"global_steps": 400, "local_steps": 300},
+}
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="A new folder for the images, the model and the report.")] = Path(
+        "demo"
+    ),
+    ndim: Annotated[int, typer.Option(min=2, max=3, help="2: radiographs, 3: CT volumes.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Another anatomy for every number.")] = 0,
+) -> None:
+    """Make synthetic images, check them, train, predict the test images, and write a report."""
+    from anatomark.data.check import check
+    from anatomark.data.description import load_dataset
+    from anatomark.data.phantoms import make_phantoms
+    from anatomark.errors import OutputError
+    from anatomark.evaluation.evaluate import evaluate
+    from anatomark.predict import predict_to_folder
+    from anatomark.training.train import train
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{out} is there already; delete it, or name a new folder with --out")
+    clock = _Clock()
+    path = make_phantoms(out / "data", ndim=ndim, cases=CASES[ndim], seed=seed)
+    dataset = load_dataset(path)
+    clock.say(f"made {len(dataset.cases)} images with {len(dataset.names)} landmarks: {path}")
+
+    findings = check(dataset)
+    for finding in findings:
+        print(f"  {finding.level}: {finding.case} {finding.landmark} {finding.message}; {finding.advice}")
+    clock.say(f"checked them: {len(findings)} findings")
+
+    settings = {**SETTINGS[ndim], "seed": seed}
+    train(dataset, method="global-to-local", out=out / "run", device="cpu", settings=settings, show=print)
+    clock.say(f"trained a model: {out / 'run'}")
+
+    predictions = out / "predictions"
+    predict_to_folder(out / "run", [path], out=predictions, split="test", device="cpu")
+    clock.say(f"predicted {len(dataset.split('test'))} test images: {predictions / 'predictions.csv'}")
+
+    metrics = evaluate(dataset, predictions / "predictions.csv", split="test", out=out / "evaluation")
+    clock.say("compared them with the truth")
+    unit, found = metrics["unit"], metrics["overall"]
+    print(f"\nmean radial error {found['mre']:.2f} {unit}, {found['sdr']['2']:.0f} % within 2 {unit}")
+    if metrics["mean_shape"]:
+        print(
+            f"a detector that knows only the mean shape: {metrics['mean_shape']['overall']['mre']:.2f} {unit}"
+        )
+    print(f"report with pictures: {out / 'evaluation' / 'report.html'}")
+
+
+class _Clock:
+    """Prints lines with the seconds since it was made."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+
+    def say(self, line: str) -> None:
+        print(f"[{time.monotonic() - self.start:4.0f} s] {line}", flush=True)

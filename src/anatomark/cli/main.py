@@ -1,0 +1,113 @@
+"""`anatomark VERB ...`: finds the verb, and turns errors meant for the user into one line and an exit code.
+
+Exit codes: 0 done, 1 done but with findings (see the verb), 2 a wrong call or input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from anatomark import __version__
+from anatomark.errors import AnatomarkError
+
+VERBS = {
+    "init": "Write a first dataset.yaml from what a folder holds.",
+    "check": "Find what is wrong with a data set, before training.",
+    "train": "Train a model on a data set.",
+    "predict": "Find the landmarks in images, with a trained model.",
+    "evaluate": "Score predicted landmarks, in numbers and pictures.",
+    "convert": "Turn a landmark or image file into another format.",
+    "demo": "Run the whole way once on synthetic images, in a few minutes.",
+}
+
+_ADVICE = {
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT: "free some space or choose another folder",
+    errno.EACCES: "change the permissions or choose another path",
+    errno.EPERM: "change the permissions or choose another path",
+    errno.EROFS: "choose a path that can be written to",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "name a file, not a folder",
+    errno.EEXIST: "choose another path or move it away",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EIO: "check the disk or the network drive",
+}
+
+
+class LazyVerbs(TyperGroup):
+    """A group whose verbs are named from the start and imported when called: the help answers at once."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, _load(name) if name in VERBS else command, rest
+
+
+def _load(verb: str) -> Any:
+    """The command of `anatomark.cli.<verb>`, which has a function of the same name."""
+    function = getattr(import_module(f"anatomark.cli.{verb}"), verb)
+    single = typer.Typer(add_completion=False, context_settings=_CONTEXT)
+    single.command(verb)(function)
+    return typer.main.get_command(single)
+
+
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(cls=LazyVerbs, no_args_is_help=True, add_completion=False, context_settings=_CONTEXT)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"anatomark {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def anatomark(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find anatomical landmarks in 2D and 3D medical images."""
+
+
+def _never() -> None:
+    raise AssertionError("a verb is resolved before it runs")
+
+
+for _verb, _help in VERBS.items():
+    app.command(_verb, help=_help)(_never)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The exit code of a call with these arguments. Exceptions that no user can cause pass through."""
+    try:
+        typer.main.get_command(app).main(list(arguments), prog_name="anatomark")
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else int(left.code is not None)
+    except KeyboardInterrupt:
+        return 130
+    except AnatomarkError as error:
+        return _fail(str(error))
+    except OSError as error:
+        if error.errno not in _ADVICE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror}; {_ADVICE[error.errno]}")
+    return 0
+
+
+def _fail(message: str) -> int:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def main() -> None:
+    """The `anatomark` command."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,53 @@
+"""anatomark train: learn to find the landmarks of a data set."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Device(StrEnum):
+    """Where to compute; auto takes a CUDA device where there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def train(
+    dataset: Annotated[Path, typer.Argument(help="The description: dataset.yaml.")],
+    out: Annotated[Path, typer.Option(help="The run folder to make, or to go on with after a stop.")],
+    method: Annotated[str, typer.Option(help="The localization method.")] = "global-to-local",
+    preset: Annotated[
+        str | None, typer.Option(help="A set of settings, such as noothout2020: the published ones.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    root: Annotated[Path | None, typer.Option(help="Folder that the data lie under.")] = None,
+    train_split: Annotated[str, typer.Option(help="The split to learn from.")] = "train",
+    validation_split: Annotated[
+        str | None, typer.Option(help="The split to choose by; without it, some training subjects are set aside.")
+    ] = None,
+) -> None:
+    """Train on a data set and leave a model in the run folder. The same command goes on after a stop."""
+    from anatomark.training.train import parse_setting
+    from anatomark.training.train import train as run
+
+    run(
+        dataset,
+        out=out,
+        method=method,
+        preset=preset,
+        settings=dict(parse_setting(text) for text in set_ or []),
+        device=device.value,
+        root=root,
+        train_split=train_split,
+        validation_split=validation_split,
+        show=print,
+    )
+    print(f"model: {out}")

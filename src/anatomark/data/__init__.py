@@ -1,0 +1,1 @@
+"""Data sets: description, checks, splits by subject, prepared cache, augmentation, phantoms."""

@@ -1,0 +1,300 @@
+"""The two kinds of annotation source: a long table, and one landmark file for each case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatomark.core.grid import Floats, Unit
+from anatomark.core.landmarks import Landmarks, State
+from anatomark.data.cases import Case
+from anatomark.data.findings import Finding
+from anatomark.data.schema import Annotations, near
+from anatomark.errors import AnatomarkError, DescriptionError, SpacingError, UnknownNameError
+
+
+class UnknownLandmarkError(UnknownNameError):
+    """A landmark in an annotation file that the description does not list."""
+
+    def __init__(self, path: Path, landmark: str, known: Sequence[str]) -> None:
+        self.landmark = landmark
+        super().__init__(
+            f"{path}: unknown landmark {landmark!r}{near(landmark, known)}; rename it there, or add it to "
+            "`landmarks` of the description"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TableSource:
+    """A long table, its rows sorted by case: row k of case c lies between `starts[c]` and `starts[c + 1]`.
+
+    `coordinates` (R, d) are as in the file, in `frame`; `landmark` and `observer` (R,) are numbers into
+    `names` and `observers`.
+    """
+
+    path: Path
+    frame: str
+    unit: Unit
+    names: tuple[str, ...]
+    observers: tuple[str, ...]
+    at: Mapping[str, int] = field(repr=False)
+    starts: NDArray[np.int64] = field(repr=False)
+    coordinates: Floats = field(repr=False)
+    states: NDArray[np.uint8] = field(repr=False)
+    landmark: NDArray[np.int64] = field(repr=False)
+    observer: NDArray[np.int64] = field(repr=False)
+
+    def file(self, case: Case, observer: str) -> Path | None:
+        return self.path if observer in self.observers else None
+
+    def read(self, case: Case) -> dict[str, Landmarks]:
+        number = self.at.get(case.id)
+        if number is None or self.starts[number] == self.starts[number + 1]:
+            return {}
+        rows = slice(self.starts[number], self.starts[number + 1])
+        if self.frame != "pixel" and self.unit != case.unit:
+            raise _unit_error(self.path, self.unit, case)
+        points = _to_world(self.coordinates[rows], self.frame, case, self.path)
+        found = {}
+        for code in np.unique(self.observer[rows]):
+            chosen = self.observer[rows] == code
+            names = self.landmark[rows][chosen]
+            states = np.full(len(self.names), State.NOT_ANNOTATED, dtype=np.uint8)
+            all_points = np.full((len(self.names), points.shape[1]), np.nan)
+            states[names], all_points[names] = self.states[rows][chosen], points[chosen]
+            found[self.observers[code]] = Landmarks(self.names, all_points, states, case.unit)
+        return found
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """One landmark file for each case; `pattern` is a full path with {case} in it."""
+
+    pattern: str
+    frame: str | None
+    observer: str
+    names: tuple[str, ...]
+
+    def file(self, case: Case, observer: str) -> Path | None:
+        return Path(self.pattern.replace("{case}", case.id)) if observer == self.observer else None
+
+    def read(self, case: Case) -> dict[str, Landmarks]:
+        from anatomark.formats.landmarks import read_landmarks
+
+        path = Path(self.pattern.replace("{case}", case.id))
+        if not path.is_file():
+            return {}
+        # Slicer's files speak of the world; tables and the challenge's texts may speak of pixels
+        options: dict[str, Any] = {}
+        if path.suffix.lower() in (".txt", ".csv", ".tsv"):
+            options["grid"] = case.read_grid()
+        if path.suffix.lower() == ".txt":
+            options["names"] = self.names
+        landmarks = read_landmarks(path, frame=self.frame, **options)
+        unknown = [name for name in landmarks.names if name not in self.names]
+        if unknown:
+            raise UnknownLandmarkError(path, unknown[0], self.names)
+        if landmarks.unit != case.unit:
+            raise _unit_error(path, landmarks.unit, case)
+        if landmarks.ndim != case.labelling.ndim:
+            raise DescriptionError(
+                f"{path}: {landmarks.ndim}D points in a {case.labelling.ndim}D data set; mend `dimension`"
+            )
+        return {self.observer: landmarks.select(self.names)}
+
+
+Source = TableSource | FileSource
+
+
+def open_sources(
+    parts: Sequence[Annotations],
+    root: Path,
+    cases: Sequence[Case],
+    names: tuple[str, ...],
+    ndim: int,
+    *,
+    strict: bool,
+) -> tuple[tuple[Source, ...], list[Finding]]:
+    """The sources of a description, and what is wrong with their names.
+
+    Tables are read here, files a case later. Raises DescriptionError for a missing table or folder. A table
+    that cannot be read is an error if `strict`, else a finding.
+    """
+    aliases = _aliases(cases) if any(part.table for part in parts) else {}
+    at = {case.id: k for k, case in enumerate(cases)}
+    sources: list[Source] = []
+    findings: list[Finding] = []
+    for part in parts:
+        if part.table is not None:
+            path = root / part.table
+            if not path.is_file():
+                raise DescriptionError(
+                    f"the landmark table {path} does not exist; mend `annotations.table`, or the root"
+                )
+            try:
+                sources.append(_open_table(part, path, aliases, at, names, ndim, findings))
+            except AnatomarkError as error:
+                if strict:
+                    raise
+                advice = "mend the table, or its columns and frame in the description"
+                findings.append(Finding("error", "annotation", str(error), advice, file=str(path)))
+        else:
+            pattern = (root / (part.files or "")).as_posix()
+            before = Path(pattern.split("{case}")[0] + "x").parent
+            if not before.is_dir():
+                raise DescriptionError(
+                    f"the annotation folder {before} does not exist; mend `annotations.files`, or the root"
+                )
+            sources.append(FileSource(pattern, part.frame, part.observer or "", names))
+    return tuple(sources), findings
+
+
+def _open_table(
+    part: Annotations,
+    path: Path,
+    aliases: Mapping[str, int],
+    at: Mapping[str, int],
+    names: tuple[str, ...],
+    ndim: int,
+    findings: list[Finding],
+) -> TableSource:
+    from anatomark.formats.table import read_table
+
+    columns = {ours: theirs for ours, theirs in part.columns if theirs is not None}
+    table = read_table(path, frame=part.frame, columns=columns or None)
+    if table.coordinates.shape[1] != ndim:
+        raise DescriptionError(
+            f"{path}: {table.coordinates.shape[1]} coordinates a row in a {ndim}D data set; "
+            "mend `dimension`, or the columns of `annotations`"
+        )
+    images, image = _codes(table.image)
+    case_of = np.array([_case_number(value, aliases) for value in images], dtype=np.int64)
+    labels, label = _codes(table.landmark)
+    known = {name: k for k, name in enumerate(names)}
+    landmark_of = np.array([known.get(value, -1) for value in labels], dtype=np.int64)
+    observers, observer = _codes(table.observer)
+    if part.observer is not None:
+        observers, observer = [part.observer], np.zeros(len(observer), dtype=np.int64)
+    case, landmark = case_of[image], landmark_of[label]
+
+    findings += _strangers(path, images, case_of)
+    for code in np.flatnonzero(landmark_of < 0):
+        rows = np.flatnonzero(label == code)
+        findings.append(
+            Finding(
+                "error",
+                "unknown-landmark",
+                f"unknown landmark {labels[code]!r}{near(labels[code], names)} "
+                f"(line {rows[0] + 2}, {len(rows)} in all)",
+                "rename it in the table, or add it to `landmarks` of the description",
+                case=str(table.image[rows[0]]),
+                file=str(path),
+                landmark=labels[code],
+            )
+        )
+    good = np.flatnonzero((case >= 0) & (landmark >= 0))
+    place = (case[good] * len(observers) + observer[good]) * len(names) + landmark[good]
+    order = good[np.argsort(place, kind="stable")]
+    place = np.sort(place, kind="stable")
+    for k in np.flatnonzero(place[1:] == place[:-1]):
+        first, second = order[k], order[k + 1]
+        findings.append(
+            Finding(
+                "error",
+                "duplicate-landmark",
+                f"landmark {table.landmark[second]!r} occurs twice (lines {first + 2} and {second + 2})",
+                "keep one row, or tell the observers apart with an `observer` column",
+                case=str(table.image[second]),
+                file=str(path),
+                landmark=str(table.landmark[second]),
+            )
+        )
+    return TableSource(
+        path=path,
+        frame=table.frame,
+        unit=table.unit,
+        names=names,
+        observers=tuple(observers),
+        at=at,
+        starts=np.searchsorted(case[order], np.arange(len(at) + 1)),
+        coordinates=table.coordinates[order],
+        states=table.states[order],
+        landmark=landmark[order],
+        observer=observer[order],
+    )
+
+
+def _strangers(path: Path, images: Sequence[str], case_of: NDArray[np.int64]) -> list[Finding]:
+    """Images of a table that are no cases; DescriptionError where none is one."""
+    strangers = [image for image, case in zip(images, case_of, strict=True) if case < 0]
+    if strangers and len(strangers) == len(images):
+        raise DescriptionError(
+            f"{path}: none of its {len(images)} images (such as {strangers[0]!r}) is a case; "
+            "mend `images`, or the column `image` of `annotations`"
+        )
+    advice = "bring the image, or delete its rows"
+    return [
+        Finding("warning", "annotation-without-image", "annotated, but no image", advice, name, str(path))
+        for name in strangers
+    ]
+
+
+def _codes(values: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
+    """(distinct values, number of each row's value); a dict, for sorting a million texts takes seconds."""
+    at: dict[str, int] = {}
+    numbers = (at.setdefault(v, len(at)) for v in values.tolist())
+    codes = np.fromiter(numbers, dtype=np.int64, count=len(values))
+    return list(at), codes
+
+
+def _aliases(cases: Sequence[Case]) -> dict[str, int]:
+    """What a table may call a case: its name, its file, the file with its folder."""
+    aliases: dict[str, int] = {}
+    for number, case in enumerate(cases):
+        name, folder = case.image_path.name, case.image_path.parent.name
+        for alias in (f"{folder}/{name}", name):
+            # a file name that several cases share (as in one folder a case) stands for none of them
+            aliases[alias] = number if aliases.get(alias, number) == number else -1
+    for number, case in enumerate(cases):
+        aliases[case.id] = number
+    return aliases
+
+
+def _case_number(value: str, aliases: Mapping[str, int]) -> int:
+    from anatomark.formats.images import image_name
+
+    parts = value.replace("\\", "/").split("/")
+    for alias in (value, "/".join(parts[-2:]), parts[-1], image_name(Path(parts[-1]))):
+        if alias in aliases:
+            return aliases[alias]
+    return -1
+
+
+def _to_world(coordinates: Floats, frame: str, case: Case, path: Path) -> Floats:
+    """World LPS points (R, d) of a table's coordinates (R, d)."""
+    if frame == "LPS":
+        return coordinates
+    if frame == "RAS":
+        return coordinates * np.array([-1.0, -1.0, 1.0][: coordinates.shape[1]])
+    if case.is_photo:  # such a file has no origin or direction, so it need not be opened
+        return coordinates * np.asarray(case.spacing if case.spacing else 1.0)
+    grid = case.read_grid()
+    if grid.unit != case.unit:
+        raise _unit_error(path, grid.unit, case)
+    return grid.index_to_world(coordinates[:, ::-1])
+
+
+def _unit_error(path: Path, unit: str, case: Case) -> SpacingError:
+    if case.unit == "px":
+        return SpacingError(
+            f"{path} is in {unit}, but the spacing of case {case.id!r} is unknown; give `images.spacing`, "
+            "or mend `frame`"
+        )
+    return SpacingError(
+        f"{path} is in {unit} for case {case.id!r}, but the data set is in mm; give `images.spacing`"
+    )

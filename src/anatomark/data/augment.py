@@ -1,0 +1,170 @@
+"""Windows cut out of a working image, with random geometry and grey values, as tensor operations on the device.
+
+A `Warp` says where the elements of K windows lie in the source; it is drawn first (`draw_warp`), then applied to
+the image (`sample`) and to points (`points_to_window`), so both go the same way. Coordinates here are indices of the
+source in array-axis order, and lengths are in world units along the source's axes; the Grid of the source takes
+points into this frame and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+Floats = NDArray[np.float64]
+POINT_ITERATIONS = 25
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How far augmentation goes; all zero means none. Angles in degrees, `elastic_mm` the s.d. of control points."""
+
+    rotation_degrees: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0
+    elastic_mm: float = 0.0
+    elastic_points: int = 5
+    gain: float = 0.0
+    shift: float = 0.0
+    gamma: float = 0.0
+    noise: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Warp:
+    """Where K windows of one `shape` lie in a source: source offset (mm) = linear @ window offset (mm) + elastic.
+
+    `center_index` (K, d): the source index at each window's middle; `linear` (K, d, d); `elastic` (K, d, *controls) in
+    mm, multilinear between control points that span the window, or None; `spacing` (d,) of the window and
+    `source_spacing` (d,) in world units.
+    """
+
+    shape: tuple[int, ...]
+    spacing: Floats
+    source_spacing: Floats
+    center_index: Floats
+    linear: Floats
+    elastic: NDArray[np.float32] | None
+
+    def source_index(self) -> Tensor:
+        """(K, *shape, d) float32: the source index of every window element."""
+        d = len(self.shape)
+        axes = [
+            torch.from_numpy((np.arange(n) - (n - 1) / 2) * s) for n, s in zip(self.shape, self.spacing, strict=True)
+        ]
+        offset = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, d)
+        moved = torch.einsum("kij,pj->kpi", torch.from_numpy(self.linear), offset).reshape(-1, *self.shape, d)
+        if self.elastic is not None:
+            dense = F.interpolate(
+                torch.from_numpy(self.elastic), self.shape, mode="bilinear" if d == 2 else "trilinear", align_corners=True
+            )
+            moved = moved + dense.movedim(1, -1)
+        center = torch.from_numpy(self.center_index).view(-1, *(1,) * d, d)
+        return (center + moved / torch.from_numpy(self.source_spacing)).float()
+
+    def points_to_window(self, points_index: Floats) -> Floats:
+        """Window indices (K, M, d) of source indices (K, M, d); NaN stays NaN. Inverts the map by fixed-point steps."""
+        moved = (points_index - self.center_index[:, None]) * self.source_spacing
+        inverse = np.linalg.inv(self.linear)
+        offset = np.einsum("kij,kmj->kmi", inverse, moved)
+        if self.elastic is not None:
+            for _ in range(POINT_ITERATIONS):
+                offset = np.einsum("kij,kmj->kmi", inverse, moved - self._elastic_at(offset))
+        return offset / self.spacing + (np.asarray(self.shape) - 1) / 2
+
+    def _elastic_at(self, offset: Floats) -> Floats:
+        """Elastic displacement (K, M, d) in mm at window offsets (K, M, d) in mm."""
+        assert self.elastic is not None
+        half = np.maximum((np.asarray(self.shape) - 1) / 2 * self.spacing, 1e-9)
+        at = torch.from_numpy(np.nan_to_num(offset / half)[..., ::-1].astype(np.float32).copy())
+        k, m, d = at.shape
+        values = F.grid_sample(
+            torch.from_numpy(self.elastic), at.view(k, m, *(1,) * (d - 1), d), align_corners=True, padding_mode="border"
+        )
+        return values.view(k, d, m).transpose(1, 2).double().numpy()
+
+
+def draw_warp(
+    rng: np.random.Generator,
+    *,
+    shape: Sequence[int],
+    spacing: Sequence[float],
+    source_spacing: Sequence[float],
+    center_index: Floats,
+    strength: Strength,
+    mirror: bool = False,
+) -> Warp:
+    """A random Warp for windows centred at `center_index` (K, d); with `mirror`, left and right (last axis) change."""
+    k, d = center_index.shape
+    linear = np.tile(np.eye(d), (k, 1, 1))
+    angle = np.deg2rad(strength.rotation_degrees)
+    planes = [(a, b) for a in range(d) for b in range(a + 1, d)]
+    for a, b in planes:
+        theta = rng.uniform(-angle, angle, size=k)
+        turn = np.tile(np.eye(d), (k, 1, 1))
+        turn[:, a, a] = turn[:, b, b] = np.cos(theta)
+        turn[:, a, b], turn[:, b, a] = -np.sin(theta), np.sin(theta)
+        linear = linear @ turn
+    scale = np.exp(rng.uniform(-1, 1, size=(k, 1)) * np.log1p(strength.scale))
+    scale = scale * np.exp(rng.uniform(-0.5, 0.5, size=(k, d)) * np.log1p(strength.scale))
+    shear = rng.uniform(-strength.shear, strength.shear, size=(k, d, d)) * (1 - np.eye(d))
+    linear = linear @ (np.eye(d) + shear) * scale[:, None, :]
+    if mirror:
+        linear[:, -1, :] *= -1
+    elastic = None
+    if strength.elastic_mm > 0:
+        controls = (strength.elastic_points,) * d
+        elastic = (strength.elastic_mm * rng.standard_normal((k, d, *controls))).astype(np.float32)
+    return Warp(
+        tuple(int(n) for n in shape),
+        np.asarray(spacing, dtype=float),
+        np.asarray(source_spacing, dtype=float),
+        np.asarray(center_index, dtype=float),
+        linear,
+        elastic,
+    )
+
+
+def sample(array: NDArray[np.generic], window: tuple[float, float], warp: Warp, device: torch.device) -> Tensor:
+    """Grey values (K, *shape) float32 on `device`, 0 and 1 at the stored values `window`; 0 outside the source.
+
+    Only the part of `array` (*spatial) that the windows touch is read, so it may be a memory map.
+    """
+    d = len(warp.shape)
+    index = warp.source_index()
+    low = index.flatten(0, -2).amin(0).floor().long().clamp(min=0)
+    high = index.flatten(0, -2).amax(0).ceil().long() + 1
+    region = tuple(
+        slice(min(int(a), n - 1), max(min(int(b), n), min(int(a), n - 1) + 1))
+        for a, b, n in zip(low, high, array.shape, strict=True)
+    )
+    part = torch.from_numpy(np.array(array[region])).to(device).float()
+    source = (part - window[0]) / (window[1] - window[0])
+    index = index.to(device) - torch.tensor([r.start for r in region], device=device, dtype=torch.float32)
+    size = torch.tensor(source.shape, device=device, dtype=torch.float32)
+    normalised = ((2 * index + 1) / size - 1).flip(-1)
+    tall = normalised.flatten(0, 1).unsqueeze(0)  # all windows as one tall one: grid_sample reads one source
+    values = F.grid_sample(source.view(1, 1, *source.shape), tall, align_corners=False, padding_mode="zeros")
+    return values.view(-1, *warp.shape[:d])
+
+
+def change_grey_values(windows: Tensor, rng: np.random.Generator, strength: Strength) -> Tensor:
+    """Windows (K, *spatial) with one random gain, shift and gamma for all (they are one image), and noise."""
+    if strength.gamma:
+        gamma = float(np.exp(rng.uniform(-strength.gamma, strength.gamma)))
+        windows = windows.clamp(0, 1.5).pow(gamma)
+    if strength.gain or strength.shift:
+        gain = float(np.exp(rng.uniform(-1, 1) * np.log1p(strength.gain)))
+        windows = windows * gain + float(rng.uniform(-strength.shift, strength.shift))
+    if strength.noise:
+        seed = int(rng.integers(2**62))
+        generator = torch.Generator(device=windows.device).manual_seed(seed)
+        noise = torch.randn(windows.shape, generator=generator, device=windows.device)
+        windows = windows + float(rng.uniform(0, strength.noise)) * noise
+    return windows

@@ -1,0 +1,173 @@
+"""The prepared cache: working images and landmarks of a data set, on disk once, read without an image library.
+
+A cache is a folder with `index.json` (names, Grids, landmarks, offsets) and `images.bin` (raw uint8 or float16).
+It is read from memory where it fits, else through a memory map.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatomark.core.grid import Floats, Grid
+from anatomark.data.working import WorkingImage, working_image
+from anatomark.errors import AnatomarkError, ModelError
+from anatomark.formats.atomic import write_text
+
+if TYPE_CHECKING:
+    from anatomark.data.description import Case, Dataset
+
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class CachedCase:
+    """A working image with its reference: `points_world` (N, d) LPS, NaN unless present; `states` (N,)."""
+
+    id: str
+    subject: str
+    role: str
+    image: WorkingImage
+    points_world: Floats
+    states: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Cache:
+    """All cases of one training; `role` of a case is "train" or "validation"."""
+
+    names: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+    cases: tuple[CachedCase, ...]
+    in_memory: bool
+
+    def role(self, role: str) -> tuple[CachedCase, ...]:
+        return tuple(case for case in self.cases if case.role == role)
+
+    @property
+    def mirrored(self) -> NDArray[np.int64]:
+        """(N,) the landmark that stands at a landmark's place in a mirrored image: its partner, or itself."""
+        at = {name: i for i, name in enumerate(self.names)}
+        order = np.arange(len(self.names))
+        for left, right in self.pairs:
+            order[at[left]], order[at[right]] = at[right], at[left]
+        return order
+
+
+def prepare(
+    dataset: Dataset,
+    roles: dict[str, Sequence[Case]],
+    folder: Path,
+    *,
+    spacing: Sequence[float],
+    pool: Sequence[int],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Write the cache of `roles` ({"train": cases, "validation": cases}) into `folder`, or keep a matching one.
+
+    `spacing` and `pool` are those of `working_image`. The cache appears whole or not at all.
+    """
+    wanted = fingerprint(dataset, roles, spacing, pool)
+    try:
+        if json.loads((folder / "index.json").read_text())["fingerprint"] == wanted:
+            return
+    except (OSError, ValueError, KeyError):
+        pass
+    from anatomark.formats.images import require_usable  # training from a ready cache needs no image library
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "index.json").unlink(missing_ok=True)
+    entries: list[dict[str, Any]] = []
+    cases = [(role, case) for role, members in roles.items() for case in members]
+    with open(folder / "images.bin", "wb") as file:
+        for done, (role, case) in enumerate(cases):
+            original = case.read_image()
+            require_usable(original, case.image_path)
+            image = working_image(original, spacing=spacing, pool=pool, source=str(case.image_path))
+            reference = case.reference.select(dataset.names)
+            entry: dict[str, Any] = {"id": case.id, "subject": case.subject, "role": role}
+            for level, array, grid in (
+                ("fine", image.fine, image.fine_grid),
+                ("coarse", image.coarse, image.coarse_grid),
+            ):
+                entry[level] = {"offset": file.tell(), "dtype": str(array.dtype), "grid": grid.to_dict()}
+                file.write(np.ascontiguousarray(array).tobytes())
+            entry["window"] = image.window
+            entry["points"] = [p.tolist() if on else None for p, on in zip(reference.points, reference.present, strict=True)]
+            entry["states"] = reference.states.tolist()
+            entries.append(entry)
+            progress(done + 1, len(cases))
+    index = {
+        "version": VERSION,
+        "fingerprint": wanted,
+        "names": dataset.names,
+        "pairs": dataset.pairs,
+        "cases": entries,
+    }
+    write_text(folder / "index.json", json.dumps(index))
+
+
+def fingerprint(
+    dataset: Dataset, roles: dict[str, Sequence[Case]], spacing: Sequence[float], pool: Sequence[int]
+) -> str:
+    """A hash of all that decides the contents of a cache: cases, landmarks, image files' sizes and times, spacing."""
+    digest = hashlib.sha256(repr((VERSION, dataset.names, dataset.pairs, tuple(spacing), tuple(pool))).encode())
+    for role, members in roles.items():
+        for case in members:
+            reference = case.reference.select(dataset.names)
+            digest.update(repr((role, case.id, case.subject, case.spacing)).encode())
+            digest.update(reference.points.tobytes() + reference.states.tobytes())
+            for file in _files(Path(case.image_path)):
+                status = file.stat()
+                digest.update(repr((str(file), status.st_size, status.st_mtime_ns)).encode())
+    return digest.hexdigest()
+
+
+def _files(path: Path) -> Iterable[Path]:
+    return sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else (path,)
+
+
+def open_cache(folder: Path, *, memory_limit_bytes: int = 4 << 30) -> Cache:
+    """The cache in `folder`: read into memory if it is no larger than the limit, else memory-mapped.
+
+    Raises ModelError where the folder holds no whole cache.
+    """
+    try:
+        index = json.loads((folder / "index.json").read_text())
+        in_memory = (folder / "images.bin").stat().st_size <= memory_limit_bytes
+        raw = (
+            np.fromfile(folder / "images.bin", dtype=np.uint8)
+            if in_memory
+            else np.memmap(folder / "images.bin", dtype=np.uint8, mode="r")
+        )
+        if index["version"] != VERSION:
+            raise ModelError(f"{folder}: a cache of version {index['version']}, wanted {VERSION}; prepare it again")
+        cases = tuple(_read_case(entry, raw) for entry in index["cases"])
+    except AnatomarkError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder}: not a whole prepared cache ({error}); delete the folder and train again") from None
+    pairs = tuple((left, right) for left, right in index["pairs"])
+    return Cache(tuple(index["names"]), pairs, cases, in_memory)
+
+
+def _read_case(entry: dict[str, Any], raw: NDArray[np.uint8]) -> CachedCase:
+    levels = []
+    for level in ("fine", "coarse"):
+        grid = Grid.from_dict(entry[level]["grid"])
+        dtype = np.dtype(entry[level]["dtype"])
+        start = entry[level]["offset"]
+        array = raw[start : start + dtype.itemsize * int(np.prod(grid.shape))].view(dtype).reshape(grid.shape)
+        levels += [array, grid]
+    image = WorkingImage(*levels, window=tuple(entry["window"]))
+    points = np.array([p or [np.nan] * image.fine_grid.ndim for p in entry["points"]], dtype=float)
+    return CachedCase(
+        entry["id"], entry["subject"], entry["role"], image, points, np.array(entry["states"], dtype=np.uint8)
+    )

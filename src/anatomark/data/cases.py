@@ -1,0 +1,311 @@
+"""The Case, and the list of cases that a description stands for; no image is opened to make it."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from anatomark.core.grid import Grid, Unit
+from anatomark.core.image import Image
+from anatomark.core.landmarks import Landmarks, State
+from anatomark.data.reference import reference_of
+from anatomark.data.schema import Description, near
+from anatomark.data.splits import assign_splits
+from anatomark.errors import DescriptionError, UnknownNameError
+from anatomark.formats.images import PHOTOS
+
+
+class Source(Protocol):
+    """Where annotations come from: a table or one file a case."""
+
+    def read(self, case: Case) -> dict[str, Landmarks]:
+        """{observer: Landmarks} with the data set's names, world LPS; empty where the case has none.
+
+        A landmark of which the source says nothing is NOT_ANNOTATED.
+        """
+        ...
+
+    def file(self, case: Case, observer: str) -> Path | None:
+        """Where this observer's annotations of the case are or would be; None if not in this source."""
+        ...
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """What all cases of a set share: names, dimension, unit, annotation sources, and how to read them."""
+
+    names: tuple[str, ...]
+    ndim: int
+    unit: Unit = "mm"
+    rule: str = "mean"
+    missing: State = State.NOT_ANNOTATED
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One image with what is known of it. Reading is lazy; annotations are kept once read.
+
+    `spacing` is mm along x, y[, z] from the description, None where the file itself has to know it.
+    """
+
+    id: str
+    image_path: Path
+    subject: str
+    split: str | None = None
+    spacing: tuple[float, ...] | None = None
+    labelling: Labelling = field(default_factory=lambda: Labelling((), 2), repr=False)
+
+    @property
+    def is_photo(self) -> bool:
+        """Whether the file carries no geometry: its world is origin zero and identity direction."""
+        return self.image_path.suffix.lower() in PHOTOS
+
+    @property
+    def unit(self) -> Unit:
+        return self.labelling.unit
+
+    def read_image(self) -> Image:
+        """The image, with the described spacing where the file has none."""
+        from anatomark.formats.images import read_image
+
+        return read_image(self.image_path, spacing=self.spacing)
+
+    def read_grid(self) -> Grid:
+        """The Grid of the image, from the header alone where the format allows."""
+        from anatomark.formats.images import read_grid
+
+        return read_grid(self.image_path, spacing=self.spacing)
+
+    @cached_property
+    def observers(self) -> dict[str, Landmarks]:
+        """{observer: Landmarks} with the data set's names, world LPS; empty where nobody annotated."""
+        found: dict[str, Landmarks] = {}
+        for source in self.labelling.sources:
+            for name, landmarks in source.read(self).items():
+                found[name] = self._joined(name, found[name], landmarks) if name in found else landmarks
+        missing = self.labelling.missing
+        return {name: _filled(landmarks, missing) for name, landmarks in found.items()}
+
+    def _joined(self, observer: str, first: Landmarks, second: Landmarks) -> Landmarks:
+        """One observer's landmarks from two sources."""
+        twice = [n for n, on in zip(first.names, first.annotated & second.annotated, strict=True) if on]
+        if twice:
+            raise DescriptionError(
+                f"case {self.id!r}: landmark {twice[0]!r} of observer {observer or '(without name)'!r} comes "
+                "from two sources; give each source in `annotations` its own `observer:`"
+            )
+        states = np.maximum(first.states, second.states)
+        points = np.where(first.present[:, None], first.points, second.points)
+        return Landmarks(first.names, points, states, first.unit)
+
+    @cached_property
+    def reference(self) -> Landmarks:
+        """The reference by the data set's rule; all NOT_ANNOTATED where there is none."""
+        names, ndim = self.labelling.names, self.labelling.ndim
+        nothing = Landmarks.from_dict(dict.fromkeys(names, State.NOT_ANNOTATED), ndim=ndim, unit=self.unit)
+        return reference_of(self.observers, self.labelling.rule, nothing)
+
+
+def _filled(landmarks: Landmarks, missing: State) -> Landmarks:
+    states = np.where(landmarks.annotated, landmarks.states, missing)
+    return Landmarks(landmarks.names, landmarks.points, states, landmarks.unit)
+
+
+def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
+    """All cases under `root`, still without annotations, in the order of the table or of the file names.
+
+    Raises DescriptionError for a missing folder, table or column, no image, or a case that comes twice.
+    """
+    images = description.images
+    folder = root / images.folder
+    if not folder.is_dir():
+        raise DescriptionError(
+            f"the image folder {folder} does not exist; set --root or ANATOMARK_DATA, or mend `images.folder`"
+        )
+    columns: dict[str, list[str]] = {}
+    if images.table is not None:
+        table = root / images.table
+        columns = read_columns(table)
+        files = _column(columns, images.columns.image, table, "images.columns.image")
+        paths = [folder / name for name in files]
+        if images.columns.case is not None:
+            names = _column(columns, images.columns.case, table, "images.columns.case")
+        else:
+            names = _names(paths)
+    elif "{case}" in images.pattern:
+        paths, names = _match_case_pattern(folder, images.pattern)
+    else:
+        paths = _match_pattern(folder, images.pattern)
+        names = _names(paths)
+    if not paths:
+        where = root / images.table if images.table else folder / images.pattern
+        raise DescriptionError(f"no image found by {where}; mend `images` in the description")
+    _refuse_twice(names, paths)
+    subjects = _subjects(description, names, columns, root)
+    splits = _splits(description, names, subjects, columns, root)
+    spacings = _spacings(description, columns, root, len(paths))
+    rows = zip(names, paths, subjects, splits, spacings, strict=True)
+    return tuple(Case(*row) for row in rows)
+
+
+def read_columns(path: Path) -> dict[str, list[str]]:
+    """{column: values} of a CSV or TSV table with a header; DescriptionError where it cannot be read."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            delimiter = max(",;\t", key=first.count)
+            file.seek(0)
+            rows = [row for row in csv.reader(file, delimiter=delimiter) if any(cell.strip() for cell in row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DescriptionError(f"the table {path} cannot be read: {reason}") from None
+    if not rows:
+        raise DescriptionError(f"the table {path} is empty; it wants a header and one row for each case")
+    width = len(rows[0])
+    for number, row in enumerate(rows, 1):
+        if len(row) != width:
+            raise DescriptionError(
+                f"the table {path} has {len(row)} cells in row {number}, its header {width}; mend that row"
+            )
+    cells = [list(map(str.strip, column)) for column in zip(*rows, strict=True)]
+    return {column[0]: column[1:] for column in cells}
+
+
+def _column(columns: dict[str, list[str]], name: str, table: Path, key: str) -> list[str]:
+    if name not in columns:
+        raise DescriptionError(
+            f"the table {table} has no column {name!r}{near(name, columns)} "
+            f"(there are: {', '.join(columns)}); mend `{key}`"
+        )
+    return columns[name]
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    from anatomark.formats.images import image_name
+
+    return [image_name(path) for path in paths]
+
+
+def _match_pattern(folder: Path, pattern: str) -> list[Path]:
+    from anatomark.formats.images import list_images
+
+    if pattern == "*":
+        return list_images(folder)
+    return sorted(folder.glob(pattern), key=lambda p: natural(p.relative_to(folder).as_posix()))
+
+
+def _match_case_pattern(folder: Path, pattern: str) -> tuple[list[Path], list[str]]:
+    shell, _, rest = pattern.partition("{case}")
+    expression = re.compile(
+        _regex(shell) + "(?P<case>[^/]+)" + _regex(rest).replace(r"\{case\}", "(?P=case)")
+    )
+    found = []
+    for path in folder.glob(pattern.replace("{case}", "*")):
+        match = expression.fullmatch(path.relative_to(folder).as_posix())
+        if match:
+            found.append((path, match["case"]))
+    found.sort(key=lambda pair: natural(pair[1]))
+    return [path for path, _ in found], [name for _, name in found]
+
+
+def _regex(shell: str) -> str:
+    return re.escape(shell).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """A sorting key by which case_2 comes before case_10."""
+    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", text) if p]
+
+
+def _refuse_twice(names: Sequence[str], paths: Sequence[Path]) -> None:
+    if len(set(names)) == len(names):
+        return
+    first: dict[str, Path] = {}
+    twice = []
+    for name, path in zip(names, paths, strict=True):
+        if name in first:
+            twice.append(f"{name!r} ({first[name]} and {path})")
+        else:
+            first[name] = path
+    more = f" and {len(twice) - 3} more" if len(twice) > 3 else ""
+    raise DescriptionError(
+        f"these cases come twice: {', '.join(twice[:3])}{more}; narrow `images.pattern`, or "
+        "name the case by its folder with a pattern like '{case}/image.nii.gz'"
+    )
+
+
+def _subjects(
+    description: Description, names: Sequence[str], columns: dict[str, list[str]], root: Path
+) -> Sequence[str]:
+    rule = description.subjects
+    if rule is None:
+        return names
+    if rule.column is not None:
+        table = root / (description.images.table or "")
+        values = _column(columns, rule.column, table, "subjects.column")
+        # an empty cell is nobody's subject in common: such a case stands for itself
+        return [value or name for value, name in zip(values, names, strict=True)]
+    pattern = re.compile(rule.pattern or "")
+    subjects, unmatched = [], []
+    for name in names:
+        match = pattern.search(name)
+        subjects.append(match[1] if match and match[1] else name)
+        if not match:
+            unmatched.append(name)
+    if unmatched:
+        raise DescriptionError(
+            f"`subjects.pattern` {rule.pattern!r} does not fit {len(unmatched)} of {len(names)} cases, "
+            f"such as {unmatched[0]!r}; mend the pattern"
+        )
+    return subjects
+
+
+def _splits(
+    description: Description,
+    names: Sequence[str],
+    subjects: Sequence[str],
+    columns: dict[str, list[str]],
+    root: Path,
+) -> Sequence[str | None]:
+    if description.split_column is not None:
+        table = root / (description.images.table or "")
+        return [value or None for value in _column(columns, description.split_column, table, "splits.column")]
+    try:
+        return assign_splits(names, subjects, description.splits)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"`splits`: {error}") from None
+
+
+def _spacings(
+    description: Description, columns: dict[str, list[str]], root: Path, count: int
+) -> Sequence[tuple[float, ...] | None]:
+    images = description.images
+    if images.columns.spacing is None:
+        return [tuple(images.spacing) if images.spacing else None] * count
+    table = root / (images.table or "")
+    texts = zip(
+        *(_column(columns, c, table, "images.columns.spacing") for c in images.columns.spacing), strict=True
+    )
+    spacings: list[tuple[float, ...] | None] = []
+    for row, cells in enumerate(texts, 2):
+        if not any(cells):
+            spacings.append(None)
+            continue
+        try:
+            spacing = tuple(float(cell) for cell in cells)
+        except ValueError:
+            spacing = (0.0,)
+        if not all(0 < s < float("inf") for s in spacing):
+            raise DescriptionError(
+                f"the table {table}, row {row}: the spacing {', '.join(cells)!r} is no list of positive mm"
+            )
+        spacings.append(spacing)
+    return spacings

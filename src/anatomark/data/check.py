@@ -1,0 +1,60 @@
+"""The data doctor: what is wrong with a data set, before a network is trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from anatomark.data.check_annotations import (
+    file_of,
+    observer_findings,
+    outside_findings,
+    rare_findings,
+    read_all,
+    subject_findings,
+)
+from anatomark.data.check_images import image_findings, look_at_all
+from anatomark.data.check_shapes import Row, shape_findings
+from anatomark.data.description import Dataset, read_dataset
+from anatomark.data.findings import Finding
+from anatomark.data.shapes import radius, typical_shape
+
+__all__ = ["Finding", "check"]
+
+
+def check(
+    dataset: Dataset | str | Path,
+    root: str | Path | None = None,
+    *,
+    progress: Callable[[], None] | None = None,
+) -> list[Finding]:
+    """Everything found wrong or odd, errors first; an empty list for a good set.
+
+    `dataset` is a loaded set or the path of its description; given the path, faults within landmark tables
+    become findings, which `load_dataset` refuses. Reads every image once; `progress` is called after each,
+    from several threads.
+    Shapes are judged where at least 8 cases have at least 4 (2D) or 5 (3D) landmarks in common.
+    """
+    findings: list[Finding] = []
+    if not isinstance(dataset, Dataset):
+        dataset, findings = read_dataset(dataset, root)
+    looks = look_at_all(dataset.cases, dataset.ndim, progress)
+    findings += image_findings(dataset, looks)
+    read, more = read_all(dataset)
+    findings += more + subject_findings(dataset) + rare_findings(dataset)
+    several = len({observer for observers in read.values() for observer in observers}) > 1
+    rows = [
+        Row(case, observer, file_of(case, observer), f" (by {observer})" if several and observer else "")
+        for case in dataset.cases
+        for observer in read.get(case.id, {})
+    ]
+    if rows:
+        points = np.stack([read[row.case.id][row.observer].points for row in rows])
+        findings += outside_findings(dataset, looks, rows, points)
+        findings += shape_findings(rows, points, dataset.names, dataset.pairs, dataset.unit)
+        known = {(f.case, f.landmark) for f in findings}
+        findings += observer_findings(dataset, read, radius(typical_shape(points)), known)
+    order = {case.id: k for k, case in enumerate(dataset.cases)}
+    return sorted(findings, key=lambda f: (f.level != "error", order.get(f.case, -1), f.code, f.landmark))

@@ -1,0 +1,123 @@
+"""Checks of the images: readable, not constant, the right dimension, spacing that agrees, none twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+
+from anatomark.core.grid import Grid
+from anatomark.data.cases import Case
+from anatomark.data.description import Dataset
+from anatomark.data.findings import Finding
+from anatomark.data.shapes import spread
+from anatomark.errors import AnatomarkError, SpacingError
+from anatomark.formats.images import require_usable
+
+FEWEST_CASES = 8
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is kept of an image that was read: its Grid and a hash of its grey values, or what is wrong."""
+
+    grid: Grid | None
+    content: bytes
+    findings: tuple[Finding, ...] = ()
+
+
+def look_at_all(cases: Sequence[Case], ndim: int, progress: Callable[[], None] | None = None) -> list[Look]:
+    """A Look at each case, in order; several images are read at a time, none is kept."""
+
+    def look(case: Case) -> Look:
+        result = _look(case, ndim)
+        if progress is not None:
+            progress()
+        return result
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        return list(pool.map(look, cases))
+
+
+def image_findings(dataset: Dataset, looks: Sequence[Look]) -> list[Finding]:
+    """Findings on the images of a data set, `looks` being those at its cases, in order."""
+    findings = [finding for look in looks for finding in look.findings]
+    return findings + _twice(dataset.cases, looks) + _far_spacings(dataset, looks)
+
+
+def _look(case: Case, ndim: int) -> Look:
+    def bad(code: str, message: str, advice: str) -> tuple[Finding]:
+        return (Finding("error", code, message, advice, case.id, str(case.image_path)),)
+
+    if not case.image_path.exists():
+        return Look(None, b"", bad("image", "the image does not exist", "bring it, or take it off the list"))
+    try:
+        image = case.read_image()
+        require_usable(image, case.image_path)
+    except SpacingError as error:
+        return Look(None, b"", bad("spacing", str(error), "mend the spacing in the description"))
+    except AnatomarkError as error:
+        return Look(None, b"", bad("image", str(error), "replace the image, or leave the case out"))
+    array = image.array
+    if array.ndim != ndim:
+        message = f"a {array.ndim}D image in a {ndim}D data set"
+        return Look(None, b"", bad("image-dimension", message, "leave it out, or mend `dimension`"))
+    digest = blake2b(f"{array.shape}{array.dtype}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(array).data)
+    return Look(image.grid, digest.digest())
+
+
+def _twice(cases: Sequence[Case], looks: Sequence[Look]) -> list[Finding]:
+    first: dict[bytes, Case] = {}
+    findings = []
+    for case, look in zip(cases, looks, strict=True):
+        other = first.setdefault(look.content, case) if look.content else case
+        if other is case:
+            continue
+        apart = case.split != other.split
+        where = f", and they are in splits {other.split} and {case.split}" if apart else ""
+        findings.append(
+            Finding(
+                "error" if apart else "warning",
+                "image-twice",
+                f"the same grey values as case {other.id}{where}",
+                "leave one of them out" if not apart else "leave one of them out, or put both in one split",
+                case.id,
+                str(case.image_path),
+            )
+        )
+    return findings
+
+
+def _far_spacings(dataset: Dataset, looks: Sequence[Look]) -> list[Finding]:
+    """Cases whose spacing along some axis is far from the others'."""
+    if dataset.unit == "px":
+        return []
+    known = [k for k, look in enumerate(looks) if look.grid is not None]
+    if len(known) < FEWEST_CASES:
+        return []
+    grids = [look.grid for look in looks if look.grid is not None]
+    # axes in world order: scans may be stored in any order of axes
+    spacing = np.array([np.abs(grid.affine[:-1, :-1]).max(axis=1) for grid in grids])
+    logs = np.log(spacing)
+    middle, deviation = spread(logs)
+    far = np.abs(logs - middle) > np.maximum(8 * deviation, np.log(2.5))
+    return [
+        Finding(
+            "warning",
+            "spacing",
+            f"spacing {_by(spacing[row])} mm, but typical here is {_by(np.exp(middle))} mm",
+            "check the spacing of this file, or in the description",
+            dataset.cases[known[row]].id,
+            str(dataset.cases[known[row]].image_path),
+        )
+        for row in np.flatnonzero(far.any(axis=1)).tolist()
+    ]
+
+
+def _by(spacing: np.ndarray) -> str:
+    return " x ".join(f"{s:.3g}" for s in spacing)

@@ -1,0 +1,218 @@
+"""The Dataset: what a `dataset.yaml` (see `anatomark.data.schema`) stands for on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from anatomark.core.grid import Unit
+from anatomark.core.landmarks import State
+from anatomark.data.cases import Case, Labelling, list_cases
+from anatomark.data.findings import Finding
+from anatomark.data.schema import Description, near, parse
+from anatomark.data.yaml_file import read_yaml
+from anatomark.errors import (
+    AnatomarkError,
+    DescriptionError,
+    LandmarkFileError,
+    SpacingError,
+    UnknownNameError,
+)
+
+__all__ = ["Case", "Dataset", "load_dataset", "read_dataset"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Cases with the names, pairs and splits that hold for all of them.
+
+    `unit` is "px" where the spacing is unknown, and lengths are then never called mm. `reference_rule` is
+    "mean" or the name of an observer. `path` is the description, None for a set made from images alone.
+    """
+
+    path: Path | None
+    name: str
+    root: Path
+    ndim: int
+    unit: Unit
+    names: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+    cases: tuple[Case, ...] = field(repr=False)
+    reference_rule: str = "mean"
+
+    @classmethod
+    def from_images(
+        cls,
+        paths: Sequence[str | Path],
+        *,
+        ndim: int,
+        spacing: Sequence[float] | None = None,
+        names: Sequence[str] = (),
+        name: str = "images",
+    ) -> Dataset:
+        """A data set of images alone, without annotations; `spacing` is mm along x, y[, z] for all of them.
+
+        Two images of the same name get their folder put before it. Raises SpacingError where some are in mm
+        and others in px.
+        """
+        from anatomark.formats.images import image_name
+
+        files = [Path(p) for p in paths]
+        ids = [image_name(p) for p in files]
+        if len(set(ids)) < len(ids):
+            ids = [f"{p.parent.name}_{i}" if ids.count(i) > 1 else i for p, i in zip(files, ids, strict=True)]
+        if len(set(ids)) < len(ids):
+            twice = next(i for i in ids if ids.count(i) > 1)
+            raise DescriptionError(f"the image {twice!r} comes twice; give each image once")
+        given = tuple(float(s) for s in spacing) if spacing is not None else None
+        cases = [Case(i, p, i, None, given) for i, p in zip(ids, files, strict=True)]
+        labelling = Labelling(tuple(names), ndim, _unit(cases))
+        root = Path(os.path.commonpath([p.absolute().parent for p in files])) if files else Path()
+        return cls(
+            None, name, root, ndim, labelling.unit, labelling.names, (),
+            tuple(replace(c, labelling=labelling) for c in cases),
+        )  # fmt: skip
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that have cases, in order of their first case."""
+        return tuple(dict.fromkeys(case.split for case in self.cases if case.split is not None))
+
+    def split(self, name: str) -> tuple[Case, ...]:
+        """The cases of a split; UnknownNameError where there is none of that name."""
+        if name not in self.splits:
+            there = ", ".join(self.splits) or "none"
+            raise UnknownNameError(
+                f"data set {self.name!r} has no split {name!r}{near(name, self.splits)}; its splits: {there}"
+            )
+        return tuple(case for case in self.cases if case.split == name)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Case]:
+        return {case.id: case for case in self.cases}
+
+    def case(self, id: str) -> Case:
+        """The case of that name; UnknownNameError where there is none."""
+        if id not in self._by_id:
+            raise UnknownNameError(f"data set {self.name!r} has no case {id!r}{near(id, self._by_id)}")
+        return self._by_id[id]
+
+
+def load_dataset(path: str | Path, root: str | Path | None = None) -> Dataset:
+    """The Dataset that the `dataset.yaml` at `path` describes; no image is opened, tables are read.
+
+    `root` is where a relative `root:` of the description is looked up (see `anatomark.data.schema`).
+    Raises DescriptionError for a description that does not hold together or a missing folder or table,
+    UnknownNameError for unknown landmarks in a table, LandmarkFileError for landmarks that occur twice.
+    A subject in two splits is left to `anatomark check`: evaluation of such a set may still be wanted.
+    """
+    dataset, findings = read_dataset(path, root, strict=True)
+    for code, error in (("unknown-landmark", UnknownNameError), ("duplicate-landmark", LandmarkFileError)):
+        bad = [f for f in findings if f.code == code]
+        if bad:
+            more = f" (and {len(bad) - 1} more; `anatomark check` lists all)" if len(bad) > 1 else ""
+            raise error(f"{bad[0].file}: {bad[0].message}{more}; {bad[0].advice}")
+    return dataset
+
+
+def read_dataset(
+    path: str | Path, root: str | Path | None = None, *, strict: bool = False
+) -> tuple[Dataset, list[Finding]]:
+    """As `load_dataset`, but faults within landmark tables are returned and their rows left out."""
+    from anatomark.data.annotations import open_sources
+
+    path = Path(path)
+    if path.is_dir() and (path / "dataset.yaml").is_file():
+        path = path / "dataset.yaml"
+    description = parse(read_yaml(path), str(path))
+    folder = data_root(description, path, root)
+    names = tuple(description.landmarks)
+    try:
+        cases = list_cases(description, folder)
+        unit = _unit(cases)
+        sources, findings = open_sources(
+            description.annotations, folder, cases, names, description.dimension, strict=strict
+        )
+    except AnatomarkError as error:
+        raise type(error)(f"{path}: {error}") from None
+    labelling = Labelling(
+        names=names,
+        ndim=description.dimension,
+        unit=unit,
+        rule=description.reference,
+        missing=State.ABSENT if description.missing == "absent" else State.NOT_ANNOTATED,
+        sources=sources,
+    )
+    observers = {o for s in sources for o in getattr(s, "observers", None) or [getattr(s, "observer", "")]}
+    if sources and description.reference not in {"mean", *observers}:
+        raise DescriptionError(
+            f"{path}: `reference` {description.reference!r} is no observer"
+            f"{near(description.reference, observers)}; there are: {', '.join(sorted(observers))}"
+        )
+    dataset = Dataset(
+        path=path,
+        name=description.name,
+        root=folder,
+        ndim=description.dimension,
+        unit=unit,
+        names=names,
+        pairs=tuple(description.pairs),
+        cases=tuple(Case(c.id, c.image_path, c.subject, c.split, c.spacing, labelling) for c in cases),
+        reference_rule=description.reference,
+    )
+    return dataset, findings
+
+
+def data_root(description: Description, path: Path, root: str | Path | None) -> Path:
+    """The folder from which the description's paths start."""
+    own = path.absolute().parent
+    if description.root is None:
+        return Path(root) if root is not None else own
+    if Path(description.root).is_absolute():
+        return Path(description.root)
+    base = Path(root) if root is not None else Path(os.environ.get("ANATOMARK_DATA") or own)
+    folder = base / description.root
+    if not folder.is_dir():
+        said = (
+            "--root"
+            if root is not None
+            else "ANATOMARK_DATA"
+            if os.environ.get("ANATOMARK_DATA")
+            else "the yaml"
+        )
+        raise DescriptionError(
+            f"{path}: the data folder {folder} (`root` under {said}) does not exist; set --root or "
+            f"ANATOMARK_DATA to the folder that holds {description.root!r}"
+        )
+    return folder
+
+
+def _unit(cases: Sequence[Case]) -> Unit:
+    """mm, or px where the spacing is unknown; SpacingError where cases differ in that.
+
+    Files that know their geometry are taken to be alike: the header of the first one tells.
+    """
+    open_cases = [case for case in cases if case.spacing is None]
+    if not open_cases:
+        return "mm"
+    photos = [case for case in open_cases if case.is_photo]
+    others = [case for case in open_cases if not case.is_photo]
+    with_mm = next((case for case in cases if case.spacing is not None), None)
+    if others:
+        try:
+            unit = others[0].read_grid().unit
+        except AnatomarkError:
+            unit = "mm"  # a broken file is reported where it is read
+        if unit == "px":
+            photos = photos or others
+        else:
+            with_mm = with_mm or others[0]
+    if photos and with_mm:
+        raise SpacingError(
+            f"the spacing of {photos[0].id!r} is unknown while {with_mm.id!r} is in mm; "
+            "give the spacing for all images, or for none"
+        )
+    return "px" if photos else "mm"

@@ -1,0 +1,263 @@
+"""A first `dataset.yaml` from what a folder holds; what cannot be known is asked for, not guessed."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from anatomark.data.discover import (
+    FoundFiles,
+    FoundImages,
+    FoundTable,
+    find_files,
+    find_images,
+    find_tables,
+    names_in,
+)
+from anatomark.data.pairs import guess_pairs
+from anatomark.data.schema import ASKED
+from anatomark.data.splits import propose_splits
+from anatomark.errors import AnatomarkError, DescriptionError, OutputError
+from anatomark.formats.atomic import replacing
+from anatomark.formats.images import image_name, read_grid
+
+FEWEST_SUBJECTS = 7  # below, 15 % of them is nobody
+_CASE_COLUMNS = {"subject", "split", "spacing_x"}
+FRACTIONS = {"test": 0.15, "validation": 0.15, "train": 0.70}
+
+
+def init_dataset(folder: str | Path, out: str | Path | None = None, *, seed: int = 0) -> Path:
+    """The path of the description written for `folder`: `out`, or dataset.yaml in the folder.
+
+    Raises OutputError where that file exists already, DescriptionError where there is no image.
+    """
+    folder = Path(folder)
+    path = Path(out) if out is not None else folder / "dataset.yaml"
+    if path.exists():
+        raise OutputError(f"{path} exists already; move it away, or choose another file with --out")
+    beside = path.absolute().parent == folder.absolute()
+    text = propose(folder, root=None if beside else str(folder.absolute()), seed=seed)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> str:
+    """The text of a description of what lies in `folder`, with `???` where a person has to fill in."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DescriptionError(f"{folder} is no folder; give the folder that holds images and landmarks")
+    images = find_images(folder)
+    tables = find_tables(folder, images.cases)
+    landmark_tables = [t for t in tables if {"landmark", "x", "y"} <= t.columns.keys()]
+    case_tables = [
+        t for t in tables if "landmark" not in t.columns and {"subject", "split"} & t.columns.keys()
+    ]
+    files = _useful(find_files(folder, images.cases))
+    # A model's output is no annotation, and points that are in a table and in files should not count twice.
+    aside = [t.path for t in landmark_tables if "presence" in t.values or "predict" in t.path.lower()]
+    landmark_tables = [t for t in landmark_tables if t.path not in aside]
+    if landmark_tables:
+        aside += [f.pattern for f in files]
+        files = []
+    names = list(dict.fromkeys(n for t in landmark_tables for n in t.values[t.columns["landmark"]]))
+    names = names or list(dict.fromkeys(n for f in files for n in names_in(f.files)))
+    ndim, spacing = _geometry(images, files)
+    case_table = _complete(case_tables, images)
+    parts = [
+        "# A first description by `anatomark init`. Look it over; ??? marks what only you can know.",
+        "# Then `anatomark check` tells what is wrong with the data.",
+        f"name: {_text(folder.absolute().name or 'dataset')}",
+        f"dimension: {ndim}",
+        *([f"root: {_text(root)}"] if root else []),
+        "",
+        *_landmarks(names),
+        "",
+        *_images(images, spacing, case_table, ndim),
+        "",
+        *_subjects_and_splits(images, case_table, seed),
+        "",
+        *_annotations(landmark_tables, files),
+        *(f"  # left aside: {path}" for path in aside),
+        "",
+        "# What it means that a landmark has no row or point: `absent` (looked for, and not in the image)",
+        "# or `not annotated` (nobody looked). A network learns from `absent` and not from `not annotated`.",
+        "missing: not annotated",
+        "",
+        "# With several observers: their mean, or the name of one of them.",
+        "reference: mean",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _useful(found: Sequence[FoundFiles]) -> list[FoundFiles]:
+    """Patterns that are about as frequent as the most frequent; a stray file with a case's name is none."""
+    return [files for files in found if len(files.files) >= 0.2 * len(found[0].files)]
+
+
+def _geometry(images: FoundImages, files: Sequence[FoundFiles]) -> tuple[int, list[str]]:
+    """(dimension, lines for the spacing) after the first image that can be read."""
+    for path in images.cases.values():
+        try:
+            grid = read_grid(path)
+        except AnatomarkError:
+            continue
+        if grid.unit == "mm":
+            return grid.ndim, ["  # spacing: the files know it"]
+        if any(f.pattern.endswith(".txt") for f in files) and grid.shape == (2400, 1935):
+            return grid.ndim, [
+                "  spacing: [0.1, 0.1]    # mm, as the cephalometric challenge states for its images"
+            ]
+        return grid.ndim, [
+            "  # These files know no spacing (their dpi speaks of printing). Write mm along x, y[, z],",
+            "  # or delete the line to work in pixels; lengths are then never called mm.",
+            f"  spacing: {ASKED}",
+        ]
+    first = next(iter(images.cases.values()))
+    raise DescriptionError(
+        f"none of the {len(images.cases)} images can be read, such as {first}; mend them first"
+    )
+
+
+def _complete(tables: Sequence[FoundTable], images: FoundImages) -> FoundTable | None:
+    """The case table that lists the very files found, so that it may stand for them."""
+    if "/" in images.pattern:
+        return None
+    names = {path.name for path in images.cases.values()}
+    return next((t for t in tables if set(t.values[t.columns["image"]]) == names), None)
+
+
+def _landmarks(names: Sequence[str]) -> list[str]:
+    if not names:
+        return ["# No landmark was found: list the names, like [nasion, sella].", f"landmarks: {ASKED}"]
+    lines = ["landmarks:", *(f"  - {_text(name)}" for name in names), ""]
+    pairs = guess_pairs(names)
+    if pairs:
+        lines += ["# Left and right, guessed from the names: please check.", "pairs:"]
+        lines += [f"  - [{_text(a)}, {_text(b)}]" for a, b in pairs]
+    else:
+        lines += [
+            "# Left and right of each other: none found in the names.",
+            "pairs: []",
+        ]
+    return lines
+
+
+def _images(images: FoundImages, spacing: Sequence[str], table: FoundTable | None, ndim: int) -> list[str]:
+    lines = [f"images:                    # {len(images.cases)} found"]
+    if images.folder != ".":
+        lines.append(f"  folder: {_text(images.folder)}")
+    if table is not None:
+        lines.append(f"  table: {_text(table.path)}")
+        lines += ["  columns:", f"    image: {_text(table.columns['image'])}"]
+        steps = [
+            table.columns[s] for s in ("spacing_x", "spacing_y", "spacing_z")[:ndim] if s in table.columns
+        ]
+        if len(steps) == ndim and any(ASKED in line for line in spacing):
+            lines.append(f"    spacing: [{', '.join(map(_text, steps))}]")
+            spacing = []
+    else:
+        lines.append(f"  pattern: {json.dumps(images.pattern)}")
+    lines += spacing
+    if images.elsewhere:
+        others = ", ".join(images.elsewhere[:4]) + (" ..." if len(images.elsewhere) > 4 else "")
+        lines.append(f"  # left aside: images in {others}")
+    return lines
+
+
+def _subjects_and_splits(images: FoundImages, table: FoundTable | None, seed: int) -> list[str]:
+    subjects = list(images.cases)
+    if table is not None and "subject" in table.columns:
+        rows = zip(*(table.values[table.columns[c]] for c in ("subject", "image")), strict=True)
+        subjects = [subject or image_name(image) for subject, image in rows]
+        lines = [f"subjects: {{column: {_text(table.columns['subject'])}}}", ""]
+    else:
+        lines = [
+            "# Every image is taken for another person. If some are of the same, say how to tell, such as",
+            "# subjects: {pattern: '^(p[0-9]+)_'}   # then draw the splits below anew, by subject",
+            "",
+        ]
+    if table is not None and "split" in table.columns:
+        return [*lines, f"splits: {{column: {_text(table.columns['split'])}}}"]
+    distinct = list(dict.fromkeys(subjects))
+    if len(distinct) < FEWEST_SUBJECTS:
+        lines.append(
+            f"# {len(distinct)} subjects are too few to set some aside for a test; all are for training."
+        )
+        return [*lines, "splits:", '  train: "*"']
+    splits = propose_splits(distinct, FRACTIONS, seed)
+    lines += [
+        f"# 70 / 15 / 15 % of the {len(distinct)} subjects, drawn at random with seed {seed}.",
+        "splits:",
+    ]
+    for name in ("test", "validation"):
+        listed = textwrap.fill(
+            ", ".join(_text(s) for s in splits[name]), 100, break_long_words=False, break_on_hyphens=False
+        )
+        lines += [f"  {name}: [", textwrap.indent(listed, "    "), "  ]"]
+    return [*lines, '  train: "*"               # all the rest']
+
+
+def _annotations(tables: Sequence[FoundTable], files: Sequence[FoundFiles]) -> list[str]:
+    if not tables and not files:
+        return [
+            "# No landmark file or table was found. For example:",
+            "# annotations:",
+            "#   - files: landmarks/{case}.mrk.json",
+            "annotations: []",
+        ]
+    lines = ["annotations:"]
+    for table in tables:
+        lines.append(f"  - table: {_text(table.path)}")
+        if "frame" not in table.columns:
+            lines += [
+                "    # The table does not say its frame: LPS or RAS (mm in the world), or pixel (column, row",
+                "    # [, slice], 0-based). Slicer shows RAS; a picture editor gives pixel.",
+                f"    frame: {ASKED}",
+            ]
+        own = ("image", "landmark", "x", "y", "z", "observer", "state", "frame")
+        columns = {o: table.columns[o] for o in own if o in table.columns and table.columns[o].lower() != o}
+        if columns:
+            lines.append("    columns: {" + ", ".join(f"{o}: {_text(t)}" for o, t in columns.items()) + "}")
+        if len(tables) > 1 and "observer" not in table.columns:
+            lines.append(f"    observer: {_text(Path(table.path).stem)}    # guessed from the file's name")
+    for found in files:
+        lines.append(f"  - files: {_text(found.pattern)}    # {len(found.files)} files")
+        if found.pattern.lower().endswith(".txt"):
+            lines.append("    frame: pixel    # the cephalometric challenge's layout")
+        elif found.pattern.lower().endswith((".csv", ".tsv")) and not _says_frame(found.files[0]):
+            lines += [
+                "    # LPS or RAS (mm in the world), or pixel (column, row[, slice], 0-based)",
+                f"    frame: {ASKED}",
+            ]
+        if len(files) > 1:
+            lines.append(
+                f"    observer: {_text(_who(found.pattern, [f.pattern for f in files]))}    # guessed"
+            )
+    return lines
+
+
+def _says_frame(path: Path) -> bool:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return bool(re.search(r"\bframe\b", file.readline(), re.IGNORECASE))
+
+
+def _who(pattern: str, patterns: Sequence[str]) -> str:
+    """What tells a pattern from the others: the part of its path that they do not share."""
+    parts = re.split(r"[/_.\-]|\{case\}", pattern)
+    others = {part for other in patterns if other != pattern for part in re.split(r"[/_.\-]|\{case\}", other)}
+    own = [part for part in parts if part and part not in others]
+    return own[-1] if own else pattern.replace("{case}", "").strip("/_.-")
+
+
+def _text(value: str) -> str:
+    """A YAML scalar that reads as exactly this text."""
+    plain = re.fullmatch(r"[A-Za-z_][\w./ +\-]*(?<! )", value) and value.lower() not in (
+        "true",
+        "false",
+        "null",
+    )
+    return value if plain else json.dumps(value, ensure_ascii=False)

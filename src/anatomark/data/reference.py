@@ -1,0 +1,36 @@
+"""The reference: what several observers together say of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from anatomark.core.landmarks import Landmarks, State
+
+
+def mean_of_observers(observers: Sequence[Landmarks]) -> Landmarks:
+    """The mean point of the observers who call a landmark present, world LPS.
+
+    Observers who did not annotate a landmark have no say in it. Of the others the majority decides whether
+    it is present or absent; a tie leaves it NOT_ANNOTATED, since nothing is known then. All must have the
+    same names.
+    """
+    if len(observers) == 1:
+        return observers[0]
+    states = np.stack([o.states for o in observers])
+    present = (states == State.PRESENT).sum(axis=0)
+    absent = (states == State.ABSENT).sum(axis=0)
+    points = np.nan_to_num(np.stack([o.points for o in observers])).sum(axis=0)
+    points = np.where((present > absent)[:, None], points / np.maximum(present, 1)[:, None], np.nan)
+    state = np.where(
+        present > absent, State.PRESENT, np.where(absent > present, State.ABSENT, State.NOT_ANNOTATED)
+    )
+    return Landmarks(observers[0].names, points, state, observers[0].unit)
+
+
+def reference_of(observers: Mapping[str, Landmarks], rule: str, empty: Landmarks) -> Landmarks:
+    """The landmarks by `rule`: "mean" of the observers, or the name of one; `empty` where there are none."""
+    if rule != "mean":
+        return observers.get(rule, empty)
+    return mean_of_observers(list(observers.values())) if observers else empty

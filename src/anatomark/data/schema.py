@@ -1,0 +1,307 @@
+"""What a `dataset.yaml` may say. An example with nearly every key:
+
+```yaml
+name: hand_xrays
+dimension: 2                     # 2 or 3
+root: hand_xrays                 # optional folder of the data, see "Where the data lie"
+landmarks: [wrist, thumb-L, thumb-R]
+pairs:                           # optional: left and right of each other
+  - [thumb-L, thumb-R]
+
+images:
+  folder: images                 # default: the root itself
+  table: cases.csv               # optional: one row for each case
+  columns:                       # of that table
+    image: image                 # file within `folder` (this is the default name)
+    spacing: [sx, sy]            # mm along x, y[, z]
+# Without a table: a pattern of file names, by default every image in the folder.
+# pattern: "*.png"
+# pattern: "{case}/ct.nii.gz"    # {case} is the case name; else that is the file name without its ending
+# spacing: [0.25, 0.25]          # mm along x, y[, z], the same for all; only for files that do not know it
+
+subjects: {column: patient}      # of the case table; default: every case is its own subject
+# subjects: {pattern: '^(p[0-9]+)_'}   # or a regular expression on the case name; its group is the subject
+
+splits: {column: split}          # of the case table (empty: in no split), or by name:
+# splits:
+#   test: [p003, p007]           # a list of subjects or cases
+#   validation: "p01*"           # or a shell pattern on the subject or case. Lists go before patterns, and
+#   train: "*"                   # the first pattern that fits counts: "*" at the end is all the rest
+
+annotations:                     # one source, or a list of them
+  - table: landmarks.csv         # a long table: one row for each landmark
+    frame: pixel                 # LPS, RAS or pixel; not needed where the table has a column "frame"
+    columns: {landmark: name}    # ours: theirs, where they differ
+    observer: senior             # who placed them; or the column `observer`
+  - files: slicer/{case}.mrk.json    # one file for each case
+    observer: junior             # `frame` only where the file does not say it (tables, challenge text files)
+
+missing: not annotated           # what a landmark without a row means: absent, or not annotated (the default)
+reference: mean                  # of the observers, or the name of one
+```
+
+Coordinates of frame `pixel` are column, row[, slice], 0-based, with whole numbers at pixel centres.
+
+`missing` speaks of landmarks in cases that an observer has annotated at all: a case without any row or file
+of an observer was not seen by that observer.
+
+Where the data lie: without `root`, relative paths start at `--root` if given, else at the yaml's own folder.
+A relative `root` is looked up under `--root`, else under the environment variable ANATOMARK_DATA, else beside
+the yaml.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from anatomark.errors import DescriptionError
+
+ASKED = "???"
+"""What `anatomark init` writes where only a person can know."""
+Name = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v), Field(min_length=1)]
+Frame = Literal["LPS", "RAS", "pixel"]
+Missing = Literal["absent", "not annotated"]
+
+
+def _pattern_or_list(value: Any) -> Any:
+    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str | int) for v in value)):
+        return value
+    raise ValueError(f"wants a shell pattern or a list of subjects or cases, got {value!r:.60}")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImageColumns(_Part):
+    """Names of the case table's columns."""
+
+    image: str = "image"
+    case: str | None = None
+    spacing: list[str] | None = None
+
+
+class Images(_Part):
+    """Where the images are."""
+
+    folder: str = "."
+    pattern: str = "*"
+    table: str | None = None
+    columns: ImageColumns = ImageColumns()
+    spacing: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = None
+
+    @field_validator("spacing", mode="before")
+    @classmethod
+    def _asked(cls, value: Any) -> Any:
+        if isinstance(value, str) and ASKED in value:
+            raise ValueError(
+                "the spacing is still ???; write mm along x, y[, z], or delete the line to work in pixels"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Images:
+        if self.spacing is not None and self.columns.spacing is not None:
+            raise ValueError("spacing is given twice, as a constant and as columns; keep one")
+        if self.table is None and self.columns != ImageColumns():
+            raise ValueError("columns belong to a table; add `table:` or leave them out")
+        if self.table is not None and self.pattern != "*":
+            raise ValueError("pattern and table exclude each other; the table lists the images")
+        return self
+
+
+class Subjects(_Part):
+    """Which cases are of one person."""
+
+    column: str | None = None
+    pattern: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Subjects:
+        if (self.column is None) == (self.pattern is None):
+            raise ValueError("wants either `column` or `pattern`")
+        if self.pattern is not None:
+            try:
+                groups = re.compile(self.pattern).groups
+            except re.error as error:
+                raise ValueError(f"pattern {self.pattern!r} is no regular expression: {error}") from None
+            if groups != 1:
+                raise ValueError(f"pattern {self.pattern!r} needs exactly one group ( ) around the subject")
+        return self
+
+
+class LandmarkColumns(_Part):
+    """Names of a landmark table's columns, where they differ from ours."""
+
+    image: str | None = None
+    landmark: str | None = None
+    x: str | None = None
+    y: str | None = None
+    z: str | None = None
+    observer: str | None = None
+    state: str | None = None
+    frame: str | None = None
+
+
+class Annotations(_Part):
+    """One source of landmarks: a long table or one file a case."""
+
+    table: str | None = None
+    files: str | None = None
+    frame: Frame | None = None
+    columns: LandmarkColumns = LandmarkColumns()
+    observer: Name | None = None
+
+    @field_validator("frame", mode="before")
+    @classmethod
+    def _asked(cls, value: Any) -> Any:
+        if isinstance(value, str) and ASKED in value:
+            raise ValueError(
+                "the frame of the coordinates is still ???; "
+                "write LPS or RAS (mm), or pixel (column, row[, slice])"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Annotations:
+        if (self.table is None) == (self.files is None):
+            raise ValueError("a source wants either `table` or `files`")
+        if self.files is not None and "{case}" not in self.files:
+            raise ValueError(f"files {self.files!r} must contain {{case}}, which stands for the case name")
+        if self.files is not None and self.columns != LandmarkColumns():
+            raise ValueError("columns belong to a table, not to files")
+        if self.observer is not None and self.columns.observer is not None:
+            raise ValueError("observer is given twice, as a constant and as a column; keep one")
+        return self
+
+
+class Description(_Part):
+    """A whole `dataset.yaml`; see the module's text."""
+
+    name: Name
+    dimension: Literal[2, 3]
+    root: str | None = None
+    landmarks: Annotated[list[Name], Field(min_length=1)]
+    pairs: list[tuple[Name, Name]] = []
+    images: Images
+    subjects: Subjects | None = None
+    splits: dict[Name, Annotated[str | list[Name], BeforeValidator(_pattern_or_list)]] = {}
+    annotations: list[Annotations] = []
+    missing: Missing = "not annotated"
+    reference: Name = "mean"
+
+    @field_validator("annotations", mode="before")
+    @classmethod
+    def _one_source(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @field_validator("landmarks", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if value == ASKED:
+            raise ValueError("the landmark names are still ???; list them, like [nasion, sella]")
+        return value
+
+    @property
+    def split_column(self) -> str | None:
+        """The case table's column with the split, where `splits` is {column: name}."""
+        column = self.splits.get("column")
+        return column if isinstance(column, str) and len(self.splits) == 1 else None
+
+
+def parse(data: Any, source: str) -> Description:
+    """The Description in `data`, which is what the yaml `source` holds.
+
+    Raises DescriptionError with every fault at once.
+    """
+    if not isinstance(data, dict):
+        raise DescriptionError(f"{source}: a dataset description consists of `key: value`, got {data!r:.60}")
+    faults: list[str] = []
+    description = None
+    try:
+        description = Description.model_validate(data)
+    except ValidationError as error:
+        faults += [_fault_line(fault) for fault in error.errors()]
+    faults += _cross_faults(data, description)
+    if faults or description is None:
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise DescriptionError(f"{source}: {count}: " + "; ".join(faults))
+    return description
+
+
+def near(name: str, known: Any) -> str:
+    """', did you mean ...?' for the nearest of `known`, or nothing."""
+    names = [str(k) for k in known]
+    lower = {n.lower(): n for n in reversed(names)}
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    return f", did you mean {lower[close[0]]!r}?" if close else ""
+
+
+def _fault_line(fault: Any) -> str:
+    location = list(fault["loc"])
+    where = ".".join(str(p + 1) if isinstance(p, int) else str(p) for p in location)
+    if fault["type"] == "extra_forbidden":
+        known = _keys(location[:-1])
+        return f"unknown key `{where}`{near(str(location[-1]), known) or ', known here: ' + ', '.join(known)}"
+    if fault["type"] == "missing":
+        return f"`{where}` is missing"
+    if fault["type"] == "value_error":
+        return f"`{where}`: {fault['ctx']['error']}"
+    return f"`{where}`: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r:.60}"
+
+
+def _keys(location: list[Any]) -> list[str]:
+    """The keys allowed at a location of the yaml."""
+    model: type[BaseModel] = Description
+    for part in location:
+        if isinstance(part, str):
+            kinds = [model.model_fields[part].annotation, *get_args(model.model_fields[part].annotation)]
+            model = next(k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
+    return list(model.model_fields)
+
+
+def _cross_faults(data: dict[str, Any], description: Description | None) -> list[str]:
+    """Faults between the parts; those on names are found even where another part does not parse."""
+    faults = []
+    raw = data.get("landmarks")
+    names = [str(n) for n in raw] if isinstance(raw, list) else []
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        faults.append(f"`landmarks`: listed twice: {', '.join(twice)}")
+    pairs = data.get("pairs")
+    pairs = pairs if isinstance(pairs, list) else []
+    paired = [str(n) for pair in pairs if isinstance(pair, list) for n in pair]
+    faults += [
+        f"`pairs`: {n!r} is not in landmarks{near(n, names)}" for n in dict.fromkeys(paired) if n not in names
+    ]
+    faults += [f"`pairs`: {n!r} occurs twice" for n in dict.fromkeys(paired) if paired.count(n) > 1]
+    if description is None:
+        return faults
+    images, wants = description.images, description.dimension
+    for key, spacing in (("spacing", images.spacing), ("columns.spacing", images.columns.spacing)):
+        if spacing is not None and len(spacing) != wants:
+            faults.append(f"`images.{key}`: a {wants}D set wants {wants} values (x, y[, z]), got {spacing}")
+    if description.split_column is not None and images.table is None:
+        faults.append("`splits.column` needs `images.table`, or is no name for a split")
+    if description.subjects and description.subjects.column and images.table is None:
+        faults.append("`subjects.column` needs `images.table`")
+    observers = {a.observer for a in description.annotations if a.observer}
+    in_files = all(a.observer or a.files for a in description.annotations)
+    if description.reference != "mean" and in_files and description.reference not in observers:
+        faults.append(
+            f"`reference`: {description.reference!r} is neither mean nor an observer"
+            f"{near(description.reference, [*observers, 'mean'])}"
+        )
+    return faults

@@ -1,0 +1,85 @@
+"""The working image: what networks see of an Image. The same steps for training caches and for prediction.
+
+Axes are brought nearest to z, y, x; the image is resampled once to the working spacing; grey values are read
+relative to two percentiles of the image; a coarse level is an average pooling of the fine one, so that both
+levels come from one resampling and every level has its exact Grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatomark.core.grid import Grid
+from anatomark.core.image import Image
+from anatomark.errors import ImageError
+
+MAX_PERCENTILE_SAMPLES = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class WorkingImage:
+    """One image at two resolutions, fine and coarse; equal ones where the pooling factor is 1.
+
+    Stored values are (*spatial) uint8 (8-bit sources) or float16; `window` (low, high) are the stored values that
+    mean 0 and 1 to a network.
+    """
+
+    fine: NDArray[Any]
+    fine_grid: Grid
+    coarse: NDArray[Any]
+    coarse_grid: Grid
+    window: tuple[float, float]
+
+
+def working_image(
+    image: Image, *, spacing: Sequence[float], pool: Sequence[int], source: str = "image"
+) -> WorkingImage:
+    """The working image at fine `spacing` (d,), array-axis order of the canonical axes, pooled by `pool` (d,).
+
+    Raises ImageError where all grey values are equal, for nothing can be found in such an image.
+    """
+    low, high = intensity_window(image.array, source)
+    canonical = image.canonical()
+    fine = canonical.resampled(canonical.grid.respaced(spacing))
+    if image.array.dtype == np.uint8:
+        stored, window = np.clip(np.round(fine.array), 0, 255).astype(np.uint8), (low, high)
+    else:  # float16 holds about three digits: enough once the values are near 0 ... 1
+        stored = np.clip((fine.array - low) / (high - low), -4, 4).astype(np.float16)
+        window = (0.0, 1.0)
+    coarse, coarse_grid = average_pool(stored, fine.grid, pool)
+    return WorkingImage(stored, fine.grid, coarse, coarse_grid, window)
+
+
+def intensity_window(array: NDArray[Any], source: str = "image") -> tuple[float, float]:
+    """The 0.5th and 99.5th percentiles of the grey values; minimum and maximum where those two are equal."""
+    step = max(1, int(np.ceil((array.size / MAX_PERCENTILE_SAMPLES) ** (1 / array.ndim))))
+    sample = array[(slice(None, None, step),) * array.ndim]
+    low, high = (float(v) for v in np.percentile(sample, (0.5, 99.5)))
+    if high <= low:
+        low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ImageError(
+            f"{source}: grey values that are not finite (NaN or infinite); save the image without them"
+        )
+    if high <= low:
+        raise ImageError(f"{source}: all grey values are {low:g}; an image with contrast is needed")
+    return low, high
+
+
+def average_pool(array: NDArray[Any], grid: Grid, factor: Sequence[int]) -> tuple[NDArray[Any], Grid]:
+    """Means over blocks of `factor` (d,) elements, and their Grid; the last block is filled up with border values."""
+    if all(f == 1 for f in factor):
+        return array, grid
+    rest = [(-n) % f for n, f in zip(array.shape, factor, strict=True)]
+    padded = np.pad(array, [(0, r) for r in rest], mode="edge") if any(rest) else array
+    split = [part for n, f in zip(padded.shape, factor, strict=True) for part in (n // f, f)]
+    means = padded.reshape(split).mean(axis=tuple(range(1, 2 * array.ndim, 2)), dtype=np.float32)
+    if np.issubdtype(array.dtype, np.integer):
+        means = np.round(means)
+    full = grid.crop([0] * grid.ndim, padded.shape)
+    return means.astype(array.dtype), full.strided(factor)

@@ -1,0 +1,159 @@
+"""Gathering: a table of predictions, in any frame and with anybody's image names, made into rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatomark.core.grid import Floats
+from anatomark.core.landmarks import State
+from anatomark.errors import FrameError, LandmarkFileError, UnknownNameError
+from anatomark.evaluation.rows import Answer, Rows, reference_block
+from anatomark.formats.frames import swap_ras
+
+if TYPE_CHECKING:
+    from anatomark.data.description import Case, Dataset
+    from anatomark.formats.table import LandmarkTable
+
+
+def gather(
+    dataset: Dataset, table: LandmarkTable, *, split: str | None, presence_threshold: float
+) -> tuple[Rows, list[Case], list[str]]:
+    """Rows of reference and prediction, their cases, and the images of the table that the data set has not.
+
+    Raises as `evaluate` does.
+    """
+    names = tuple(dataset.names)
+    _check_table(dataset, table)
+    every = list(dataset.cases)
+    images, image_of = np.unique(np.asarray(table.image, dtype=str), return_inverse=True)
+    case_of, unknown = _match_images(images.tolist(), every)
+    if (case_of < 0).all():
+        raise UnknownNameError(
+            f"none of the {len(images)} images in the predictions ({_some(images.tolist())}) is a case of "
+            f"{dataset.name} ({_some([c.id for c in every])}); write the case names in the column image"
+        )
+    if split is None:
+        chosen = sorted(set(case_of[case_of >= 0].tolist()))
+    else:
+        wanted = {case.id for case in dataset.split(split)}
+        chosen = [i for i, case in enumerate(every) if case.id in wanted]
+    cases = [every[i] for i in chosen]
+
+    landmarks, landmark_of = np.unique(np.asarray(table.landmark, dtype=str), return_inverse=True)
+    strange = sorted(set(landmarks.tolist()) - set(names))
+    if strange:
+        raise UnknownNameError(
+            f"the predictions name landmarks that {dataset.name} has not: {_some(strange)}; it has "
+            f"{_some(names)}. Rename or remove these rows"
+        )
+    block_row = np.full(len(every) + 1, -1)  # case -> row of the block; the last entry serves unknown images
+    block_row[chosen] = np.arange(len(cases))
+    column = np.array([names.index(n) for n in landmarks.tolist()], dtype=int)
+    i, k = block_row[case_of[image_of]], column[landmark_of]
+    mine = i >= 0
+    i, k = i[mine], k[mine]
+    _refuse_twice(i, k, cases, names)
+
+    shape = (len(cases), len(names))
+    predicted = np.full((*shape, dataset.ndim), np.nan)
+    presence, states = np.full(shape, np.nan), np.zeros(shape, dtype=np.uint8)
+    predicted[i, k] = table.coordinates[mine]
+    presence[i, k] = table.presence[mine]
+    states[i, k] = table.states[mine]
+    predicted = _to_world(predicted, table.frame, cases)
+    answers = np.where(np.isfinite(predicted).all(axis=-1), Answer.PRESENT, Answer.MISSING)
+    with np.errstate(invalid="ignore"):
+        answers[(presence < presence_threshold) | (states == State.ABSENT)] = Answer.ABSENT
+
+    reference, reference_states = reference_block([case.reference for case in cases], names)
+    ids = tuple(case.id for case in cases)
+    rows = Rows(
+        ids, names, reference, reference_states, predicted, answers.astype(np.uint8), presence, dataset.unit
+    )
+    return rows, cases, unknown
+
+
+def _check_table(dataset: Dataset, table: LandmarkTable) -> None:
+    if not len(table.image):
+        raise LandmarkFileError("the predictions hold no row; wanted is one row for each image and landmark")
+    if table.coordinates.shape[1] != dataset.ndim:
+        raise LandmarkFileError(
+            f"the predictions are {table.coordinates.shape[1]}D, {dataset.name} is {dataset.ndim}D; give "
+            f"predictions with the columns {', '.join('xyz'[: dataset.ndim])}"
+        )
+    if table.frame != "pixel" and table.unit != dataset.unit:
+        raise FrameError(
+            f"the predictions are in {table.unit}, {dataset.name} in {dataset.unit}; if they are pixel "
+            "coordinates of its images say --frame pixel, else predict again with this description"
+        )
+    observers = sorted(set(np.asarray(table.observer, dtype=str).tolist()))
+    if len(observers) > 1:
+        raise LandmarkFileError(
+            f"the predictions come from several observers ({_some(observers)}); give a table with one of them"
+        )
+
+
+def _match_images(images: Sequence[str], cases: Sequence[Case]) -> tuple[NDArray[np.int64], list[str]]:
+    """Index of the case of each image, -1 for none, and the images without one.
+
+    A name is a case's id, or that of its image file, with or without folder and ending.
+    """
+    from anatomark.formats.images import image_name
+
+    by_id = {case.id: i for i, case in enumerate(cases)}
+    by_file: dict[str, list[int]] = {}
+    for i, case in enumerate(cases):
+        by_file.setdefault(image_name(case.image_path), []).append(i)
+    found = np.full(len(images), -1)
+    for row, image in enumerate(images):
+        stem = image_name(Path(image.replace("\\", "/")))
+        exact = next((by_id[name] for name in (image, stem) if name in by_id), None)
+        candidates = by_file.get(stem, []) if exact is None else [exact]
+        if len(candidates) > 1:  # the same file name in several folders: the folder has to tell
+            parts = Path(image.replace("\\", "/")).parts
+            same = [c for c in candidates if cases[c].image_path.parts[-len(parts) :] == parts]
+            candidates = same or candidates
+        if len(candidates) > 1:
+            which = _some([cases[c].id for c in candidates])
+            raise UnknownNameError(
+                f"image {image!r} of the predictions may be any of the cases {which}; write the case name in "
+                "the column image"
+            )
+        if candidates:
+            found[row] = candidates[0]
+    return found, [image for image, case in zip(images, found, strict=True) if case < 0]
+
+
+def _refuse_twice(
+    i: NDArray[np.int64], k: NDArray[np.int64], cases: Sequence[Case], names: Sequence[str]
+) -> None:
+    counts = np.bincount(i * len(names) + k)
+    if counts.size and counts.max() > 1:
+        twice = np.flatnonzero(counts > 1).tolist()
+        which = [f"{cases[t // len(names)].id} {names[t % len(names)]}" for t in twice]
+        raise LandmarkFileError(
+            f"the predictions hold more than one row for {_some(which)}; leave one for each image and "
+            "landmark"
+        )
+
+
+def _to_world(points: Floats, frame: str, cases: Sequence[Case]) -> Floats:
+    """World LPS points (C, N, d) of points in `frame`; pixel coordinates go through each case's Grid."""
+    if frame == "RAS":
+        return swap_ras(points.reshape(-1, points.shape[-1])).reshape(points.shape)
+    if frame == "pixel":
+        # table order is column, row[, slice]; an index follows array axes
+        return np.stack(
+            [c.read_grid().index_to_world(p[:, ::-1]) for c, p in zip(cases, points, strict=True)]
+        )
+    return points
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(map(str, names[:most]))
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

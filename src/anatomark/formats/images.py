@@ -1,0 +1,262 @@
+"""Images in and out: NIfTI, NRRD, MetaImage, DICOM (a file or a series' folder), PNG, JPEG, TIFF, BMP.
+
+The world is LPS mm. Files that state no spacing (photo types, whose DPI is no pixel spacing, and headers
+without one) come with unit "px", origin zero and straight axes, until the caller gives the spacing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatomark.core.grid import Grid
+from anatomark.core.image import Image
+from anatomark.errors import ImageError, SpacingError
+from anatomark.formats import dicom, itk, photos
+from anatomark.formats.atomic import replacing
+from anatomark.formats.wholeness import nifti_header, require_whole
+
+PHOTOS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+VOLUMES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+SUFFIXES = (*VOLUMES, *PHOTOS, *dicom.SUFFIXES)
+WRITTEN = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
+
+
+def read_image(path: str | Path, *, spacing: Sequence[float] | None = None) -> Image:
+    """The grey Image in a file or a DICOM series' folder, in the file's own number type.
+
+    RGB(A) becomes grey. A DICOM file of one frame and a photo type are 2D; other files have the dimension
+    that they state. `spacing` (x, y[, z]) in mm is for files that state none.
+
+    Raises `ImageError` for what cannot be read (missing, empty, cut short, 4D, several series), and
+    `SpacingError` where `spacing` contradicts the file by more than 1 %. What the voxels hold is judged by
+    `require_usable`.
+    """
+    path = Path(path)
+    kind = _kind(path)
+    if kind == "series":
+        array, grid = dicom.read_series(path)
+    elif kind == "dicom":
+        array, grid = dicom.read_file(path)
+    elif kind == "photo" and (picture := photos.odd(path)):
+        array, grid = photos.read_odd(picture, path), _px_grid(picture.size[::-1])
+    else:
+        require_whole(path)
+        reader = itk.header(path)
+        grid = _photo_grid(reader) if kind == "photo" else _volume_grid(reader, path)
+        image, array = itk.voxels(reader, path)
+        array = _grey(array, image, path, kind)
+    return Image(array.reshape(grid.shape), _spaced(grid, spacing, path))
+
+
+def read_grid(path: str | Path, *, spacing: Sequence[float] | None = None) -> Grid:
+    """The Grid that `read_image` would give, from the header alone (a DICOM series is read whole)."""
+    path = Path(path)
+    kind = _kind(path)
+    if kind == "series":
+        grid = dicom.read_series(path)[1]
+    elif kind == "dicom":
+        grid = dicom.file_grid(path)
+    elif kind == "photo" and (picture := photos.odd(path)):
+        grid = _px_grid(picture.size[::-1])
+    else:
+        reader = itk.header(path)
+        grid = _photo_grid(reader) if kind == "photo" else _volume_grid(reader, path)
+    return _spaced(grid, spacing, path)
+
+
+def require_usable(image: Image, source: str | Path) -> None:
+    """Raises `ImageError` for an image that says nothing: one voxel, NaN or infinite ones, or constant."""
+    array = image.array
+    if array.size < 2:
+        raise ImageError(f"{source} is a single voxel; give a whole image")
+    if array.dtype.kind in "fc" and not np.isfinite(array).all():
+        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+        raise ImageError(
+            f"{source} has {bad} voxels that are NaN or infinite; replace them, for instance with air"
+        )
+    if array.min() == array.max():
+        raise ImageError(f"{source} has the same value, {array.flat[0]}, in every voxel; export it again")
+
+
+def write_image(image: Image, path: str | Path) -> None:
+    """Writes .nii, .nii.gz, .nrrd or .mha with the whole Grid, or a 2D .png or .tif, which keep no spacing.
+
+    The file appears whole or not at all. Raises `ImageError` for a type that the format cannot hold,
+    `SpacingError` for an image in px in a format that speaks of mm, `OutputError` where the system refuses.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    suffix = _suffix(path, WRITTEN)
+    if suffix is None:
+        raise ImageError(f"{path} cannot be written: its ending is none of {', '.join(WRITTEN)}")
+    grid = image.grid
+    array = np.ascontiguousarray(image.array, dtype=np.uint8 if image.array.dtype == bool else None)
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)
+    photo = suffix in PHOTOS
+    held = {".png": ("uint8", "uint16")}.get(suffix, ("uint8", "uint16", "float32"))
+    if photo and (grid.ndim != 2 or array.dtype.name not in held):
+        wanted = f"2D {' or '.join(held)}"
+        raise ImageError(
+            f"{path} holds {wanted}, got {grid.ndim}D {array.dtype}; write .nii.gz, .nrrd or .mha"
+        )
+    if not photo and grid.unit == "px":
+        raise SpacingError(
+            f"{path} would call pixels mm, the image has no spacing; give the spacing, or write .png"
+        )
+    itk_image = sitk.GetImageFromArray(array)
+    if not photo:
+        itk_image.SetSpacing(grid.spacing[::-1])
+        itk_image.SetOrigin(grid.origin.tolist())
+        itk_image.SetDirection(grid.direction[:, ::-1].ravel().tolist())
+    with replacing(path, suffix) as temporary:
+        try:
+            with itk.silent():
+                sitk.WriteImage(itk_image, str(temporary), useCompression=suffix != ".tif")
+        except RuntimeError as error:
+            raise OSError(
+                f"the {suffix} writer failed ({str(error).strip().splitlines()[-1][:100]})"
+            ) from error
+
+
+def is_image(path: str | Path) -> bool:
+    """Whether `path` is named or begins like an image, or is a folder that directly holds a DICOM stack."""
+    path = Path(path)
+    if path.is_dir():
+        dicoms = [p for p in path.iterdir() if p.is_file() and dicom.is_dicom(p)]
+        return len(dicoms) > 1 and bool(dicom.stacks(path))
+    if not path.is_file() or path.name.startswith("."):
+        return False
+    return _suffix(path, (*VOLUMES, *PHOTOS)) is not None or dicom.is_dicom(path)
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The images of a folder in natural order (2 before 10): files, and subfolders that hold a DICOM stack.
+
+    A folder that directly holds a DICOM stack is itself an image; its DICOM files are then none of their own.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ImageError(f"{folder} is no folder; give a folder with images")
+    found = sorted((p for p in folder.iterdir() if is_image(p)), key=_natural)
+    if is_image(folder):
+        return [folder, *(p for p in found if p.is_dir() or not dicom.is_dicom(p))]
+    return found
+
+
+def image_name(path: str | Path) -> str:
+    """The case's id: the name of a file without its image ending, or the whole name of a folder."""
+    path = Path(path)
+    suffix = _suffix(path, SUFFIXES)
+    return path.name if suffix is None or path.is_dir() else path.name[: -len(suffix)]
+
+
+def _natural(path: Path) -> list[tuple[int, int | str]]:
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
+
+
+def _suffix(path: Path, among: Sequence[str]) -> str | None:
+    name = path.name.lower()
+    return next((s for s in among if name.endswith(s) and len(name) > len(s)), None)
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        return "series"
+    if not path.exists():
+        raise ImageError(f"{path} does not exist; give an image file or the folder of a DICOM series")
+    try:
+        size = path.stat().st_size
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise ImageError(f"{path} cannot be opened: {error.strerror}; check its permissions") from error
+    if size == 0:
+        raise ImageError(f"{path} is empty (0 bytes); copy or export it again")
+    if _suffix(path, PHOTOS):
+        return "photo"
+    if _suffix(path, VOLUMES):
+        return "volume"
+    if dicom.is_dicom(path):
+        return "dicom"
+    raise ImageError(
+        f"{path} is no image that can be read; wanted DICOM or one of {', '.join((*VOLUMES, *PHOTOS))}"
+    )
+
+
+def _photo_grid(reader: Any) -> Grid:
+    shape, _ = itk.geometry(reader)
+    return _px_grid(shape[-2:] if shape[0] == 1 else shape)
+
+
+def _px_grid(shape: Sequence[int]) -> Grid:
+    return Grid.from_geometry(shape, spacing=(1.0,) * len(shape), unit="px")
+
+
+def _volume_grid(reader: Any, path: Path) -> Grid:
+    shape, terms = itk.geometry(reader)
+    if len(shape) not in (2, 3):
+        sizes = " x ".join(str(n) for n in reversed(shape))
+        raise ImageError(f"{path} is {len(shape)}D ({sizes}), wanted 2D or 3D; split it into single volumes")
+    if not _states_spacing(path, len(shape)):
+        return _px_grid(shape)
+    try:
+        return Grid.from_geometry(shape, **terms)
+    except ValueError as error:
+        raise ImageError(f"{path} has a geometry that cannot be: {error}; export it again") from error
+
+
+def _states_spacing(path: Path, ndim: int) -> bool:
+    """Whether the header speaks of a spacing; ITK alone would say 1 mm."""
+    name = path.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        nifti = nifti_header(path)
+        return nifti is None or all(step != 0 and np.isfinite(step) for step in nifti.pixdim[:ndim])
+    with open(path, "rb") as file:
+        head = file.read(1 << 16)
+    if name.endswith((".nrrd", ".nhdr")):
+        head = head.split(b"\n\n")[0].split(b"\r\n\r\n")[0].lower()
+        spacings = re.search(rb"^spacings:(.*)$", head, re.MULTILINE)
+        return b"space directions:" in head or (spacings is not None and b"nan" not in spacings[1])
+    return b"ElementSpacing" in head or b"ElementSize" in head
+
+
+def _grey(array: NDArray[Any], image: Any, path: Path, kind: str) -> NDArray[Any]:
+    components = image.GetNumberOfComponentsPerPixel()
+    if kind == "volume" and components > 1 and array.dtype.kind == "f":
+        raise ImageError(
+            f"{path} holds vectors of {components}, wanted grey values; write one component as an image"
+        )
+    return itk.to_grey(array, components, path)
+
+
+def _spaced(grid: Grid, spacing: Sequence[float] | None, path: Path) -> Grid:
+    """The Grid with the spacing (x, y[, z]) that the caller states, if the file states none or agrees."""
+    if spacing is None:
+        return grid
+    stated = np.asarray(spacing, dtype=float)
+    if stated.shape != (grid.ndim,) or not np.isfinite(stated).all() or (stated <= 0).any():
+        wanted = "x,y" if grid.ndim == 2 else "x,y,z"
+        raise SpacingError(
+            f"{path} is {grid.ndim}D and needs a spacing {wanted} in mm above 0, got {list(spacing)}"
+        )
+    if grid.unit == "px":
+        return Grid.from_geometry(grid.shape, spacing=stated.tolist())
+    own = np.asarray(grid.spacing[::-1])
+    if (np.abs(stated / own - 1) > 0.01).any():
+        raise SpacingError(
+            f"{path} states a spacing of {_listed(own)} mm, but {_listed(stated)} was given; correct one"
+        )
+    return grid
+
+
+def _listed(values: NDArray[np.float64]) -> str:
+    return " x ".join(f"{value:.5g}" for value in values)

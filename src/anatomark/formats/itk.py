@@ -1,0 +1,125 @@
+"""SimpleITK calls that stay silent and fail with one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatomark.errors import ImageError
+
+_lock = threading.Lock()
+_inside = 0
+_saved_stderr = -1
+_saved_display = True
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Nothing that ITK and its C libraries print reaches the terminal; their errors still come as exceptions.
+
+    nifti, libjpeg, libtiff and GDCM write to file descriptor 2 and cannot be told not to, so it is turned
+    away. Calls may overlap in several threads: the first turns it away, the last brings it back.
+    """
+    global _inside, _saved_stderr, _saved_display
+    import SimpleITK as sitk
+
+    with _lock:
+        _inside += 1
+        if _inside == 1:
+            _saved_display = sitk.ProcessObject.GetGlobalWarningDisplay()
+            sitk.ProcessObject.SetGlobalWarningDisplay(False)
+            _saved_stderr = _turn_stderr_away()
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                sitk.ProcessObject.SetGlobalWarningDisplay(_saved_display)
+                if _saved_stderr >= 0:
+                    os.dup2(_saved_stderr, 2)
+                    os.close(_saved_stderr)
+
+
+def _turn_stderr_away() -> int:
+    """A copy of the standard error's descriptor, which now leads nowhere; -1 if there is none."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        saved = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+    except (OSError, ValueError):
+        return -1
+    return saved
+
+
+def header(path: Path, image_io: str = "") -> Any:
+    """A SimpleITK ImageFileReader that has read the header of `path`."""
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    if image_io:
+        reader.SetImageIO(image_io)
+    try:
+        with silent():
+            reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise ImageError(_line(path, error)) from error
+    return reader
+
+
+def voxels(reader: Any, path: Path) -> tuple[Any, NDArray[Any]]:
+    """The SimpleITK image of a reader, and its array (*spatial[, components])."""
+    import SimpleITK as sitk
+
+    try:
+        with silent():
+            image = reader.Execute()
+    except RuntimeError as error:
+        raise ImageError(_line(path, error)) from error
+    return image, sitk.GetArrayFromImage(image)
+
+
+def to_grey(array: NDArray[Any], components: int, path: Path) -> NDArray[Any]:
+    """Grey values (*spatial) of an array (*spatial, components): RGB(A) by the luma of ITU-R BT.601.
+
+    Alpha is left out. Equal channels are taken as they are, so grey pictures stored as RGB stay exact. Whole
+    numbers stay whole numbers of the same type.
+    """
+    if components == 1:
+        return array
+    if components not in (3, 4) or np.iscomplexobj(array):
+        raise ImageError(f"{path} has {components} numbers in each voxel; wanted a grey or RGB image")
+    red, green, blue = (array[..., k] for k in range(3))
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return np.ascontiguousarray(red)
+    luma = 0.299 * red.astype(np.float64) + 0.587 * green + 0.114 * blue
+    return np.rint(luma).astype(array.dtype) if array.dtype.kind in "iu" else luma.astype(array.dtype)
+
+
+def geometry(itk: Any) -> tuple[Sequence[int], dict[str, Any]]:
+    """(shape in array order, other terms of `Grid.from_geometry`) of a SimpleITK image or header."""
+    terms = {"spacing": itk.GetSpacing(), "origin": itk.GetOrigin(), "direction": itk.GetDirection()}
+    return tuple(reversed(itk.GetSize())), terms
+
+
+def _line(path: Path, error: RuntimeError) -> str:
+    """What went wrong with `path` in one line, from an ITK exception of many."""
+    text = str(error)
+    if "orthonormal" in text or "orthogonal" in text:
+        return f"{path} has skewed axes (its affine shears); resample it onto a straight grid"
+    if "Unable to determine ImageIO" in text:
+        return f"{path} cannot be read: cut short, or not of the kind its name says; export it again"
+    last = [line.split("): ", 1)[-1].strip() for line in text.splitlines() if line.strip()][-1]
+    return f"{path} cannot be read ({last[:120]}): it is damaged or cut short; export or copy it again"

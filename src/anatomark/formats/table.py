@@ -1,0 +1,370 @@
+"""Long tables of landmarks (CSV, TSV): one row for each image, landmark and observer.
+
+Columns: image, landmark (or label), x, y[, z] (or r, a, s; or l, p, s, as Slicer exports them), frame,
+unit, presence, spread, observer (or rater), state. Only a landmark and coordinates are a must; other
+columns are passed over. A row without coordinates is present nowhere: its `state` says `absent` or `not
+annotated` (also the default).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatomark.core.grid import Floats, Unit
+from anatomark.core.landmarks import State
+from anatomark.errors import FrameError, LandmarkFileError
+from anatomark.formats.atomic import replacing
+from anatomark.formats.frames import Frame, as_frame, settle_frame
+
+Texts = NDArray[np.str_]
+STATE_WORDS = {State.PRESENT: "present", State.ABSENT: "absent", State.NOT_ANNOTATED: "not annotated"}
+_STATES = {word: state for state, word in STATE_WORDS.items()} | {"not_annotated": State.NOT_ANNOTATED}
+_TEXTS = {
+    "image": ("image",),
+    "landmark": ("landmark", "label"),
+    "observer": ("observer", "rater"),
+    "frame": ("frame",),
+    "unit": ("unit",),
+    "state": ("state",),
+}
+_NUMBERS = {
+    "x": ("x", "l", "r"),
+    "y": ("y", "p", "a"),
+    "z": ("z", "s"),
+    "presence": ("presence",),
+    "spread": ("spread",),
+}
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkTable:
+    """R placements. `coordinates` (R, d) in `frame` and `unit`, x, y[, z], NaN where there are none.
+
+    `image`, `landmark`, `observer` (R,) are text ("" where the file has none), `states` (R,) is `State`,
+    `presence` (R,) a probability and `spread` (R,) a length in `unit`, NaN where the file has none. Arrays
+    are read-only.
+    """
+
+    image: Texts
+    landmark: Texts
+    coordinates: Floats
+    states: NDArray[np.uint8]
+    observer: Texts
+    frame: Frame
+    unit: Unit
+    presence: Floats
+    spread: Floats
+
+    def __post_init__(self) -> None:
+        rows = len(self.image)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                if len(value) != rows:
+                    raise ValueError(f"{field.name} has {len(value)} rows, image has {rows}; they must agree")
+                value = value.view()
+                value.setflags(write=False)
+                object.__setattr__(self, field.name, value)
+        if self.coordinates.ndim != 2 or self.coordinates.shape[1] not in (2, 3):
+            raise ValueError(f"coordinates must be (R, 2 or 3), got {self.coordinates.shape}")
+        if self.frame == "pixel" and self.unit != "px":
+            raise ValueError(f"pixel coordinates are in px, got {self.unit}")
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def ndim(self) -> int:
+        return self.coordinates.shape[1]
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Iterable[tuple[str, str, Sequence[float]]],
+        *,
+        frame: Frame = "LPS",
+        unit: Unit = "mm",
+        ndim: int,
+    ) -> LandmarkTable:
+        """A table of (image, landmark, coordinates); NaN coordinates are not annotated."""
+        held = list(rows)
+        coordinates = np.array([c for _, _, c in held], dtype=float).reshape(len(held), ndim)
+        present = np.isfinite(coordinates).all(axis=1)
+        none = np.full(len(held), np.nan)
+        return cls(
+            np.array([i for i, _, _ in held], dtype=str),
+            np.array([n for _, n, _ in held], dtype=str),
+            coordinates,
+            np.where(present, State.PRESENT, State.NOT_ANNOTATED).astype(np.uint8),
+            np.full(len(held), "", dtype=str),
+            frame,
+            unit,
+            none,
+            none.copy(),
+        )
+
+    def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> LandmarkTable:
+        """The chosen rows (mask or indices)."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("frame", "unit")}
+        return replace(self, **{name: array[chosen] for name, array in arrays.items()})
+
+
+def read_table(
+    path: str | Path, *, frame: str | None = None, columns: Mapping[str, str] | None = None
+) -> LandmarkTable:
+    """The placements in a CSV or TSV; the separator (comma, tab, semicolon) is taken from the header.
+
+    `frame` (LPS, RAS, pixel) is for tables that have no `frame` column; `columns` maps our column names to
+    the file's, such as {"landmark": "point", "x": "X mm"}. Without a `unit` column world coordinates are
+    mm.
+
+    Raises `FrameError` where nobody says the frame, and `LandmarkFileError`, with the line, for what is no
+    number (decimal commas are not guessed), NaN, infinite, incomplete, or there twice.
+    """
+    path = Path(path)
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            return _read(file, path, frame, dict(columns or {}))
+    except OSError as error:
+        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; give a .csv or .tsv") from error
+    except UnicodeDecodeError as error:
+        raise LandmarkFileError(f"{path} is no text in UTF-8; save the table as CSV in UTF-8") from error
+    except csv.Error as error:
+        raise LandmarkFileError(f"{path} is no table ({error}); save it as CSV in UTF-8") from error
+
+
+def write_table(table: LandmarkTable, path: str | Path) -> None:
+    """Writes image,landmark,x,y[,z],frame,unit,presence,spread, and observer and state where any are known.
+
+    Numbers are written so that reading gives the same ones. A name that ends in .tsv is separated by tabs.
+    """
+    path = Path(path)
+    axes = ["x", "y", "z"][: table.ndim]
+    header = ["image", "landmark", *axes, "frame", "unit", "presence", "spread"]
+    located = np.isfinite(table.coordinates).all(axis=1)
+    with_observer = bool((table.observer != "").any())
+    with_state = bool((table.states != np.where(located, State.PRESENT, State.NOT_ANNOTATED)).any())
+    header += ["observer"] * with_observer + ["state"] * with_state
+    numbers = np.column_stack([table.coordinates, table.presence, table.spread])
+    d = table.ndim
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(
+            file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n"
+        )
+        writer.writerow(header)
+        for start in range(0, len(table), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            columns = zip(
+                table.image[part].tolist(),
+                table.landmark[part].tolist(),
+                numbers[part].tolist(),
+                table.observer[part].tolist(),
+                table.states[part].tolist(),
+                strict=True,
+            )
+            for image, landmark, values, observer, state in columns:
+                cells = ["" if value != value else repr(value) for value in values]
+                row = [image, landmark, *cells[:d], table.frame, table.unit, *cells[d:]]
+                row += [observer] * with_observer + [STATE_WORDS[State(state)]] * with_state
+                writer.writerow(row)
+
+
+def _read(file: Iterable[str], path: Path, frame: str | None, mapping: dict[str, str]) -> LandmarkTable:
+    lines = iter(file)
+    first = next(lines, "")
+    if not first.strip():
+        raise LandmarkFileError(f"{path} is empty; wanted a header with landmark,x,y")
+    separator = max(",\t;", key=first.count)
+    header = next(csv.reader([first], delimiter=separator))
+    places, stated_frame = _places(header, mapping, path)
+    texts: dict[str, tuple[dict[str, int], list[NDArray[np.int32]]]] = {
+        k: ({}, []) for k in places if k in _TEXTS
+    }
+    numbers: dict[str, list[Floats]] = {k: [] for k in places if k in _NUMBERS}
+    line_numbers: list[NDArray[np.int64]] = []
+    for rows, where in _blocks(csv.reader(lines, delimiter=separator), len(header), path):
+        cells = list(zip(*rows, strict=True))
+        line_numbers.append(np.array(where))
+        for name, (index, codes) in texts.items():
+            column = cells[places[name]]
+            codes.append(
+                np.array([index.setdefault(text.strip(), len(index)) for text in column], dtype=np.int32)
+            )
+        for name, parts in numbers.items():
+            parts.append(_floats(cells[places[name]], where, name, path))
+    line = np.concatenate([np.empty(0, dtype=np.int64), *line_numbers])
+    code = {k: np.concatenate([np.empty(0, dtype=np.int32), *parts]) for k, (_, parts) in texts.items()}
+    words = {k: list(index) for k, (index, _) in texts.items()}
+    number = {k: np.concatenate([np.empty(0), *parts]) for k, parts in numbers.items()}
+
+    count = len(line)
+    coordinates = np.column_stack([number[k] for k in "xyz" if k in number])
+    given = np.isfinite(coordinates)
+    partly = given.any(axis=1) & ~given.all(axis=1)
+    if partly.any():
+        raise LandmarkFileError(f"{path}, line {line[partly][0]}: a coordinate is missing; give all or none")
+    states = _states(code, words, np.all(given, axis=1), line, path)
+    empty_name = words["landmark"].index("") if "" in words["landmark"] else -1
+    if (code["landmark"] == empty_name).any():
+        at = line[code["landmark"] == empty_name][0]
+        raise LandmarkFileError(f"{path}, line {at}: the landmark has no name; name it")
+    _require_once(code, words, line, path)
+    own_frame = _one("frame", code, words, path) or stated_frame
+    settled = settle_frame(as_frame(own_frame, path) if own_frame else None, frame, path)
+    unit = _unit(_one("unit", code, words, path).lower(), settled, path)
+    none = np.full(count, np.nan)
+    blank = np.full(count, "", dtype=str)
+    text = {
+        k: np.array(words[k] or [""], dtype=str)[code[k]]
+        for k in ("image", "landmark", "observer")
+        if k in code
+    }
+    return LandmarkTable(
+        text.get("image", blank),
+        text["landmark"],
+        coordinates,
+        states,
+        text.get("observer", blank),
+        settled,
+        unit,
+        number.get("presence", none),
+        number.get("spread", none),
+    )
+
+
+def _places(header: list[str], mapping: dict[str, str], path: Path) -> tuple[dict[str, int], str]:
+    """{our column: its place}, and the frame that columns called r, a, s or l, p, s state."""
+    unknown = set(mapping) - set(_TEXTS) - set(_NUMBERS)
+    if unknown:
+        known = ", ".join([*_TEXTS, *_NUMBERS])
+        raise LandmarkFileError(f"{path}: no column is called {', '.join(sorted(unknown))}; ours are {known}")
+    at: dict[str, int] = {}
+    for place, name in enumerate(header):
+        if name.strip().lower() in at:
+            raise LandmarkFileError(f"{path} has the column {name.strip()!r} twice; rename one")
+        at[name.strip().lower()] = place
+    absent = [theirs for theirs in mapping.values() if theirs.strip().lower() not in at]
+    if absent:
+        raise LandmarkFileError(f"{path} has no column {absent[0]!r}; it has {', '.join(header)}")
+    places = {ours: at[theirs.strip().lower()] for ours, theirs in mapping.items()}
+    triple = next((t for t in ("xyz", "lps", "ras") if t[0] in at and t[1] in at), "xyz")
+    for ours, names in {**_TEXTS, **_NUMBERS}.items():
+        if ours in "xyz":
+            names = (triple["xyz".index(ours)],)
+        found = next((at[name] for name in names if name in at), None)
+        if ours not in places and found is not None:
+            places[ours] = found
+    lacking = [name for name in ("landmark", "x", "y") if name not in places]
+    if lacking:
+        raise LandmarkFileError(
+            f"{path} has no column {', '.join(lacking)}, only {', '.join(header)}; map them"
+        )
+    from_names = triple != "xyz" and all(
+        places.get(o) == at.get(t) for o, t in zip("xy", triple, strict=False)
+    )
+    return places, triple.upper() if from_names else ""
+
+
+def _blocks(reader: Any, width: int, path: Path) -> Iterator[tuple[list[list[str]], list[int]]]:
+    """Rows in blocks, each with the number of its line in the file (the header is line 1)."""
+    rows: list[list[str]] = []
+    where: list[int] = []
+    for row in reader:
+        if not any(cell.strip() for cell in row):
+            continue
+        line = reader.line_num + 1
+        if len(row) != width:
+            raise LandmarkFileError(f"{path}, line {line}: {len(row)} fields, wanted {width}; correct it")
+        rows.append(row)
+        where.append(line)
+        if len(rows) == _BLOCK:
+            yield rows, where
+            rows, where = [], []
+    if rows:
+        yield rows, where
+
+
+def _floats(column: Sequence[str], where: Sequence[int], name: str, path: Path) -> Floats:
+    """Numbers of a column, NaN where it is empty."""
+    try:
+        values = np.array([float(cell) if cell and not cell.isspace() else np.nan for cell in column])
+    except ValueError:
+        for cell, line in zip(column, where, strict=True):
+            try:
+                float(cell or "nan")
+            except ValueError as error:
+                hint = "decimal commas are not read, write a point" if "," in cell else "wanted a number"
+                raise LandmarkFileError(f"{path}, line {line}: {name} is {cell!r}; {hint}") from error
+        raise
+    for place in np.flatnonzero(~np.isfinite(values)).tolist():
+        if column[place].strip():
+            raise LandmarkFileError(
+                f"{path}, line {where[place]}: {name} is {column[place].strip()!r}; wanted a number"
+            )
+    return values
+
+
+def _states(
+    code: dict[str, NDArray[np.int32]],
+    words: dict[str, list[str]],
+    located: NDArray[np.bool_],
+    line: NDArray[np.int64],
+    path: Path,
+) -> NDArray[np.uint8]:
+    states = np.where(located, State.PRESENT, State.NOT_ANNOTATED).astype(np.uint8)
+    if "state" not in code:
+        return states
+    for number, word in enumerate(words["state"]):
+        rows = code["state"] == number
+        if not word:
+            continue
+        if word.lower() not in _STATES:
+            wanted = ", ".join(STATE_WORDS.values())
+            raise LandmarkFileError(f"{path}, line {line[rows][0]}: the state is {word!r}; wanted {wanted}")
+        states[rows] = _STATES[word.lower()]
+    nowhere = (states == State.PRESENT) & ~located
+    if nowhere.any():
+        raise LandmarkFileError(f"{path}, line {line[nowhere][0]}: present without coordinates; give them")
+    return states
+
+
+def _require_once(
+    code: dict[str, NDArray[np.int32]], words: dict[str, list[str]], line: NDArray[np.int64], path: Path
+) -> None:
+    key = np.zeros(len(line), dtype=np.int64)
+    for name in ("image", "observer", "landmark"):
+        if name in code:
+            key = key * max(len(words[name]), 1) + code[name]
+    order = np.argsort(key, kind="stable")
+    again = np.flatnonzero(key[order][1:] == key[order][:-1])
+    if again.size:
+        row = order[again[0] + 1]
+        said = {k: words[k][code[k][row]] for k in ("landmark", "image", "observer") if k in code}
+        what = ", ".join(f"{k} {v}" for k, v in said.items() if v)
+        raise LandmarkFileError(f"{path}, line {line[row]}: {what} is there twice; keep one row")
+
+
+def _one(name: str, code: dict[str, NDArray[np.int32]], words: dict[str, list[str]], path: Path) -> str:
+    """The one word in a column, "" where there is no column or nothing in it."""
+    held = words.get(name, []) if name in code else []
+    if len({word.lower() for word in held}) > 1:
+        raise FrameError(f"{path} mixes the {name}s {', '.join(repr(w) for w in held)}; keep one in a table")
+    return held[0] if held else ""
+
+
+def _unit(stated: str, frame: Frame, path: Path) -> Unit:
+    if stated not in ("", "mm", "px"):
+        raise FrameError(f"{path} is in the unit {stated!r}; wanted mm or px")
+    if frame == "pixel":
+        if stated == "mm":
+            raise FrameError(f"{path} states pixel coordinates in mm; correct its frame or its unit")
+        return "px"
+    return "px" if stated == "px" else "mm"

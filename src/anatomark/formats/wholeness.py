@@ -1,0 +1,109 @@
+"""Files cut short that ITK would read as if they were whole: NIfTI, JPEG and BMP."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from anatomark.errors import ImageError
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """What is wanted of a NIfTI-1 or -2 header: file size in bytes (uncompressed), and pixdim[1:]."""
+
+    size: int
+    ndim: int
+    pixdim: tuple[float, ...]
+
+
+def require_whole(path: Path) -> None:
+    """Raises `ImageError` if a NIfTI, JPEG or BMP file ends before its image does; ITK checks other kinds."""
+    name = path.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        _require_whole_nifti(path)
+    elif name.endswith((".jpg", ".jpeg")):
+        data = path.read_bytes()
+        # FF D9 ends an image, FF DA opens its last scan; inside a scan FF is followed by 00 or a restart
+        if data[:2] == b"\xff\xd8" and data.find(b"\xff\xd9", max(data.rfind(b"\xff\xda"), 0)) < 0:
+            raise ImageError(_cut(path))
+    elif name.endswith(".bmp"):
+        _require_whole_bmp(path)
+
+
+def nifti_header(path: Path) -> NiftiHeader | None:
+    """The header of a .nii or .nii.gz; None where it is of another kind (a pair of .hdr and .img)."""
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    try:
+        with opened(path, "rb") as file:
+            head = file.read(540)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ImageError(_cut(path)) from error
+    for order in "<>":
+        if len(head) >= 348 and struct.unpack(order + "i", head[:4])[0] == 348:
+            dim = struct.unpack(order + "8h", head[40:56])
+            bits = struct.unpack(order + "h", head[72:74])[0]
+            pixdim = struct.unpack(order + "8f", head[76:108])
+            offset = struct.unpack(order + "f", head[108:112])[0]
+            break
+        if len(head) >= 540 and struct.unpack(order + "i", head[:4])[0] == 540:
+            dim = struct.unpack(order + "8q", head[16:80])
+            bits = struct.unpack(order + "h", head[14:16])[0]
+            pixdim = struct.unpack(order + "8d", head[104:168])
+            offset = struct.unpack(order + "q", head[168:176])[0]
+            break
+    else:
+        if len(head) < 348:
+            raise ImageError(_cut(path))
+        return None
+    if not 1 <= dim[0] <= 7:
+        raise ImageError(
+            f"{path} is damaged: its NIfTI header speaks of {dim[0]} dimensions; export it again"
+        )
+    used = dim[1 : dim[0] + 1]
+    return NiftiHeader(
+        int(offset) + math.prod(max(n, 1) for n in used) * bits // 8, dim[0], pixdim[1 : dim[0] + 1]
+    )
+
+
+def _require_whole_nifti(path: Path) -> None:
+    header = nifti_header(path)
+    if header is None:
+        return
+    if not path.name.lower().endswith(".gz"):
+        if path.stat().st_size < header.size:
+            raise ImageError(_cut(path))
+        return
+    with open(path, "rb") as file:
+        file.seek(-4, 2)
+        if struct.unpack("<I", file.read(4))[0] == header.size % 2**32:
+            return  # the length that gzip wrote last is there: a file cut short does not end with it
+    held = 0
+    try:  # several gzip members, or padding: count
+        with gzip.open(path, "rb") as file:
+            while block := file.read(1 << 22):
+                held += len(block)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ImageError(_cut(path)) from error
+    if held < header.size:
+        raise ImageError(_cut(path))
+
+
+def _require_whole_bmp(path: Path) -> None:
+    with open(path, "rb") as file:
+        head = file.read(34)
+    if len(head) < 34:
+        raise ImageError(_cut(path))
+    offset, width, height = struct.unpack("<I4xii", head[10:26])
+    bits, compression = struct.unpack("<HI", head[28:34])
+    row = (width * bits + 31) // 32 * 4
+    if head[:2] == b"BM" and compression == 0 and path.stat().st_size < offset + row * abs(height):
+        raise ImageError(_cut(path))
+
+
+def _cut(path: Path) -> str:
+    return f"{path} is cut short or damaged: it ends before its image does; copy or export it again"

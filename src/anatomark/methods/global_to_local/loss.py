@@ -1,0 +1,67 @@
+"""The loss of both stages: presence of the landmark in each patch, and displacement to it.
+
+Noothout et al., IEEE TMI 2020 (arXiv 2007.05295), but for the coordinate term, which is this project's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from anatomark import votes
+from anatomark.core.landmarks import State
+
+
+def vote_loss(
+    logits: Tensor,
+    encoded: Tensor,
+    points_index: Tensor,
+    states: Tensor,
+    *,
+    stride: Sequence[int],
+    class_weight: float,
+    coordinate_weight: float,
+) -> dict[str, Tensor]:
+    """The weighted terms {"displacement", "class", "coordinate"}, scalars.
+
+    `logits` (B, N, *grid) and `encoded` (B, N, d, *grid) of a network; `points_index` (B, N, d) landmarks in index
+    units of its input, NaN unless present; `states` (B, N) of `State`. A landmark that is not annotated counts nowhere;
+    an absent one teaches the classifier only, as does one outside the array: its class is 0 everywhere.
+    """
+    b, n, d = points_index.shape
+    grid = logits.shape[2:]
+    present = (states == State.PRESENT) & torch.isfinite(points_index).all(-1)
+    annotated = states != State.NOT_ANNOTATED
+    points = torch.where(present.unsqueeze(-1), points_index, torch.zeros_like(points_index))
+
+    cell = votes.patch_of(points, stride)
+    size = torch.tensor(grid, device=cell.device)
+    inside = present & ((cell >= 0) & (cell < size)).all(-1)
+    flat = torch.zeros(b, n, dtype=torch.long, device=cell.device)
+    for axis in range(d):
+        flat = flat * grid[axis] + cell[..., axis].clamp(0, grid[axis] - 1)
+    target = torch.zeros(b, n, logits[0, 0].numel(), device=logits.device)
+    target.scatter_(2, flat.unsqueeze(-1), inside.float().unsqueeze(-1))
+    cross_entropy = F.binary_cross_entropy_with_logits(logits.flatten(2), target, reduction="none").mean(-1)
+
+    centers = votes.patch_centers(grid, stride, logits.device).flatten(1)
+    displacement = points.unsqueeze(-1) - centers
+    error = (encoded.flatten(3) - votes.encode(displacement)).abs().mean((2, 3))
+
+    terms = {
+        "displacement": _mean(error, present),
+        "class": class_weight * _mean(cross_entropy, annotated),
+    }
+    if coordinate_weight:
+        found, _ = votes.combine(votes.decode(encoded.flatten(3)) + centers, logits.flatten(2).sigmoid())
+        distance = votes.encode(found - points).abs().mean(-1)
+        terms["coordinate"] = coordinate_weight * _mean(distance, inside)
+    return terms
+
+
+def _mean(values: Tensor, chosen: Tensor) -> Tensor:
+    """The mean of the chosen values; 0, with a gradient of 0, where none is chosen."""
+    return (values * chosen).sum() / chosen.sum().clamp(min=1)

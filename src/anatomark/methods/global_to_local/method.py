@@ -1,0 +1,231 @@
+"""Global-to-local localization: a global network that looks over the image, then one local network a landmark.
+
+Noothout et al., IEEE TMI 39(12):4011-4022, 2020 (arXiv 2007.05295).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anatomark import votes
+from anatomark.core.landmarks import State
+from anatomark.data.cache import Cache, CachedCase
+from anatomark.data.working import WorkingImage
+from anatomark.methods.global_to_local.loss import vote_loss
+from anatomark.methods.global_to_local.plan import DataFacts, plan, plan_local, round_up
+from anatomark.methods.global_to_local.settings import PRESETS, GlobalToLocalSettings
+from anatomark.methods.global_to_local.windows import global_example, local_example, plain_windows
+from anatomark.methods.presence import PresenceModel
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """One stage's answer for an image: points (N, d) world, spread (N,) world units, posterior mass (N,)."""
+
+    points_world: Floats
+    spread: Floats
+    mass: Floats
+
+
+class GlobalToLocal:
+    """The two stages, their networks and what they learned.
+
+    Constructed from settings that the plan has completed; `networks` holds a stage's network once the stage has been
+    begun or loaded.
+    """
+
+    name = "global-to-local"
+    Settings = GlobalToLocalSettings
+    presets = PRESETS
+
+    def __init__(self, settings: GlobalToLocalSettings, *, ndim: int, landmarks: int) -> None:
+        self.settings = settings
+        self.ndim, self.landmarks = ndim, landmarks
+        self.networks: dict[str, nn.Module] = {}
+        self.presence = PresenceModel.unfitted(len(self.stages))
+
+    @staticmethod
+    def plan(settings: GlobalToLocalSettings, facts: DataFacts, *, on_gpu: bool) -> GlobalToLocalSettings:
+        return plan(settings, facts, on_gpu=on_gpu)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return ("global", "local") if self.settings.local else ("global",)
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def begin(self, stage: str, cache: Cache, device: torch.device) -> None:
+        """Make the network of a stage; the local one is planned from the global stage's errors on validation cases."""
+        if stage == "local" and None in (self.settings.local_window, self.settings.local_jitter):
+            errors = self._errors("global", cache.role("validation") or cache.role("train"), device)
+            self.settings = plan_local(self.settings, errors.ravel().tolist(), ndim=self.ndim)
+        torch.manual_seed(self.settings.seed + self.stages.index(stage))
+        self.networks[stage] = self._network(stage)
+
+    def make_networks(self) -> None:
+        """All networks with weights yet to be loaded."""
+        self.networks = {stage: self._network(stage) for stage in self.stages}
+
+    def _network(self, stage: str) -> nn.Module:
+        s = self.settings
+        if stage == "global":
+            from anatomark.nets.residual import ResidualNet
+
+            assert s.global_downsample is not None
+            assert s.global_crop is not None
+            stride = 2 * 2 ** sum(s.global_downsample)
+            return ResidualNet(
+                self.ndim,
+                self.landmarks,
+                stem=s.global_stem,
+                blocks=s.global_blocks,
+                channels=s.global_channels,
+                downsample=s.global_downsample,
+                head=s.global_head,
+                prior=1 / np.prod([n // stride for n in s.global_crop]) if s.class_prior else None,
+            )
+        from anatomark.nets.grouped import GroupedNet
+
+        assert s.local_channels is not None
+        assert s.local_window is not None
+        patches = np.prod([n // 2 ** (len(s.local_channels) - 1) for n in s.local_window])
+        return GroupedNet(
+            self.ndim,
+            self.landmarks,
+            channels=s.local_channels,
+            head=s.local_head,
+            norm=s.local_norm,
+            prior=1 / patches if s.class_prior else None,
+        )
+
+    def steps(self, stage: str) -> int:
+        steps = self.settings.global_steps if stage == "global" else self.settings.local_steps
+        assert steps is not None
+        return steps
+
+    def batch_size(self, stage: str) -> int:
+        size = self.settings.global_batch if stage == "global" else self.settings.local_batch
+        assert size is not None
+        return size
+
+    def example_batch(
+        self, stage: str, cases: Sequence[CachedCase], mirrored: NDArray[np.int64], rng: np.random.Generator, device: torch.device
+    ) -> dict[str, Any]:
+        """Random examples of `cases`, as tensors on `device`, for `loss`."""
+        first = 0
+        if stage == "global":
+            examples = [global_example(c, self.settings, mirrored, rng, device) for c in cases]
+        else:
+            count = self.settings.local_landmarks_per_step or self.landmarks
+            first = int(rng.integers(self.landmarks - count + 1)) if count < self.landmarks else 0
+            chosen = slice(first, first + count)
+            examples = [local_example(c, self.settings, mirrored, rng, device, chosen) for c in cases]
+        values, points, states = (torch.stack(part) for part in zip(*examples, strict=True))
+        return {"values": values, "points": points.to(device), "states": states.to(device), "first": first}
+
+    def loss(self, stage: str, network: nn.Module, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The weighted loss terms of a batch (see `vote_loss`)."""
+        s = self.settings
+        if stage == "global":
+            logits, encoded = network(batch["values"])
+            class_weight = s.global_class_weight
+        else:
+            logits, encoded = network(batch["values"], batch["first"])
+            class_weight = s.local_class_weight
+        assert class_weight is not None
+        stride = [n // g for n, g in zip(batch["values"].shape[2:], logits.shape[2:], strict=True)]
+        return vote_loss(
+            logits.float(),
+            encoded.float(),
+            batch["points"],
+            batch["states"],
+            stride=stride,
+            class_weight=class_weight,
+            coordinate_weight=s.coordinate_weight,
+        )
+
+    def validate(self, stage: str, cases: Sequence[CachedCase], device: torch.device) -> float:
+        """Mean radial error (world units) of the stage over the present landmarks of `cases`; NaN if there are none."""
+        errors = self._errors(stage, cases, device)
+        return float(np.nanmean(errors)) if np.isfinite(errors).any() else float("nan")
+
+    def _errors(self, stage: str, cases: Sequence[CachedCase], device: torch.device) -> Floats:
+        errors = np.full((len(cases), self.landmarks), np.nan)
+        for row, case in enumerate(cases):
+            located = self.locate(case.image, device, upto=stage)[-1]
+            errors[row] = np.linalg.norm(located.points_world - case.points_world, axis=1)
+        return errors
+
+    def finish(self, cache: Cache, device: torch.device) -> None:
+        """Learn, from validation cases, how posterior mass tells presence."""
+        cases = cache.role("validation") or cache.role("train")
+        masses = np.stack([[p.mass for p in self.locate(case.image, device)] for case in cases], axis=-1)
+        states = np.stack([case.states for case in cases], axis=-1)  # (stages, N, cases) and (N, cases)
+        known = states != State.NOT_ANNOTATED
+        self.presence = PresenceModel.fitted(masses[:, known].T, states[known] == State.PRESENT)
+
+    # --- prediction -----------------------------------------------------------------------------------------------
+
+    def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
+        """The answer of each stage, up to stage `upto`, for one image."""
+        with torch.inference_mode():
+            answers = [self._locate_global(image, device)]
+            if upto != "global" and "local" in self.stages:
+                answers.append(self._locate_local(image, answers[0], device))
+        return answers
+
+    def _locate_global(self, image: WorkingImage, device: torch.device) -> Located:
+        network = self.networks["global"].eval()
+        stride = network.stride
+        size = tuple(round_up(n, stride) for n in image.coarse.shape)
+        low, high = image.window
+        values = torch.zeros((1, 1, *size), device=device)
+        inner = torch.from_numpy(image.coarse.astype(np.float32)).to(device)
+        values[(0, 0, *(slice(n) for n in inner.shape))] = (inner - low) / (high - low)
+        logits, encoded = network(values)
+        return self._combine(logits, encoded, stride, np.zeros((1, self.ndim)), image.coarse_grid)
+
+    def _locate_local(self, image: WorkingImage, start: Located, device: torch.device) -> Located:
+        network = self.networks["local"].eval()
+        assert self.settings.local_window is not None
+        count = self.settings.local_landmarks_per_step or self.landmarks
+        located = start
+        for _ in range(self.settings.local_passes):
+            center = image.fine_grid.world_to_index(located.points_world)
+            parts = []
+            for first in range(0, self.landmarks, count):
+                chosen = slice(first, first + count)
+                values, corner = plain_windows(
+                    image.fine, image.window, image.fine_grid.spacing, self.settings.local_window, center[chosen], device
+                )
+                logits, encoded = network(values.unsqueeze(0), first)
+                parts.append(self._combine(logits, encoded, network.stride, corner, image.fine_grid))
+            located = Located(
+                np.concatenate([p.points_world for p in parts]),
+                np.concatenate([p.spread for p in parts]),
+                np.concatenate([p.mass for p in parts]),
+            )
+        return located
+
+    def _combine(self, logits: Tensor, encoded: Tensor, stride: int, corner_index: Floats, grid: Any) -> Located:
+        """The posterior-weighted mean of the votes, in the world: index units of `grid`, its window at `corner_index`."""
+        posterior = logits.float().sigmoid()
+        centers = votes.patch_centers(logits.shape[2:], (stride,) * self.ndim, logits.device).flatten(1)
+        cast = votes.decode(encoded.float().flatten(3)) + centers
+        scale = torch.tensor(grid.spacing, dtype=torch.float32, device=cast.device).view(-1, 1)
+        mean, spread = votes.combine(cast * scale, posterior.flatten(2))
+        index = (mean[0].double().cpu().numpy() / np.asarray(grid.spacing)) + corner_index
+        return Located(
+            grid.index_to_world(index),
+            spread[0].double().cpu().numpy(),
+            votes.posterior_mass(posterior)[0].double().cpu().numpy(),
+        )

@@ -1,0 +1,124 @@
+"""Every value of a global-to-local training. `None` means that the plan fills it in from the data.
+
+[paper] marks what Noothout et al. (IEEE TMI 2020, arXiv 2007.05295) state; the preset `noothout2020` holds those values.
+Everything else is this project's choice.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+Schedule = Literal["cosine", "constant", "warm-restarts"]
+
+
+class GlobalToLocalSettings(BaseModel):
+    """Flat and complete: what a run used is what its `settings.json` says. Lengths per axis are in array-axis order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # the data
+    spacing: tuple[PositiveFloat, ...] | None = Field(None, description="fine working spacing, z y x (world units)")
+    pool: tuple[PositiveInt, ...] | None = Field(None, description="the global stage sees means over this many elements")
+    validation_fraction: float = Field(0.15, ge=0, lt=1, description="share of subjects kept from training to choose by")
+    cache_memory_gib: NonNegativeFloat = Field(4.0, description="a larger cache is read from disk by a thread")
+    keep_cache: bool = Field(False, description="leave the prepared cache in the run folder when training has ended")
+
+    # the global network
+    global_stem: PositiveInt = 16
+    global_blocks: tuple[PositiveInt, ...] = (3, 4, 6, 3)
+    global_channels: tuple[PositiveInt, ...] = (32, 64, 128, 256)
+    global_downsample: tuple[bool, ...] | None = None
+    global_head: PositiveInt = 256
+    global_crop: tuple[PositiveInt, ...] | None = None
+    global_batch: PositiveInt | None = None
+    global_steps: PositiveInt | None = None
+    global_learning_rate: PositiveFloat = 1e-3
+    global_class_weight: PositiveFloat | None = Field(None, description="weight of the cross-entropy (mean over patches)")
+    global_schedule: Schedule = "cosine"
+
+    # the local networks
+    local: bool = Field(True, description="false: the global stage alone")
+    local_channels: tuple[tuple[PositiveInt, ...], ...] | None = None
+    local_head: PositiveInt = 64
+    local_norm: bool = Field(True, description="batch normalisation in the local networks")
+    local_window: tuple[PositiveInt, ...] | None = Field(None, description="elements; None: from the global error")
+    local_jitter: NonNegativeFloat | None = Field(None, description="s.d. of window centres in training, world units")
+    local_uniform: float = Field(0.15, ge=0, le=1, description="share of windows with the landmark anywhere inside")
+    local_passes: PositiveInt = Field(2, description="in prediction, windows are re-centred this many times less one")
+    local_batch: PositiveInt | None = None
+    local_landmarks_per_step: PositiveInt | None = Field(None, description="all, or fewer where memory is short")
+    local_steps: PositiveInt | None = None
+    local_learning_rate: PositiveFloat = 2e-3
+    local_class_weight: PositiveFloat | None = None
+    local_schedule: Schedule = "cosine"
+
+    # both
+    coordinate_weight: NonNegativeFloat = Field(1.0, description="weight of the error of the combined coordinate")
+    class_prior: bool = Field(True, description="start the classifiers at one positive patch in all")
+    mirror: bool | None = Field(None, description="mirrored training images; None: where left/right pairs are declared")
+    rotation_degrees: NonNegativeFloat = 12.0
+    scale: NonNegativeFloat = 0.12
+    shear: NonNegativeFloat = 0.05
+    elastic: NonNegativeFloat = Field(0.01, description="s.d. of elastic control points, share of the global crop")
+    gain: NonNegativeFloat = 0.25
+    shift: NonNegativeFloat = 0.1
+    gamma: NonNegativeFloat = 0.35
+    noise: NonNegativeFloat = 0.04
+
+    # the loop
+    seed: int = Field(0, ge=0)
+    precision: Literal["auto", "bf16-mixed", "32-true"] = "auto"
+    amsgrad: bool = False
+    weight_decay: NonNegativeFloat = 1e-4
+    gradient_clip: NonNegativeFloat = Field(1.0, description="largest norm of the gradient; 0: not clipped")
+    ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: the last ones")
+    validations: PositiveInt = Field(20, description="how often each stage is validated")
+    patience: PositiveInt = Field(10, description="validations without improvement after which a stage ends")
+    checkpoint_every: PositiveInt = 200
+
+
+def noothout2020(ndim: int) -> dict[str, Any]:
+    """[paper] The published settings: cephalometric X-rays in 2D, coronary CT angiography in 3D."""
+    flat = ndim == 2
+    return {
+        "spacing": (0.1, 0.1) if flat else (1.5, 1.5, 1.5),
+        "pool": (1,) * ndim,
+        "global_downsample": (True, True, True, True) if flat else (True, True, False, False),
+        "global_crop": (992, 992) if flat else (72, 72, 72),
+        "global_batch": 4,
+        "global_steps": 300_000,
+        "global_learning_rate": 1e-3,
+        "global_class_weight": 20.0 if flat else 8.0,
+        "global_schedule": "constant",
+        "local_channels": ((32, 32, 32, 32), (64, 64)),
+        "local_norm": False,
+        "local_window": (16,) * ndim,
+        "local_uniform": 1.0,
+        "local_passes": 1,
+        "local_batch": 4,
+        "local_steps": 310_000,
+        "local_learning_rate": 1e-3,
+        "local_class_weight": 1.0,
+        "local_schedule": "warm-restarts",
+        "coordinate_weight": 0.0,
+        "class_prior": False,
+        "mirror": False,
+        "rotation_degrees": 0.0,
+        "scale": 0.0,
+        "shear": 0.0,
+        "elastic": 0.0,
+        "gain": 0.0,
+        "shift": 0.0,
+        "gamma": 0.0,
+        "noise": 0.0,
+        "amsgrad": True,
+        "weight_decay": 0.0,
+        "gradient_clip": 0.0,
+        "ema": 0.0,
+        "patience": 1_000_000,
+    }
+
+
+PRESETS = {"noothout2020": noothout2020}

@@ -1,0 +1,140 @@
+"""Training examples of both stages: which windows of a case, how warped, and the landmarks inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anatomark.core.landmarks import State
+from anatomark.data.augment import Strength, Warp, change_grey_values, draw_warp, sample
+from anatomark.data.cache import CachedCase
+from anatomark.methods.global_to_local.settings import GlobalToLocalSettings
+
+Floats = NDArray[np.float64]
+Example = tuple[Tensor, Tensor, Tensor]  # grey values, points in index units, states
+
+
+def strength_of(settings: GlobalToLocalSettings, elastic_mm: float) -> Strength:
+    return Strength(
+        rotation_degrees=settings.rotation_degrees,
+        scale=settings.scale,
+        shear=settings.shear,
+        elastic_mm=elastic_mm,
+        gain=settings.gain,
+        shift=settings.shift,
+        gamma=settings.gamma,
+        noise=settings.noise,
+    )
+
+
+def reference_of(case: CachedCase, mirror: bool, mirrored: NDArray[np.int64]) -> tuple[Floats, NDArray[np.uint8]]:
+    """World points (N, d) and states (N,) of a case; of its mirror image, each name gets its partner's."""
+    order = mirrored if mirror else slice(None)
+    return case.points_world[order], case.states[order]
+
+
+def global_example(
+    case: CachedCase,
+    settings: GlobalToLocalSettings,
+    mirrored: NDArray[np.int64],
+    rng: np.random.Generator,
+    device: torch.device,
+) -> Example:
+    """One warped crop of the coarse level: (1, *crop), points (N, d), states (N,).
+
+    Crops lie uniformly over the image; where the image is smaller than the crop it lies uniformly in the crop.
+    """
+    assert settings.global_crop is not None
+    grid, array = case.image.coarse_grid, case.image.coarse
+    mirror = bool(settings.mirror) and rng.random() < 0.5
+    points, states = reference_of(case, mirror, mirrored)
+    crop, size = np.asarray(settings.global_crop), np.asarray(grid.shape)
+    slack = np.abs(size - crop) / 2
+    center = (size - 1) / 2 + rng.uniform(-1, 1, size=len(crop)) * slack
+    extent = float((crop * grid.spacing).max())
+    strength = strength_of(settings, settings.elastic * extent)
+    warp = draw_warp(
+        rng,
+        shape=settings.global_crop,
+        spacing=grid.spacing,
+        source_spacing=grid.spacing,
+        center_index=center[None],
+        strength=strength,
+        mirror=mirror,
+    )
+    values = change_grey_values(sample(array, case.image.window, warp, device), rng, strength)
+    points_window = warp.points_to_window(grid.world_to_index(points)[None])[0]
+    return values, torch.from_numpy(points_window).float(), torch.from_numpy(states)
+
+
+def local_example(
+    case: CachedCase,
+    settings: GlobalToLocalSettings,
+    mirrored: NDArray[np.int64],
+    rng: np.random.Generator,
+    device: torch.device,
+    chosen: slice,
+) -> Example:
+    """Warped windows of the fine level, one a landmark: (n, *window), points (n, d), states (n,).
+
+    A window is centred near its landmark, as far off as the global stage errs, and now and then anywhere that holds
+    the landmark. An absent landmark gets a window anywhere in the image, to learn what is not the landmark.
+    """
+    assert settings.local_window is not None
+    assert settings.local_jitter is not None
+    grid = case.image.fine_grid
+    mirror = bool(settings.mirror) and rng.random() < 0.5
+    points, states = reference_of(case, mirror, mirrored)
+    points_index, states = grid.world_to_index(points[chosen]), states[chosen]
+    n, d = points_index.shape
+    window, spacing = np.asarray(settings.local_window), np.asarray(grid.spacing)
+    near = rng.standard_normal((n, d)) * settings.local_jitter / spacing
+    near = np.clip(near, -0.45 * window, 0.45 * window)
+    anywhere = rng.uniform(-0.5, 0.5, size=(n, d)) * (window - 1)
+    offset = np.where(rng.random((n, 1)) < settings.local_uniform, anywhere, near)
+    elsewhere = rng.uniform(0, 1, size=(n, d)) * (np.asarray(grid.shape) - 1)
+    center = np.where((states == State.PRESENT)[:, None], points_index + offset, elsewhere)
+    strength = strength_of(settings, 0.0)
+    warp = draw_warp(
+        rng,
+        shape=settings.local_window,
+        spacing=grid.spacing,
+        source_spacing=grid.spacing,
+        center_index=center,
+        strength=strength,
+        mirror=mirror,
+    )
+    values = change_grey_values(sample(case.image.fine, case.image.window, warp, device), rng, strength)
+    points_window = warp.points_to_window(points_index[:, None])[:, 0]
+    return values, torch.from_numpy(points_window).float(), torch.from_numpy(states)
+
+
+def plain_windows(
+    array: NDArray[np.generic],
+    window: tuple[float, float],
+    spacing: Sequence[float],
+    shape: Sequence[int],
+    center_index: Floats,
+    device: torch.device,
+) -> tuple[Tensor, Floats]:
+    """Unwarped windows (K, *shape) around `center_index` (K, d), and the source index (K, d) of their first elements.
+
+    Window elements coincide with source elements, so nothing is interpolated; outside the image there is 0.
+    """
+    size = np.asarray(shape)
+    last = np.maximum(np.asarray(array.shape) - 1, 0)
+    start = np.floor(np.clip(center_index, 0, last) - (size - 1) / 2 + 0.5)
+    k, d = start.shape
+    warp = Warp(
+        tuple(shape),
+        np.asarray(spacing, dtype=float),
+        np.asarray(spacing, dtype=float),
+        start + (size - 1) / 2,
+        np.tile(np.eye(d), (k, 1, 1)),
+        None,
+    )
+    return sample(array, window, warp, device), start

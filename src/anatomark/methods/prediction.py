@@ -1,0 +1,25 @@
+"""What every method returns for an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatomark.core.landmarks import Landmarks
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A located point for every landmark, how likely it is in the image, and how far its votes lie apart.
+
+    `landmarks` has coordinates for all N (state PRESENT), whatever the presence says; `presence` (N,) is a probability;
+    `spread` (N,) is the root mean square distance of the votes, in the landmarks' unit.
+    """
+
+    landmarks: Landmarks
+    presence: Floats
+    spread: Floats

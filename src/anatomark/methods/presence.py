@@ -1,0 +1,58 @@
+"""Presence: the probability that a landmark is in the image, from the posterior mass that the stages found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+RIDGE = 0.05  # in units of one case: enough to keep weights finite where all landmarks are present
+
+
+@dataclass(frozen=True)
+class PresenceModel:
+    """Logistic regression on the logits of the stages' posterior masses: `weights` (stages,) and `bias`.
+
+    Fitted on validation cases (Platt scaling), shared by all landmarks. Where none of them was ever absent it learns
+    that they are present.
+    """
+
+    weights: tuple[float, ...]
+    bias: float
+
+    @classmethod
+    def unfitted(cls, stages: int) -> PresenceModel:
+        """The mean logit of the stages, as it is."""
+        return cls((1 / stages,) * stages, 0.0)
+
+    @classmethod
+    def fitted(cls, mass: Floats, present: NDArray[np.bool_]) -> PresenceModel:
+        """Fit to posterior masses (M, stages) and truths (M,); the unfitted model where there is nothing to fit to."""
+        from scipy.optimize import minimize
+
+        prior = cls.unfitted(mass.shape[1])
+        if not len(mass):
+            return prior
+        features = _logit(mass)
+        sign = np.where(present, 1.0, -1.0)
+        start = np.array([*prior.weights, prior.bias])
+
+        def cost(parameters: Floats) -> float:
+            margin = sign * (features @ parameters[:-1] + parameters[-1])
+            return float(np.logaddexp(0, -margin).sum() + RIDGE * ((parameters - start) ** 2).sum())
+
+        bounds = [(0.0, None)] * mass.shape[1] + [(None, None)]  # more mass never makes a landmark less likely
+        best = minimize(cost, start, method="L-BFGS-B", bounds=bounds).x
+        return cls(tuple(float(w) for w in best[:-1]), float(best[-1]))
+
+    def probability(self, mass: Floats) -> Floats:
+        """(N,) from posterior masses (N, stages)."""
+        score = _logit(mass) @ np.asarray(self.weights) + self.bias
+        return 1 / (1 + np.exp(-np.clip(score, -50, 50)))
+
+
+def _logit(probability: Floats) -> Floats:
+    clipped = np.clip(probability, 1e-4, 1 - 1e-4)
+    return np.log(clipped) - np.log1p(-clipped)

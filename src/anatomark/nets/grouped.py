@@ -1,0 +1,102 @@
+"""The local networks: one small network a landmark, all run as one grouped convolution.
+
+After the local networks of Noothout et al., IEEE TMI 39(12):4011-4022, 2020 (arXiv 2007.05295). The grouping,
+the number of levels and batch normalisation are this project's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anatomark.nets.layers import conv
+
+
+class GroupedConv(nn.Module):
+    """N convolutions of the same shape, each on its own channels; a contiguous part of them can be run alone."""
+
+    def __init__(
+        self, ndim: int, groups: int, channels_in: int, channels: int, kernel: int, *, norm: bool, relu: bool = True
+    ) -> None:
+        super().__init__()
+        self.channels, self.kernel, self.relu = channels, kernel, relu
+        template = conv(ndim)(groups * channels_in, groups * channels, kernel, groups=groups)
+        self.weight = nn.Parameter(torch.empty_like(template.weight))
+        self.bias = nn.Parameter(torch.zeros(groups * channels))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        self.norm = norm
+        if norm:
+            self.scale = nn.Parameter(torch.ones(groups * channels))
+            self.register_buffer("mean", torch.zeros(groups * channels))
+            self.register_buffer("variance", torch.ones(groups * channels))
+        self._convolve = F.conv2d if ndim == 2 else F.conv3d
+
+    def forward(self, x: Tensor, first: int, last: int) -> Tensor:
+        part = slice(first * self.channels, last * self.channels)
+        bias = None if self.norm else self.bias[part]
+        x = self._convolve(x, self.weight[part], bias, padding=self.kernel // 2, groups=last - first)
+        if self.norm:
+            x = F.batch_norm(
+                x, self.mean[part], self.variance[part], self.scale[part], self.bias[part], self.training, 0.05
+            )
+        return F.relu(x) if self.relu else x
+
+
+class GroupedNet(nn.Module):
+    """Maps windows (B, n, *window), one a landmark, to logits (B, n, *grid) and encoded displacements (B, n, d, *grid).
+
+    `channels` lists the convolutions of each level; between levels an average pooling halves the size, so
+    stride = 2^(levels - 1). n landmarks starting at `first` may be run instead of all.
+    """
+
+    def __init__(
+        self,
+        ndim: int,
+        landmarks: int,
+        *,
+        channels: Sequence[Sequence[int]],
+        head: int = 64,
+        norm: bool = True,
+        prior: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.ndim, self.landmarks = ndim, landmarks
+        self.stride = 2 ** (len(channels) - 1)
+        self.levels = nn.ModuleList()
+        width = 1
+        for level in channels:
+            convolutions = nn.ModuleList()
+            for wide in level:
+                convolutions.append(GroupedConv(ndim, landmarks, width, wide, 3, norm=norm))
+                width = wide
+            self.levels.append(convolutions)
+        self.presence = self._head(width, head, 1)
+        self.displacement = self._head(width, head, ndim)
+        if prior is not None:
+            nn.init.constant_(self.presence[-1].bias, float(torch.logit(torch.tensor(prior))))
+        self._pool = F.avg_pool2d if ndim == 2 else F.avg_pool3d
+
+    def _head(self, width: int, head: int, outputs: int) -> nn.ModuleList:
+        layers = nn.ModuleList(
+            GroupedConv(self.ndim, self.landmarks, a, b, 1, norm=False, relu=relu)
+            for a, b, relu in ((width, head, True), (head, head, True), (head, outputs, False))
+        )
+        nn.init.normal_(layers[-1].weight, std=0.01)
+        return layers
+
+    def forward(self, x: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
+        last = first + x.shape[1]
+        for number, level in enumerate(self.levels):
+            if number:
+                x = self._pool(x, 2)
+            for layer in level:
+                x = layer(x, first, last)
+        logits = displacement = x
+        for layer in self.presence:
+            logits = layer(logits, first, last)
+        for layer in self.displacement:
+            displacement = layer(displacement, first, last)
+        return logits, displacement.view(len(x), last - first, self.ndim, *displacement.shape[2:])

@@ -1,0 +1,189 @@
+"""Prediction of many images into a folder: one table, pictures, and landmark files where they are wanted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anatomark.core.landmarks import Landmarks, State
+from anatomark.errors import AnatomarkError, ImageError, OutputError, UnknownNameError
+from anatomark.methods.prediction import Prediction
+
+if TYPE_CHECKING:
+    from anatomark.core.image import Image
+    from anatomark.data.description import Case
+    from anatomark.formats.table import LandmarkTable
+    from anatomark.model import Model
+
+FORMATS = ("csv", "mrk.json", "fcsv")
+SAID_ABSENT_BELOW = 0.5
+
+
+@dataclass
+class Summary:
+    """What became of the images: `predicted` names, `failed` {name: the reason in one line}, seconds of each step."""
+
+    table: Path
+    predicted: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "predict": 0.0, "write": 0.0})
+
+
+def predict_to_folder(
+    model: Model | str | Path,
+    inputs: Iterable[str | Path],
+    *,
+    out: str | Path,
+    split: str | None = None,
+    spacing: Sequence[float] | None = None,
+    formats: Sequence[str] = ("csv",),
+    device: str = "auto",
+    root: str | Path | None = None,
+    overlays: bool = True,
+    progress: Callable[[int, int, str], None] = lambda done, total, name: None,
+) -> Summary:
+    """Predict `inputs` (images, folders of images, dataset.yaml files) and write `out`/predictions.csv.
+
+    `model` is a loaded Model or a run folder. `split` chooses cases of data sets; `spacing` (x, y[, z], mm) is for images
+    that have none. `formats` adds out/NAME.mrk.json or out/NAME.fcsv for each image, in which a landmark with a presence
+    below one half is marked as missing; the table has coordinates and presence for all. An overlay picture of each
+    image goes to out/overlays. No ground truth is needed or looked at.
+
+    An image that cannot be predicted is told in the Summary, and the others are predicted; where none can, the first
+    reason is raised. The table is written at the end, whole.
+    """
+    from anatomark.formats.landmarks import write_landmarks
+    from anatomark.formats.table import write_table
+
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise UnknownNameError(f"no format {unknown[0]!r}; there are: {', '.join(FORMATS)}")
+    if isinstance(model, (str, Path)):
+        from anatomark.model import load
+
+        model = load(model, device=device)
+    cases = list(_cases(inputs, model.ndim, split, spacing, root))
+    if not cases:
+        raise ImageError("no image to predict: give image files, folders that hold some, or a dataset.yaml")
+    folder = Path(out)
+    try:
+        (folder / "overlays").mkdir(parents=True, exist_ok=True) if overlays else folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror}; choose another --out") from None
+
+    summary = Summary(folder / "predictions.csv")
+    results: dict[str, Prediction] = {}
+    first_error: AnatomarkError | None = None
+    for done, case in enumerate(cases):
+        progress(done, len(cases), case.id)
+        marks = [time.perf_counter()]
+        try:
+            image = case.read_image()
+            marks.append(time.perf_counter())
+            result = model.predict(image, source=str(case.image_path))
+        except AnatomarkError as error:
+            summary.failed[case.id] = str(error)
+            first_error = first_error or error
+            continue
+        marks.append(time.perf_counter())
+        results[case.id] = result
+        summary.predicted.append(case.id)
+        for name in formats:
+            if name != "csv":
+                write_landmarks(said(result), folder / f"{case.id}.{name}")
+        if overlays:
+            _write_overlay(image, result, folder / "overlays" / f"{case.id}.png")
+        marks.append(time.perf_counter())
+        for step, start, end in zip(summary.seconds, marks, marks[1:], strict=False):
+            summary.seconds[step] += end - start
+    progress(len(cases), len(cases), "")
+    if first_error is not None and not results:
+        if len(summary.failed) == 1:
+            raise first_error
+        raise type(first_error)(f"none of {len(cases)} images could be predicted; the first: {first_error}")
+    write_table(prediction_table(results), summary.table)
+    return summary
+
+
+def said(prediction: Prediction) -> Landmarks:
+    """The predicted landmarks, those with a presence below one half absent."""
+    landmarks = prediction.landmarks
+    states = np.where(prediction.presence < SAID_ABSENT_BELOW, State.ABSENT, State.PRESENT).astype(np.uint8)
+    return Landmarks(landmarks.names, landmarks.points, states, landmarks.unit)
+
+
+def prediction_table(results: dict[str, Prediction]) -> LandmarkTable:
+    """The rows of predictions.csv: every landmark of every image, LPS, coordinates to 0.1 um."""
+    from anatomark.formats.table import LandmarkTable
+
+    first = next(iter(results.values())).landmarks
+    count = len(results) * len(first)
+    return LandmarkTable(
+        image=np.repeat(np.array(list(results), dtype=str), len(first)),
+        landmark=np.tile(np.array(first.names, dtype=str), len(results)),
+        coordinates=np.round(np.concatenate([r.landmarks.points for r in results.values()]), 4),
+        states=np.full(count, State.PRESENT, dtype=np.uint8),
+        observer=np.full(count, "", dtype=str),
+        frame="LPS",
+        unit=first.unit,
+        presence=np.round(np.concatenate([r.presence for r in results.values()]), 4),
+        spread=np.round(np.concatenate([r.spread for r in results.values()]), 4),
+    )
+
+
+def _cases(
+    inputs: Iterable[str | Path],
+    ndim: int,
+    split: str | None,
+    spacing: Sequence[float] | None,
+    root: str | Path | None,
+) -> Iterator[Case]:
+    """The cases that `inputs` stand for, each name once."""
+    from anatomark.data.description import Dataset, load_dataset
+    from anatomark.formats.images import is_image, list_images
+
+    images: list[Path] = []
+    described = []
+    for given in map(Path, inputs):
+        if given.suffix.lower() in (".yaml", ".yml") or (given / "dataset.yaml").is_file():
+            dataset = load_dataset(given, root)
+            described += dataset.cases if split is None else dataset.split(split)
+        elif not given.exists():
+            raise ImageError(f"{given}: no such file or folder; give an image, a folder of images or a dataset.yaml")
+        elif given.is_dir() and not is_image(given):
+            found = list_images(given)
+            if not found:
+                raise ImageError(f"{given}: a folder without images; give one that holds some")
+            images += found
+        else:
+            images.append(given)
+    if images and split is not None:
+        raise UnknownNameError(f"--split {split} needs a dataset.yaml: {images[0]} has no splits")
+    yield from described
+    if images:
+        yield from _each_image(Dataset, images, ndim, spacing)
+
+
+def _each_image(dataset: type, images: Sequence[Path], ndim: int, spacing: Sequence[float] | None) -> Iterator[Case]:
+    """A case an image. They are described one by one where together they do not fit (mm and px): each is judged alone."""
+    try:
+        yield from dataset.from_images(images, ndim=ndim, spacing=spacing).cases
+    except AnatomarkError:
+        if len(images) == 1:
+            raise
+        for image in images:
+            yield from dataset.from_images([image], ndim=ndim, spacing=spacing).cases
+
+
+def _write_overlay(image: Image, result: Prediction, path: Path) -> None:
+    from anatomark.evaluation.pictures import overlay
+    from anatomark.formats.atomic import replacing
+
+    picture = overlay(image, predicted=said(result))
+    with replacing(path, suffix=".png") as temporary:
+        picture.save(temporary)

@@ -1,0 +1,88 @@
+"""The run folder: all that a training leaves behind.
+
+    settings.json            every value the run used, the planned ones included
+    request.json             what was asked for: method, data set, preset, set values; a resumed run must ask the same
+    log.jsonl                a line every few steps and every validation
+    tensorboard/             the same for TensorBoard
+    checkpoint.safetensors   the stage in progress; gone when the run has ended
+    stage_NAME.safetensors   the kept weights of an ended stage; gone when the run has ended
+    cache/                   the prepared cache; gone when the run has ended, unless keep_cache
+    model.json               with model.safetensors, all that prediction needs
+    model.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from anatomark.errors import OutputError, SettingsError
+from anatomark.formats.atomic import write_text
+
+
+class RunFolder:
+    """Paths of a run and its log. `open` makes or continues the folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings = path / "settings.json"
+        self.request = path / "request.json"
+        self.log = path / "log.jsonl"
+        self.tensorboard = path / "tensorboard"
+        self.checkpoint = path / "checkpoint.safetensors"
+        self.cache = path / "cache"
+        self.model = path / "model.json"
+        self.weights = path / "model.safetensors"
+
+    def stage(self, name: str) -> Path:
+        return self.path / f"stage_{name}.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        return self.model.exists()
+
+    def open(self, request: dict[str, Any]) -> bool:
+        """Make the folder, or continue it; true where there is a run of the same `request` to go on with.
+
+        Raises SettingsError where the folder holds something else, and names what differs.
+        """
+        if self.request.exists():
+            earlier = json.loads(self.request.read_text())
+            different = sorted(k for k in request.keys() | earlier.keys() if request.get(k) != earlier.get(k))
+            if different:
+                changes = "; ".join(f"{k} was {earlier.get(k)!r}, now {request.get(k)!r}" for k in different)
+                raise SettingsError(f"{self.path} holds a run of another kind ({changes}); choose another --out")
+            return True
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise SettingsError(f"{self.path} exists and is not a run folder; choose another --out")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be made ({error}); choose another --out") from None
+        write_json(self.request, request)
+        return False
+
+    def append_log(self, record: dict[str, Any]) -> None:
+        with open(self.log, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def rewind_log(self, stage: str | None, step: int) -> None:
+        """Drop log lines past `step` of `stage` (all lines where `stage` is None): those steps are done again."""
+        if not self.log.exists():
+            return
+        kept = []
+        for line in self.log.read_text(encoding="utf-8").splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                break  # a kill can cut the last line
+            if stage is None or (record["stage"] == stage and record["step"] > step):
+                break
+            kept.append(line + "\n")
+        write_text(self.log, "".join(kept))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` atomically."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

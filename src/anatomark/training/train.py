@@ -1,0 +1,242 @@
+"""`train`: from a data set to a run folder with a model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anatomark.errors import SettingsError, UnknownNameError
+from anatomark.training.run_folder import RunFolder, write_json
+
+if TYPE_CHECKING:
+    from anatomark.data.description import Case, Dataset
+
+VALIDATION_NAMES = ("validation", "val", "valid")
+
+
+def train(
+    dataset: Dataset | str | Path,
+    *,
+    out: str | Path,
+    method: str = "global-to-local",
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    root: str | Path | None = None,
+    train_split: str = "train",
+    validation_split: str | None = None,
+    show: Callable[[str], None] | None = None,
+) -> Path:
+    """Train `method` on the cases of `train_split` and write the run folder `out`; returns its path.
+
+    Validation cases come from `validation_split`, else from a split called validation or val, else a share of the
+    training subjects is set aside (setting `validation_fraction`). A data set without splits trains on all its cases.
+    `settings` override the preset's; what neither sets is planned from the data. The same call on the folder of a
+    stopped run goes on where its last checkpoint was written; on that of a finished run it changes nothing.
+    `show` gets a line at a time of what happens; with it a progress bar is drawn.
+
+    Raises SettingsError for settings or a folder that do not fit, UnknownNameError for a split or method there is not.
+    """
+    from anatomark.data.cache import open_cache, prepare
+    from anatomark.data.description import load_dataset
+    from anatomark.methods import method_class
+    from anatomark.training.devices import available_memory_bytes, choose_device, choose_precision
+
+    say = show or (lambda line: None)
+    kind = method_class(method)
+    if not hasattr(dataset, "cases"):
+        dataset = load_dataset(dataset, root)
+    device = choose_device(device)
+    chosen = resolve_settings(kind, dataset.ndim, preset, settings)
+    roles = training_roles(dataset, train_split, validation_split, chosen.validation_fraction, chosen.seed)
+    require_landmarks(dataset, roles["train"])
+
+    run = RunFolder(Path(out))
+    request = {
+        "method": method,
+        "dataset": dataset.name,
+        "landmarks": list(dataset.names),
+        "preset": preset,
+        "settings": json.loads(json.dumps(dict(settings or {}))),
+        "train": [case.id for case in roles["train"]],
+        "validation": [case.id for case in roles["validation"]],
+    }
+    resumed = run.open(request)
+    if run.finished:
+        say(f"{run.path}: this run has ended; its model is there. To train anew choose another --out")
+        return run.path
+    if resumed and run.settings.exists():
+        planned = kind.Settings.model_validate_json(run.settings.read_text())
+    else:
+        from anatomark.methods.global_to_local.plan import DataFacts
+
+        grids = tuple(case.read_grid().canonical() for case in roles["train"])
+        facts = DataFacts(grids, len(dataset.names), bool(dataset.pairs), available_memory_bytes(device))
+        planned = kind.plan(chosen, facts, on_gpu=device == "cuda")
+        write_json(run.settings, planned.model_dump())
+    precision = choose_precision(planned.precision, device)
+    say(plan_text(planned, chosen, roles, device, precision))
+
+    with _progress(show is not None) as progress:
+        total = sum(map(len, roles.values()))
+        bar = progress.add_task("preparing images", total=total, status="")
+        prepare(
+            dataset,
+            roles,
+            run.cache,
+            spacing=planned.spacing,
+            pool=planned.pool,
+            progress=lambda done, _: progress.update(bar, completed=done),
+        )
+        progress.update(bar, completed=total)
+        cache = open_cache(run.cache, memory_limit_bytes=int(planned.cache_memory_gib * 2**30))
+        fabric = _fabric(device, precision)
+        fitted = _fit(fabric, kind(planned, ndim=dataset.ndim, landmarks=len(dataset.names)), cache, run, progress, say)
+
+    from anatomark.model import Model
+
+    Model(dataset.names, dataset.pairs, dataset.ndim, dataset.unit, dataset.name, fitted, device).save(run.path)
+    for leftover in (run.checkpoint, *(run.stage(stage) for stage in fitted.stages)):
+        leftover.unlink(missing_ok=True)
+    if not planned.keep_cache:
+        shutil.rmtree(run.cache, ignore_errors=True)
+    return run.path
+
+
+def _fit(fabric: Any, method: Any, cache: Any, run: RunFolder, progress: Any, say: Callable[[str], None]) -> Any:
+    """Train the stages one after another; those already ended are loaded."""
+    from anatomark.training.checkpoint import load_network, load_tensors, save_tensors
+    from anatomark.training.loop import train_stage
+
+    device = fabric.device
+    for stage in method.stages:
+        method.begin(stage, cache, device)
+        write_json(run.settings, method.settings.model_dump())
+        if run.stage(stage).exists():
+            load_network(method.networks[stage], load_tensors(run.stage(stage))[0], str(run.stage(stage)))
+            method.networks[stage].to(device)
+        else:
+            train_stage(fabric, method, stage, cache, run, progress)
+            save_tensors(run.stage(stage), method.networks[stage].state_dict())
+        if cache.role("validation"):
+            error = method.validate(stage, cache.role("validation"), device)
+            say(f"{stage}: mean radial error {error:.2f} on {len(cache.role('validation'))} validation cases")
+    method.finish(cache, device)
+    return method
+
+
+def resolve_settings(kind: Any, ndim: int, preset: str | None, settings: Mapping[str, Any] | None) -> Any:
+    """The settings of method class `kind` with a preset and overrides; SettingsError names all faults at once."""
+    from pydantic import ValidationError
+
+    from anatomark.data.schema import near
+
+    if preset is not None and preset not in kind.presets:
+        raise SettingsError(f"no preset {preset!r} for {kind.name}; there are: {', '.join(kind.presets)}")
+    values = {**(kind.presets[preset](ndim) if preset else {}), **(settings or {})}
+    try:
+        return kind.Settings(**values)
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors():
+            name = ".".join(str(part) for part in fault["loc"][:1])
+            if fault["type"] == "extra_forbidden":
+                faults.append(f"no setting {name!r}{near(name, list(kind.Settings.model_fields))}")
+            else:
+                faults.append(f"{name}={fault['input']!r}: {fault['msg'].lower()}")
+        raise SettingsError("; ".join(faults)) from None
+
+
+def training_roles(
+    dataset: Dataset, train_split: str, validation_split: str | None, fraction: float, seed: int
+) -> dict[str, Sequence[Case]]:
+    """{"train": cases, "validation": cases}, parted by subject; the rules of `train`. Cases without landmarks are left out."""
+    from anatomark.data.splits import carve_validation
+
+    if not dataset.splits:
+        cases = dataset.cases
+    elif train_split in dataset.splits:
+        cases = dataset.split(train_split)
+    else:
+        raise UnknownNameError(f"{dataset.path} has no split {train_split!r}; it has {', '.join(dataset.splits)}")
+    if validation_split is None:
+        validation_split = next((name for name in VALIDATION_NAMES if name in dataset.splits), None)
+    cases = tuple(case for case in cases if case.reference.annotated.any())
+    if validation_split is not None:
+        validation = tuple(c for c in dataset.split(validation_split) if c.reference.annotated.any())
+        shared = {case.subject for case in cases} & {case.subject for case in validation}
+        if shared:
+            raise SettingsError(
+                f"subjects in both {train_split} and {validation_split}: {', '.join(sorted(shared)[:5])}; "
+                "a subject must be in one split only"
+            )
+        return {"train": cases, "validation": validation}
+    if fraction == 0 or len({case.subject for case in cases}) < 4:
+        return {"train": cases, "validation": ()}
+    training, validation = carve_validation(cases, fraction, seed)
+    return {"train": training, "validation": validation}
+
+
+def require_landmarks(dataset: Dataset, cases: Sequence[Case]) -> None:
+    """SettingsError where there is nothing to learn from: no case, or a landmark that is present in none."""
+    if not cases:
+        raise SettingsError(f"{dataset.path}: no training case has annotations; run anatomark check on it")
+    seen = np.any([case.reference.select(dataset.names).present for case in cases], axis=0)
+    if not seen.all():
+        never = [name for name, known in zip(dataset.names, seen, strict=True) if not known]
+        raise SettingsError(
+            f"{dataset.path}: present in no training case: {', '.join(never)}; annotate or take out these landmarks"
+        )
+
+
+def plan_text(planned: Any, asked: Any, roles: Mapping[str, Sequence[Case]], device: str, precision: str) -> str:
+    """The plan in words: what the data decided, for a person to read before the run."""
+    counts = f"{len(roles['train'])} training and {len(roles['validation'])} validation cases"
+    lines = [f"  {counts}, on {device}, {precision}"]
+    for name, value in planned:
+        if getattr(asked, name) is None and value is not None:
+            if isinstance(value, tuple) and value and isinstance(value[0], float):
+                value = tuple(round(v, 3) for v in value)
+            lines.append(f"  {name} = {value}")
+    return "planned from the data (settings.json holds all; --set changes any):\n" + "\n".join(lines)
+
+
+def _fabric(device: str, precision: str) -> Any:
+    import logging
+
+    from lightning_fabric import Fabric
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the plan has said the precision already
+    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+
+
+def _progress(visible: bool) -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+        disable=not visible,
+    )
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """("key", value) of "key=value"; values are read as YAML, so 1.5, true, [1, 2] and null mean what they look like."""
+    import yaml
+
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise SettingsError(f"--set {text!r} is not of the form key=value")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise SettingsError(f"--set {text!r}: the value cannot be read") from None

@@ -1,0 +1,58 @@
+"""Votes: patches at known places that say where each landmark lies relative to them. Shared by both methods.
+
+All coordinates are indices of the array that a network saw, array-axis order; its Grid takes them to the world.
+A feature map of stride s tiles the array from index 0; patch k is centred at k*s + (s - 1)/2, as in `Grid.strided`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def patch_centers(shape: Sequence[int], stride: Sequence[int], device: torch.device | None = None) -> Tensor:
+    """Centres (d, *shape) float32, in index units of the array, of a feature map of `shape`."""
+    axes = [
+        torch.arange(n, dtype=torch.float32, device=device) * s + (s - 1) / 2
+        for n, s in zip(shape, stride, strict=True)
+    ]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))
+
+
+def patch_of(points_index: Tensor, stride: Sequence[int]) -> Tensor:
+    """Patch indices (..., d) int64 that hold points (..., d); floor, so a point before the array is in patch -1 or less."""
+    steps = torch.tensor(stride, dtype=points_index.dtype, device=points_index.device)
+    return torch.floor((points_index + 0.5) / steps).long()
+
+
+def encode(displacement: Tensor) -> Tensor:
+    """sign(D) log10(|D| + 1), elementwise: small displacements finely, far ones coarsely (arXiv 2007.05295)."""
+    return displacement.sign() * torch.log10(displacement.abs() + 1)
+
+
+def decode(encoded: Tensor) -> Tensor:
+    """The inverse of `encode`. Votes are averaged only after this, never in log space."""
+    return encoded.sign() * torch.expm1(encoded.abs().clamp(max=5) * torch.log(torch.tensor(10.0, device=encoded.device)))
+
+
+def combine(votes: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted mean (B, N, d) of votes (B, N, d, P) with weights (B, N, P), and their spread (B, N).
+
+    The spread is the weighted root mean square distance of the votes from their mean.
+    """
+    share = weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)
+    mean = (votes * share.unsqueeze(2)).sum(-1)
+    distance2 = (votes - mean.unsqueeze(-1)).square().sum(2)
+    return mean, (distance2 * share).sum(-1).clamp(min=0).sqrt()
+
+
+def posterior_mass(posterior: Tensor) -> Tensor:
+    """Presence evidence (B, N): the largest sum of posteriors (B, N, *grid) over a 3^d neighbourhood, at most 1.
+
+    A landmark near a patch border shares its posterior among neighbours, so one patch alone would say too little.
+    """
+    d = posterior.dim() - 2
+    pool = torch.nn.functional.avg_pool2d if d == 2 else torch.nn.functional.avg_pool3d
+    return (pool(posterior, 3, 1, 1) * 3**d).flatten(2).amax(-1).clamp(max=1)

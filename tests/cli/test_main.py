@@ -1,0 +1,110 @@
+import errno
+import subprocess
+import sys
+import time
+from types import ModuleType
+
+import pytest
+
+from anatomark import __version__
+from anatomark.cli import main as cli
+from anatomark.errors import ImageError
+
+
+@pytest.fixture
+def verb(monkeypatch):
+    """A verb `train` that raises what it is told to; gives the function that sets it."""
+    module = ModuleType("anatomark.cli.train")
+    raised: list[BaseException] = []
+
+    def train(dataset: str, steps: int = 3) -> None:
+        """Teach it."""
+        print("called with", dataset, steps)
+        if raised:
+            raise raised[0]
+
+    module.train = train
+    monkeypatch.setitem(sys.modules, "anatomark.cli.train", module)
+    return raised.append
+
+
+def test_a_verb_gets_its_arguments(verb, capsys):
+    assert cli.run(["train", "a.yaml", "--steps", "5"]) == 0
+    assert capsys.readouterr().out == "called with a.yaml 5\n"
+
+
+def test_a_verb_has_its_own_help(verb, capsys):
+    assert cli.run(["train", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "Teach it." in out
+    assert "--steps" in out
+    assert "anatomark train" in out
+
+
+def test_an_error_for_the_user_is_one_line(verb, capsys):
+    verb(ImageError("a.nii.gz is empty;\nwanted an image; export it again"))
+    assert cli.run(["train", "a.yaml"]) == 2
+    assert capsys.readouterr().err == "error: a.nii.gz is empty; wanted an image; export it again\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOENT, errno.EISDIR])
+def test_a_disk_error_is_one_line(verb, capsys, number):
+    verb(OSError(number, "went wrong", "out/file.csv"))
+    assert cli.run(["train", "a.yaml"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: out/file.csv: went wrong; ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("bug", [ZeroDivisionError("no"), OSError("no number"), AssertionError()])
+def test_a_bug_keeps_its_traceback(verb, bug):
+    verb(bug)
+    with pytest.raises(type(bug)) as caught:
+        cli.run(["train", "a.yaml"])
+    assert caught.value is bug
+
+
+def test_interrupted(verb):
+    verb(KeyboardInterrupt())
+    assert cli.run(["train", "a.yaml"]) == 130
+
+
+def test_wrong_calls(verb, capsys):
+    assert cli.run(["trian"]) == 2
+    assert "train" in capsys.readouterr().err
+    assert cli.run(["train"]) == 2
+    assert cli.run(["train", "a.yaml", "--steps", "many"]) == 2
+
+
+def test_version(capsys):
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out == f"anatomark {__version__}\n"
+
+
+def test_help_lists_every_verb(capsys):
+    assert cli.run(["--help"]) == 0
+    out = capsys.readouterr().out
+    for verb, line in cli.VERBS.items():
+        assert f" {verb} " in out
+        assert line.split()[0] in out
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_loads_and_shows_its_help(verb, capsys):
+    assert cli.run([verb, "--help"]) == 0
+    assert f"anatomark {verb}" in capsys.readouterr().out
+
+
+def test_help_imports_nothing_heavy_and_answers_at_once():
+    heavy = ("torch", "SimpleITK", "pydantic", "scipy", "numpy", "yaml", "PIL", "plotly", "jinja2")
+    program = (
+        "import sys; from anatomark.cli.main import run; code = run(['--help']);"
+        f"print('loaded:', *[m for m in {heavy!r} if m in sys.modules]); sys.exit(code)"
+    )
+    seconds = []
+    for _ in range(3):  # the best of three: other processes may be busy
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert done.stdout.rstrip().endswith("loaded:")
+    assert min(seconds) < 0.6, "0.1 s on a quiet machine; 0.3 s is the promise"

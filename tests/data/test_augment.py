@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from anatomark.data.augment import Strength, Warp, change_grey_values, draw_warp, sample
+
+CPU = torch.device("cpu")
+STRONG = Strength(rotation_degrees=20, scale=0.2, shear=0.1, elastic_mm=1.0)
+SPACINGS = {2: (0.7, 1.1), 3: (2.0, 1.0, 1.3)}
+SHAPES = {2: (70, 50), 3: (30, 46, 38)}
+
+
+def blob(shape: tuple[int, ...], spacing: tuple[float, ...], at: np.ndarray, sigma_mm: float = 2.5) -> np.ndarray:
+    axes = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
+    distance2 = sum(((a - p) * s) ** 2 for a, p, s in zip(axes, at, spacing, strict=True))
+    return (200 * np.exp(-distance2 / (2 * sigma_mm**2))).astype(np.float32)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_points_move_with_the_image(ndim: int, mirror: bool) -> None:
+    shape, spacing = SHAPES[ndim], SPACINGS[ndim]
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        point = np.array(shape) * rng.uniform(0.4, 0.6, ndim)
+        warp = draw_warp(
+            rng,
+            shape=tuple(n - 6 for n in shape),
+            spacing=spacing,
+            source_spacing=spacing,
+            center_index=(np.array(shape, dtype=float)[None] - 1) / 2,
+            strength=STRONG,
+            mirror=mirror,
+        )
+        window = sample(blob(shape, spacing, point), (0.0, 200.0), warp, CPU)[0].numpy()
+        seen = np.array(ndimage.center_of_mass(np.where(window > 0.5, window, 0)))
+        told = warp.points_to_window(point[None, None])[0, 0]
+        assert np.linalg.norm((seen - told) * spacing) < 0.45, (seen, told)
+
+
+def test_points_to_window_inverts_source_index() -> None:
+    rng = np.random.default_rng(0)
+    warp = draw_warp(
+        rng, shape=(40, 30), spacing=(1, 2), source_spacing=(0.5, 3), center_index=np.array([[20.0, 9.0], [3.0, 50.0]]), strength=STRONG
+    )
+    elements = np.array([[0, 0], [39, 29], [7, 21], [19, 14]])
+    at = warp.source_index().numpy()[:, elements[:, 0], elements[:, 1]].astype(float)
+    np.testing.assert_allclose(warp.points_to_window(at), np.tile(elements, (2, 1, 1)), atol=1e-3)
+
+
+def test_points_stay_not_a_number() -> None:
+    warp = draw_warp(
+        np.random.default_rng(0), shape=(8, 8), spacing=(1, 1), source_spacing=(1, 1), center_index=np.zeros((1, 2)), strength=STRONG
+    )
+    assert np.isnan(warp.points_to_window(np.full((1, 2, 2), np.nan))).all()
+
+
+def test_a_plain_window_is_the_crop_itself_and_zero_outside() -> None:
+    array = np.arange(1, 7 * 9 + 1, dtype=np.uint8).reshape(7, 9)
+    warp = Warp((4, 4), np.ones(2), np.ones(2), np.array([[1.5, 1.5], [6.5, 8.5]]), np.tile(np.eye(2), (2, 1, 1)), None)
+    first, last = sample(array, (0, 1), warp, CPU).numpy()
+    np.testing.assert_allclose(first, array[:4, :4], rtol=1e-4)
+    np.testing.assert_allclose(last[:2, :2], array[5:, 7:], rtol=1e-4)
+    np.testing.assert_allclose(last[2:], 0, atol=1e-4)
+
+
+def test_a_window_wholly_outside_is_zero() -> None:
+    warp = Warp((4, 4), np.ones(2), np.ones(2), np.array([[-50.0, 3.0], [99.0, 99.0]]), np.tile(np.eye(2), (2, 1, 1)), None)
+    assert (sample(np.full((7, 9), 5.0), (0, 1), warp, CPU) == 0).all()
+
+
+def test_mirroring_exchanges_the_last_axis_only() -> None:
+    array = np.arange(24, dtype=np.float32).reshape(4, 6)
+    warp = draw_warp(
+        np.random.default_rng(0),
+        shape=(4, 6),
+        spacing=(1, 1),
+        source_spacing=(1, 1),
+        center_index=np.array([[1.5, 2.5]]),
+        strength=Strength(),
+        mirror=True,
+    )
+    np.testing.assert_allclose(sample(array, (0, 1), warp, CPU)[0].numpy(), array[:, ::-1], atol=1e-4)
+    np.testing.assert_allclose(warp.points_to_window(np.array([[[1.0, 0.0]]])), [[[1.0, 5.0]]])
+
+
+def test_the_same_draw_gives_the_same_windows_and_another_gives_others() -> None:
+    def once(seed: int) -> torch.Tensor:
+        rng = np.random.default_rng(seed)
+        strength = Strength(rotation_degrees=10, gain=0.2, shift=0.1, gamma=0.2, noise=0.1)
+        warp = draw_warp(
+            rng, shape=(16, 16), spacing=(1, 1), source_spacing=(1, 1), center_index=np.full((1, 2), 15.0), strength=strength
+        )
+        array = np.random.default_rng(9).integers(0, 255, (32, 32), dtype=np.uint8)
+        return change_grey_values(sample(array, (0, 255), warp, CPU), rng, strength)
+
+    assert torch.equal(once(1), once(1))
+    assert not torch.equal(once(1), once(2))
