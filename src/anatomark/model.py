@@ -33,7 +33,8 @@ class Model:
         method: GlobalToLocal,
         device: str = "cpu",
     ) -> None:
-        self.names, self.pairs, self.ndim, self.unit, self.dataset = names, pairs, ndim, unit, dataset
+        self.names, self.pairs, self.ndim, self.dataset = names, pairs, ndim, dataset
+        self.unit: Unit = unit
         self.method, self.device = method, device
 
     def predict(self, image: Image, *, source: str = "image") -> Prediction:
@@ -76,8 +77,8 @@ class Model:
     def save(self, folder: Path) -> None:
         """Write model.safetensors, then model.json, into `folder`."""
         from anatomark import __version__
-        from anatomark.training.checkpoint import save_tensors, with_prefix
-        from anatomark.training.run_folder import write_json
+        from anatomark.formats.atomic import write_json
+        from anatomark.nets.weights import save_tensors, with_prefix
 
         networks = self.method.networks
         tensors = {k: v for stage in networks for k, v in with_prefix(stage, networks[stage].state_dict()).items()}
@@ -109,8 +110,8 @@ def load(run: str | Path, *, device: str = "auto") -> Model:
 
     from anatomark.methods import method_class
     from anatomark.methods.presence import PresenceModel
-    from anatomark.training.checkpoint import load_network, load_tensors, under_prefix
-    from anatomark.training.devices import choose_device
+    from anatomark.nets.devices import choose_device
+    from anatomark.nets.weights import load_network, load_tensors, under_prefix
 
     folder = Path(run)
     try:
@@ -136,7 +137,9 @@ def load(run: str | Path, *, device: str = "auto") -> Model:
     tensors, _ = load_tensors(folder / "model.safetensors")
     foreign = sorted({name.split(".", 1)[0] for name in tensors} - set(method.stages))
     if foreign:
-        raise ModelError(f"{folder / 'model.safetensors'}: foreign tensors ({', '.join(foreign)}); not this model's weights")
+        raise ModelError(
+            f"{folder / 'model.safetensors'}: foreign tensors ({', '.join(foreign)}); not this model's weights"
+        )
     for stage, network in method.networks.items():
         load_network(network, under_prefix(stage, tensors), str(folder / "model.safetensors"))
         network.to(torch.device(model.device)).eval()

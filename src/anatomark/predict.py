@@ -49,10 +49,10 @@ def predict_to_folder(
 ) -> Summary:
     """Predict `inputs` (images, folders of images, dataset.yaml files) and write `out`/predictions.csv.
 
-    `model` is a loaded Model or a run folder. `split` chooses cases of data sets; `spacing` (x, y[, z], mm) is for images
-    that have none. `formats` adds out/NAME.mrk.json or out/NAME.fcsv for each image, in which a landmark with a presence
-    below one half is marked as missing; the table has coordinates and presence for all. An overlay picture of each
-    image goes to out/overlays. No ground truth is needed or looked at.
+    `model` is a loaded Model or a run folder. `split` chooses cases of data sets; `spacing` (x, y[, z], mm) is for
+    images that have none. `formats` adds out/NAME.mrk.json or out/NAME.fcsv for each image, in which a landmark with a
+    presence below one half is marked as missing; the table has coordinates and presence for all. An overlay picture of
+    each image goes to out/overlays. No ground truth is needed or looked at.
 
     An image that cannot be predicted is told in the Summary, and the others are predicted; where none can, the first
     reason is raised. The table is written at the end, whole.
@@ -72,7 +72,9 @@ def predict_to_folder(
         raise ImageError("no image to predict: give image files, folders that hold some, or a dataset.yaml")
     folder = Path(out)
     try:
-        (folder / "overlays").mkdir(parents=True, exist_ok=True) if overlays else folder.mkdir(parents=True, exist_ok=True)
+        (folder / "overlays").mkdir(parents=True, exist_ok=True) if overlays else folder.mkdir(
+            parents=True, exist_ok=True
+        )
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {error.strerror}; choose another --out") from None
 
@@ -170,7 +172,7 @@ def _cases(
 
 
 def _each_image(dataset: type, images: Sequence[Path], ndim: int, spacing: Sequence[float] | None) -> Iterator[Case]:
-    """A case an image. They are described one by one where together they do not fit (mm and px): each is judged alone."""
+    """A case an image; described one by one where they do not go together (mm and px), so that each is judged alone."""
     try:
         yield from dataset.from_images(images, ndim=ndim, spacing=spacing).cases
     except AnatomarkError:

@@ -22,7 +22,7 @@ def patch_centers(shape: Sequence[int], stride: Sequence[int], device: torch.dev
 
 
 def patch_of(points_index: Tensor, stride: Sequence[int]) -> Tensor:
-    """Patch indices (..., d) int64 that hold points (..., d); floor, so a point before the array is in patch -1 or less."""
+    """Patch indices (..., d) int64 that hold points (..., d); a point before the array is in patch -1 or less."""
     steps = torch.tensor(stride, dtype=points_index.dtype, device=points_index.device)
     return torch.floor((points_index + 0.5) / steps).long()
 
@@ -34,7 +34,9 @@ def encode(displacement: Tensor) -> Tensor:
 
 def decode(encoded: Tensor) -> Tensor:
     """The inverse of `encode`. Votes are averaged only after this, never in log space."""
-    return encoded.sign() * torch.expm1(encoded.abs().clamp(max=5) * torch.log(torch.tensor(10.0, device=encoded.device)))
+    return encoded.sign() * torch.expm1(
+        encoded.abs().clamp(max=5) * torch.log(torch.tensor(10.0, device=encoded.device))
+    )
 
 
 def combine(votes: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,9 @@ SPACINGS = {2: (0.7, 1.1), 3: (2.0, 1.0, 1.3)}
 SHAPES = {2: (70, 50), 3: (30, 46, 38)}
 
 
-def blob(shape: tuple[int, ...], spacing: tuple[float, ...], at: np.ndarray, sigma_mm: float = 2.5) -> np.ndarray:
+def blob(
+    shape: tuple[int, ...], spacing: tuple[float, ...], at: np.ndarray, sigma_mm: float = 2.5
+) -> np.ndarray:
     axes = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
     distance2 = sum(((a - p) * s) ** 2 for a, p, s in zip(axes, at, spacing, strict=True))
     return (200 * np.exp(-distance2 / (2 * sigma_mm**2))).astype(np.float32)
@@ -42,7 +44,12 @@ def test_points_move_with_the_image(ndim: int, mirror: bool) -> None:
 def test_points_to_window_inverts_source_index() -> None:
     rng = np.random.default_rng(0)
     warp = draw_warp(
-        rng, shape=(40, 30), spacing=(1, 2), source_spacing=(0.5, 3), center_index=np.array([[20.0, 9.0], [3.0, 50.0]]), strength=STRONG
+        rng,
+        shape=(40, 30),
+        spacing=(1, 2),
+        source_spacing=(0.5, 3),
+        center_index=np.array([[20.0, 9.0], [3.0, 50.0]]),
+        strength=STRONG,
     )
     elements = np.array([[0, 0], [39, 29], [7, 21], [19, 14]])
     at = warp.source_index().numpy()[:, elements[:, 0], elements[:, 1]].astype(float)
@@ -51,14 +58,26 @@ def test_points_to_window_inverts_source_index() -> None:
 
 def test_points_stay_not_a_number() -> None:
     warp = draw_warp(
-        np.random.default_rng(0), shape=(8, 8), spacing=(1, 1), source_spacing=(1, 1), center_index=np.zeros((1, 2)), strength=STRONG
+        np.random.default_rng(0),
+        shape=(8, 8),
+        spacing=(1, 1),
+        source_spacing=(1, 1),
+        center_index=np.zeros((1, 2)),
+        strength=STRONG,
     )
     assert np.isnan(warp.points_to_window(np.full((1, 2, 2), np.nan))).all()
 
 
 def test_a_plain_window_is_the_crop_itself_and_zero_outside() -> None:
     array = np.arange(1, 7 * 9 + 1, dtype=np.uint8).reshape(7, 9)
-    warp = Warp((4, 4), np.ones(2), np.ones(2), np.array([[1.5, 1.5], [6.5, 8.5]]), np.tile(np.eye(2), (2, 1, 1)), None)
+    warp = Warp(
+        (4, 4),
+        np.ones(2),
+        np.ones(2),
+        np.array([[1.5, 1.5], [6.5, 8.5]]),
+        np.tile(np.eye(2), (2, 1, 1)),
+        None,
+    )
     first, last = sample(array, (0, 1), warp, CPU).numpy()
     np.testing.assert_allclose(first, array[:4, :4], rtol=1e-4)
     np.testing.assert_allclose(last[:2, :2], array[5:, 7:], rtol=1e-4)
@@ -66,7 +85,14 @@ def test_a_plain_window_is_the_crop_itself_and_zero_outside() -> None:
 
 
 def test_a_window_wholly_outside_is_zero() -> None:
-    warp = Warp((4, 4), np.ones(2), np.ones(2), np.array([[-50.0, 3.0], [99.0, 99.0]]), np.tile(np.eye(2), (2, 1, 1)), None)
+    warp = Warp(
+        (4, 4),
+        np.ones(2),
+        np.ones(2),
+        np.array([[-50.0, 3.0], [99.0, 99.0]]),
+        np.tile(np.eye(2), (2, 1, 1)),
+        None,
+    )
     assert (sample(np.full((7, 9), 5.0), (0, 1), warp, CPU) == 0).all()
 
 
@@ -90,7 +116,12 @@ def test_the_same_draw_gives_the_same_windows_and_another_gives_others() -> None
         rng = np.random.default_rng(seed)
         strength = Strength(rotation_degrees=10, gain=0.2, shift=0.1, gamma=0.2, noise=0.1)
         warp = draw_warp(
-            rng, shape=(16, 16), spacing=(1, 1), source_spacing=(1, 1), center_index=np.full((1, 2), 15.0), strength=strength
+            rng,
+            shape=(16, 16),
+            spacing=(1, 1),
+            source_spacing=(1, 1),
+            center_index=np.full((1, 2), 15.0),
+            strength=strength,
         )
         array = np.random.default_rng(9).integers(0, 255, (32, 32), dtype=np.uint8)
         return change_grey_values(sample(array, (0, 255), warp, CPU), rng, strength)

@@ -49,7 +49,14 @@ def test_a_matching_cache_is_kept_and_another_is_made_anew(prepared: Path, tmp_p
     roles = {"train": dataset.cases[:2]}
     made = []
     for spacing in (4.0, 4.0, 5.0):
-        prepare(dataset, roles, tmp_path, spacing=(spacing,) * 3, pool=(1, 1, 1), progress=lambda *_: made.append(1))
+        prepare(
+            dataset,
+            roles,
+            tmp_path,
+            spacing=(spacing,) * 3,
+            pool=(1, 1, 1),
+            progress=lambda *_: made.append(1),
+        )
     assert len(made) == 4  # two images for the first spacing, none for the second time, two for the other
 
 

@@ -7,7 +7,9 @@ from anatomark.methods.global_to_local.loss import vote_loss
 PRESENT, ABSENT, UNKNOWN = State.PRESENT, State.ABSENT, State.NOT_ANNOTATED
 
 
-def perfect_answer(points: torch.Tensor, grid: tuple[int, ...], stride: int) -> tuple[torch.Tensor, torch.Tensor]:
+def perfect_answer(
+    points: torch.Tensor, grid: tuple[int, ...], stride: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Network outputs that are right for `points` (B, N, d): sure logits and exact displacements."""
     d = points.shape[-1]
     centers = votes.patch_centers(grid, (stride,) * d)
@@ -21,7 +23,9 @@ def perfect_answer(points: torch.Tensor, grid: tuple[int, ...], stride: int) -> 
     return logits, encoded
 
 
-def loss(logits: torch.Tensor, encoded: torch.Tensor, points: torch.Tensor, states: list[list[int]], stride: int):
+def loss(
+    logits: torch.Tensor, encoded: torch.Tensor, points: torch.Tensor, states: list[list[int]], stride: int
+):
     return vote_loss(
         logits,
         encoded,
@@ -90,7 +94,10 @@ def test_not_annotated_landmarks_change_nothing_and_absent_ones_teach_the_classi
 
 
 def test_a_case_without_any_annotation_gives_a_loss_of_zero() -> None:
-    logits, encoded = torch.zeros(1, 2, 3, 7, requires_grad=True), torch.zeros(1, 2, 2, 3, 7, requires_grad=True)
+    logits, encoded = (
+        torch.zeros(1, 2, 3, 7, requires_grad=True),
+        torch.zeros(1, 2, 2, 3, 7, requires_grad=True),
+    )
     terms = loss(logits, encoded, torch.full((1, 2, 2), float("nan")), [[UNKNOWN, UNKNOWN]], 4)
     total = sum(terms.values())
     assert float(total.detach()) == 0.0

@@ -32,7 +32,18 @@ def test_a_killed_run_goes_on_to_the_same_losses_and_weights(
 ) -> None:
     out = tmp_path / "killed"
     settings = [text for k, v in tiny.items() for text in ("--set", f"{k}={json.dumps(v)}")]
-    command = [sys.executable, "-m", "anatomark", "train", str(phantoms), "--out", str(out), "--device", "cpu", *settings]
+    command = [
+        sys.executable,
+        "-m",
+        "anatomark",
+        "train",
+        str(phantoms),
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+        *settings,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
     checkpoint, deadline = out / "checkpoint.safetensors", time.monotonic() + 120
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -48,7 +59,9 @@ def test_a_killed_run_goes_on_to_the_same_losses_and_weights(
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in run.iterdir())
 
 
-def test_predict_needs_no_truth_and_evaluate_reads_what_it_wrote(phantoms: Path, run: Path, tmp_path: Path) -> None:
+def test_predict_needs_no_truth_and_evaluate_reads_what_it_wrote(
+    phantoms: Path, run: Path, tmp_path: Path
+) -> None:
     dataset = load_dataset(phantoms)
     cases = dataset.split("test")
     images = tmp_path / "images"
@@ -56,7 +69,9 @@ def test_predict_needs_no_truth_and_evaluate_reads_what_it_wrote(phantoms: Path,
     for case in cases:  # images alone, elsewhere, as a user would have them
         (images / case.image_path.name).write_bytes(case.image_path.read_bytes())
     spacing = cases[0].spacing
-    summary = predict_to_folder(run, [images], out=tmp_path / "out", spacing=spacing, formats=("csv", "mrk.json", "fcsv"))
+    summary = predict_to_folder(
+        run, [images], out=tmp_path / "out", spacing=spacing, formats=("csv", "mrk.json", "fcsv")
+    )
     assert summary.failed == {}
     table = read_table(summary.table)
     header = summary.table.read_text().splitlines()[0]
@@ -109,7 +124,10 @@ def test_a_finished_run_is_left_as_it_is_and_another_request_is_refused(
 
 def test_the_run_folder_says_all_that_was_used(run: Path) -> None:
     settings = json.loads((run / "settings.json").read_text())
-    assert all(settings[name] is not None for name in ("spacing", "pool", "global_crop", "local_window", "local_jitter"))
+    assert all(
+        settings[name] is not None
+        for name in ("spacing", "pool", "global_crop", "local_window", "local_jitter")
+    )
     assert list((run / "tensorboard").glob("events*"))
     assert not (run / "cache").exists()
     names = {key for record in losses(run) for key in record}
@@ -121,7 +139,10 @@ def test_training_goes_the_same_way_from_disk_as_from_memory(
     phantoms: Path, run: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
     out = train(
-        phantoms, out=tmp_path / "disk", device="cpu", settings={**tiny, "cache_memory_gib": 0, "keep_cache": True}
+        phantoms,
+        out=tmp_path / "disk",
+        device="cpu",
+        settings={**tiny, "cache_memory_gib": 0, "keep_cache": True},
     )
     assert not open_cache(out / "cache", memory_limit_bytes=0).in_memory
     assert losses(out) == losses(run)

@@ -17,10 +17,12 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for predictions.csv, overlays and landmark files.")],
     split: Annotated[str | None, typer.Option(help="Only this split of a dataset.yaml.")] = None,
     spacing: Annotated[
-        str | None, typer.Option(metavar="X,Y[,Z]", help="Spacing in mm of images that have none, such as 0.25,0.25.")
+        str | None,
+        typer.Option(metavar="X,Y[,Z]", help="Spacing in mm of images that have none, such as 0.25,0.25."),
     ] = None,
     format: Annotated[
-        list[str] | None, typer.Option(help="csv (always written), mrk.json or fcsv: a file for each image as well.")
+        list[str] | None,
+        typer.Option(help="csv (always written), mrk.json or fcsv: a file for each image as well."),
     ] = None,
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
     root: Annotated[Path | None, typer.Option(help="Folder that the data of a dataset.yaml lie under.")] = None,
@@ -49,7 +51,9 @@ def predict(
         print("error:", " ".join(reason.split()), file=sys.stderr)
     count = len(summary.predicted)
     each = {step: seconds / count for step, seconds in summary.seconds.items()}
-    print(f"{count} images predicted ({', '.join(f'{s} {t:.2f} s' for s, t in each.items())} an image): {summary.table}")
+    print(
+        f"{count} images predicted ({', '.join(f'{s} {t:.2f} s' for s, t in each.items())} an image): {summary.table}"
+    )
     if summary.failed:
         print(f"{len(summary.failed)} images could not be predicted", file=sys.stderr)
         raise typer.Exit(1)

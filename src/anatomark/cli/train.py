@@ -31,7 +31,8 @@ def train(
     root: Annotated[Path | None, typer.Option(help="Folder that the data lie under.")] = None,
     train_split: Annotated[str, typer.Option(help="The split to learn from.")] = "train",
     validation_split: Annotated[
-        str | None, typer.Option(help="The split to choose by; without it, some training subjects are set aside.")
+        str | None,
+        typer.Option(help="The split to choose by; without it, some training subjects are set aside."),
     ] = None,
 ) -> None:
     """Train on a data set and leave a model in the run folder. The same command goes on after a stop."""

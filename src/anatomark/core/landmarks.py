@@ -63,9 +63,7 @@ class Landmarks:
         return cls(tuple(names), points, np.where(annotated, State.PRESENT, State.NOT_ANNOTATED), unit)
 
     @classmethod
-    def from_dict(
-        cls, points: Mapping[str, Sequence[float] | State], *, ndim: int, unit: Unit = "mm"
-    ) -> Landmarks:
+    def from_dict(cls, points: Mapping[str, Sequence[float] | State], *, ndim: int, unit: Unit = "mm") -> Landmarks:
         """Landmarks from {name: coordinates or State.ABSENT or State.NOT_ANNOTATED}."""
         rows = [[np.nan] * ndim if isinstance(v, State) else list(v) for v in points.values()]
         states = [v if isinstance(v, State) else State.PRESENT for v in points.values()]

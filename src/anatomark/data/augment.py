@@ -62,7 +62,10 @@ class Warp:
         moved = torch.einsum("kij,pj->kpi", torch.from_numpy(self.linear), offset).reshape(-1, *self.shape, d)
         if self.elastic is not None:
             dense = F.interpolate(
-                torch.from_numpy(self.elastic), self.shape, mode="bilinear" if d == 2 else "trilinear", align_corners=True
+                torch.from_numpy(self.elastic),
+                self.shape,
+                mode="bilinear" if d == 2 else "trilinear",
+                align_corners=True,
             )
             moved = moved + dense.movedim(1, -1)
         center = torch.from_numpy(self.center_index).view(-1, *(1,) * d, d)
@@ -85,7 +88,10 @@ class Warp:
         at = torch.from_numpy(np.nan_to_num(offset / half)[..., ::-1].astype(np.float32).copy())
         k, m, d = at.shape
         values = F.grid_sample(
-            torch.from_numpy(self.elastic), at.view(k, m, *(1,) * (d - 1), d), align_corners=True, padding_mode="border"
+            torch.from_numpy(self.elastic),
+            at.view(k, m, *(1,) * (d - 1), d),
+            align_corners=True,
+            padding_mode="border",
         )
         return values.view(k, d, m).transpose(1, 2).double().numpy()
 

@@ -100,7 +100,9 @@ def prepare(
                 entry[level] = {"offset": file.tell(), "dtype": str(array.dtype), "grid": grid.to_dict()}
                 file.write(np.ascontiguousarray(array).tobytes())
             entry["window"] = image.window
-            entry["points"] = [p.tolist() if on else None for p, on in zip(reference.points, reference.present, strict=True)]
+            entry["points"] = [
+                p.tolist() if on else None for p, on in zip(reference.points, reference.present, strict=True)
+            ]
             entry["states"] = reference.states.tolist()
             entries.append(entry)
             progress(done + 1, len(cases))

@@ -199,14 +199,12 @@ def _match_pattern(folder: Path, pattern: str) -> list[Path]:
 
     if pattern == "*":
         return list_images(folder)
-    return sorted(folder.glob(pattern), key=lambda p: natural(p.relative_to(folder).as_posix()))
+    return sorted(folder.glob(pattern), key=lambda p: (natural(p.name), p))
 
 
 def _match_case_pattern(folder: Path, pattern: str) -> tuple[list[Path], list[str]]:
     shell, _, rest = pattern.partition("{case}")
-    expression = re.compile(
-        _regex(shell) + "(?P<case>[^/]+)" + _regex(rest).replace(r"\{case\}", "(?P=case)")
-    )
+    expression = re.compile(_regex(shell) + "(?P<case>[^/]+)" + _regex(rest).replace(r"\{case\}", "(?P=case)"))
     found = []
     for path in folder.glob(pattern.replace("{case}", "*")):
         match = expression.fullmatch(path.relative_to(folder).as_posix())
@@ -291,9 +289,7 @@ def _spacings(
     if images.columns.spacing is None:
         return [tuple(images.spacing) if images.spacing else None] * count
     table = root / (images.table or "")
-    texts = zip(
-        *(_column(columns, c, table, "images.columns.spacing") for c in images.columns.spacing), strict=True
-    )
+    texts = zip(*(_column(columns, c, table, "images.columns.spacing") for c in images.columns.spacing), strict=True)
     spacings: list[tuple[float, ...] | None] = []
     for row, cells in enumerate(texts, 2):
         if not any(cells):

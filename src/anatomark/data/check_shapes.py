@@ -34,9 +34,7 @@ class Row:
     file: str
     by: str = ""  # ends the messages where there are several observers
 
-    def finding(
-        self, code: str, message: str, advice: str, landmark: str = "", level: str = "warning"
-    ) -> Finding:
+    def finding(self, code: str, message: str, advice: str, landmark: str = "", level: str = "warning") -> Finding:
         return Finding(
             "error" if level == "error" else "warning",
             code,
@@ -75,6 +73,8 @@ def _outliers(
     """Single points far from where the others' shape puts them."""
     others, deviation = spread(plain.residuals)
     own, _ = spread(plain.residuals, axis=1)
+    # in a small set the scatter of one landmark may look small by chance: no less than the typical scatter counts
+    deviation = np.fmax(deviation, np.nanmedian(deviation))
     limit = others + np.maximum(DEVIATIONS * deviation, POINT_FLOOR * size)
     # a case that differs as a whole has no single outlier, so its own median counts as well
     with np.errstate(invalid="ignore"):
@@ -94,34 +94,21 @@ def _outliers(
 
 def _whole_cases(rows: Sequence[Row], plain: Fit, size: float, unit: str) -> Iterator[tuple[int, Finding]]:
     """Cases much larger or smaller than the others, or whose points do not form that shape at all."""
-    logs = np.log(plain.scales)
-    middle, deviation = spread(logs)
-    with np.errstate(invalid="ignore"):
-        odd = np.abs(logs - middle) > np.maximum(DEVIATIONS * deviation, SIZE_FLOOR)
-    for m in np.flatnonzero(odd).tolist():
-        yield (
-            m,
-            rows[m].finding(
-                "size",
-                f"its points span {np.exp(logs[m] - middle):.2g} times what they span in the other cases",
-                "check the spacing of this case, and the unit and frame of its points",
-            ),
-        )
     own, _ = spread(plain.residuals / plain.scales[:, None], axis=1)
     middle, deviation = spread(own)
+    logs = np.log(plain.scales)
+    middle_log, deviation_log = spread(logs)
     with np.errstate(invalid="ignore"):
-        odd = own > middle + np.maximum(DEVIATIONS * deviation, CASE_FLOOR * size)
-    for m in np.flatnonzero(odd).tolist():
-        yield (
-            m,
-            rows[m].finding(
-                "shape",
-                f"its points do not form the shape of the other cases (typically {own[m]:.1f} {unit} off, "
-                f"usual: {middle:.1f} {unit})",
-                "check the order of the names, the frame and the spacing of this case",
-                level="error",
-            ),
-        )
+        misfits = own > middle + np.maximum(DEVIATIONS * deviation, CASE_FLOOR * size)
+        sizes = np.abs(logs - middle_log) > np.maximum(DEVIATIONS * deviation_log, SIZE_FLOOR)
+    for m in np.flatnonzero(misfits).tolist():
+        message = f"its points do not form the shape of the other cases ({own[m]:.1f} {unit} off, usual: {middle:.1f})"
+        advice = "check the order of the names, the frame and the spacing of this case"
+        yield m, rows[m].finding("shape", message, advice, level="error")
+    for m in np.flatnonzero(sizes & ~misfits).tolist():
+        message = f"its points span {np.exp(logs[m] - middle_log):.2g} times what they span in the other cases"
+        advice = "check the spacing of this case, and the unit and frame of its points"
+        yield m, rows[m].finding("size", message, advice)
 
 
 def _sides(
@@ -169,9 +156,7 @@ def _swapped(points: Floats, couples: NDArray[np.int64], chosen: NDArray[np.bool
     return result
 
 
-def _exchanged(
-    points: Floats, expected: Floats, couples: NDArray[np.int64], apart: Floats
-) -> NDArray[np.bool_]:
+def _exchanged(points: Floats, expected: Floats, couples: NDArray[np.int64], apart: Floats) -> NDArray[np.bool_]:
     """(M, P) whether the two points of a pair fit clearly better the other way round.
 
     Only pairs whose places lie farther `apart` (P,) than the usual scatter can be told.

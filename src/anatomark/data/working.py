@@ -63,9 +63,7 @@ def intensity_window(array: NDArray[Any], source: str = "image") -> tuple[float,
     if high <= low:
         low, high = float(array.min()), float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise ImageError(
-            f"{source}: grey values that are not finite (NaN or infinite); save the image without them"
-        )
+        raise ImageError(f"{source}: grey values that are not finite (NaN or infinite); save the image without them")
     if high <= low:
         raise ImageError(f"{source}: all grey values are {low:g}; an image with contrast is needed")
     return low, high

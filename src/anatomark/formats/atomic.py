@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from anatomark.errors import OutputError
 
@@ -42,3 +44,8 @@ def write_text(path: str | Path, text: str) -> None:
     """`path` holding `text` (UTF-8, newlines as they are), written whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """`path` holding `value` as JSON, written whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

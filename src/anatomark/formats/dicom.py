@@ -40,14 +40,14 @@ def is_dicom(path: Path) -> bool:
 def read_file(path: Path) -> tuple[NDArray[Any], Grid]:
     """Grey values and Grid of a single DICOM file: 2D for one frame, 3D for a multi-frame volume.
 
-    MONOCHROME1 (low is bright) is turned round, so that bright is always high. The spacing of a projection is
-    that at the detector where the file holds no calibrated one.
+    MONOCHROME1 (low is bright) comes turned round from GDCM, so bright is always high. The spacing of a
+    projection is that at the detector where the file holds no calibrated one.
     """
     reader = itk.header(path, _IO)
     grid = _file_grid(reader, path)
     image, array = itk.voxels(reader, path)
     array = itk.to_grey(array, image.GetNumberOfComponentsPerPixel(), path)
-    return _bright_is_high(array.reshape(grid.shape), reader), grid
+    return array.reshape(grid.shape), grid
 
 
 def file_grid(path: Path) -> Grid:
@@ -90,8 +90,7 @@ def read_series(folder: Path) -> tuple[NDArray[Any], Grid]:
     reader.SetFileNames([str(file) for file in files])
     reader.SetImageIO(_IO)
     image, array = itk.voxels(reader, folder)
-    array = itk.to_grey(array, image.GetNumberOfComponentsPerPixel(), folder)
-    return _bright_is_high(array, itk.header(files[0], _IO)), grid
+    return itk.to_grey(array, image.GetNumberOfComponentsPerPixel(), folder), grid
 
 
 def _series(folder: Path) -> dict[str, list[Path]]:
@@ -178,13 +177,6 @@ def _plane_spacing(reader: Any) -> tuple[float, float] | None:
             if len(values) == 2 and min(values) > 0:
                 return values[1], values[0]
     return None
-
-
-def _bright_is_high(array: NDArray[Any], reader: Any) -> NDArray[Any]:
-    if _text(reader, "0028|0004") != "MONOCHROME1":
-        return array
-    wide = array.astype(np.int64 if array.dtype.kind in "iu" else np.float64)
-    return (wide.max() + wide.min() - wide).astype(array.dtype)
 
 
 def _describe(path: Path) -> str:

@@ -6,6 +6,7 @@ the number of levels and batch normalisation are this project's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -16,13 +17,28 @@ from anatomark.nets.layers import conv
 
 
 class GroupedConv(nn.Module):
-    """N convolutions of the same shape, each on its own channels; a contiguous part of them can be run alone."""
+    """N convolutions of the same shape, each on its own channels; a contiguous part of them can be run alone.
+
+    With `halve` the input is average-pooled first.
+    """
+
+    mean: Tensor
+    variance: Tensor
 
     def __init__(
-        self, ndim: int, groups: int, channels_in: int, channels: int, kernel: int, *, norm: bool, relu: bool = True
+        self,
+        ndim: int,
+        groups: int,
+        channels_in: int,
+        channels: int,
+        kernel: int,
+        *,
+        norm: bool,
+        relu: bool = True,
+        halve: bool = False,
     ) -> None:
         super().__init__()
-        self.channels, self.kernel, self.relu = channels, kernel, relu
+        self.channels, self.kernel, self.relu, self.halve = channels, kernel, relu, halve
         template = conv(ndim)(groups * channels_in, groups * channels, kernel, groups=groups)
         self.weight = nn.Parameter(torch.empty_like(template.weight))
         self.bias = nn.Parameter(torch.zeros(groups * channels))
@@ -33,16 +49,34 @@ class GroupedConv(nn.Module):
             self.register_buffer("mean", torch.zeros(groups * channels))
             self.register_buffer("variance", torch.ones(groups * channels))
         self._convolve = F.conv2d if ndim == 2 else F.conv3d
+        self._pool = F.avg_pool2d if ndim == 2 else F.avg_pool3d
 
     def forward(self, x: Tensor, first: int, last: int) -> Tensor:
         part = slice(first * self.channels, last * self.channels)
+        if self.halve:
+            x = self._pool(x, 2)
         bias = None if self.norm else self.bias[part]
         x = self._convolve(x, self.weight[part], bias, padding=self.kernel // 2, groups=last - first)
         if self.norm:
             x = F.batch_norm(
-                x, self.mean[part], self.variance[part], self.scale[part], self.bias[part], self.training, 0.05
+                x,
+                self.mean[part],
+                self.variance[part],
+                self.scale[part],
+                self.bias[part],
+                self.training,
+                0.05,
             )
         return F.relu(x) if self.relu else x
+
+
+class _Chain(nn.Sequential):
+    """Grouped convolutions one after another."""
+
+    def forward(self, x: Tensor, first: int, last: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for layer in self:
+            x = layer(x, first, last)
+        return x
 
 
 class GroupedNet(nn.Module):
@@ -64,39 +98,29 @@ class GroupedNet(nn.Module):
     ) -> None:
         super().__init__()
         self.ndim, self.landmarks = ndim, landmarks
-        self.stride = 2 ** (len(channels) - 1)
-        self.levels = nn.ModuleList()
+        self.stride: int = 2 ** (len(channels) - 1)
+        layers = []
         width = 1
-        for level in channels:
-            convolutions = nn.ModuleList()
-            for wide in level:
-                convolutions.append(GroupedConv(ndim, landmarks, width, wide, 3, norm=norm))
+        for level, widths in enumerate(channels):
+            for number, wide in enumerate(widths):
+                halve = level > 0 and number == 0
+                layers.append(GroupedConv(ndim, landmarks, width, wide, 3, norm=norm, halve=halve))
                 width = wide
-            self.levels.append(convolutions)
-        self.presence = self._head(width, head, 1)
-        self.displacement = self._head(width, head, ndim)
-        if prior is not None:
-            nn.init.constant_(self.presence[-1].bias, float(torch.logit(torch.tensor(prior))))
-        self._pool = F.avg_pool2d if ndim == 2 else F.avg_pool3d
+        self.body = _Chain(*layers)
+        self.presence = self._head(width, head, 1, prior)
+        self.displacement = self._head(width, head, ndim, None)
 
-    def _head(self, width: int, head: int, outputs: int) -> nn.ModuleList:
-        layers = nn.ModuleList(
-            GroupedConv(self.ndim, self.landmarks, a, b, 1, norm=False, relu=relu)
-            for a, b, relu in ((width, head, True), (head, head, True), (head, outputs, False))
-        )
+    def _head(self, width: int, head: int, outputs: int, prior: float | None) -> _Chain:
+        sizes = ((width, head, True), (head, head, True), (head, outputs, False))
+        layers = [GroupedConv(self.ndim, self.landmarks, a, b, 1, norm=False, relu=relu) for a, b, relu in sizes]
         nn.init.normal_(layers[-1].weight, std=0.01)
-        return layers
+        if prior is not None:
+            nn.init.constant_(layers[-1].bias, math.log(prior / (1 - prior)))
+        return _Chain(*layers)
 
     def forward(self, x: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
         last = first + x.shape[1]
-        for number, level in enumerate(self.levels):
-            if number:
-                x = self._pool(x, 2)
-            for layer in level:
-                x = layer(x, first, last)
-        logits = displacement = x
-        for layer in self.presence:
-            logits = layer(logits, first, last)
-        for layer in self.displacement:
-            displacement = layer(displacement, first, last)
+        features = self.body(x, first, last)
+        logits = self.presence(features, first, last)
+        displacement = self.displacement(features, first, last)
         return logits, displacement.view(len(x), last - first, self.ndim, *displacement.shape[2:])

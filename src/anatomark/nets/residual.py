@@ -6,9 +6,9 @@ stages, some of which begin with an average pooling, and heads of 1x1 convolutio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from anatomark.nets.layers import avg_pool, batch_norm, conv
@@ -54,7 +54,7 @@ class ResidualNet(nn.Module):
     ) -> None:
         super().__init__()
         self.ndim, self.landmarks = ndim, landmarks
-        self.stride = 2 * 2 ** sum(downsample)
+        self.stride: int = 2 * 2 ** sum(downsample)
         layers: list[nn.Module] = [
             conv(ndim)(1, stem, 7, stride=2, padding=3, bias=False),
             batch_norm(ndim)(stem),
@@ -78,13 +78,17 @@ class ResidualNet(nn.Module):
             assert last.bias is not None
             nn.init.normal_(last.weight, std=0.01)
             nn.init.zeros_(last.bias)
-        if prior is not None:
-            nn.init.constant_(self.presence[-1].bias, float(torch.logit(torch.tensor(prior))))
+            if prior is not None and last is self.presence[-1]:
+                nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
 
     def _head(self, width: int, head: int, outputs: int) -> nn.Sequential:
         one = conv(self.ndim)
         return nn.Sequential(
-            one(width, head, 1), nn.ReLU(inplace=True), one(head, head, 1), nn.ReLU(inplace=True), one(head, outputs, 1)
+            one(width, head, 1),
+            nn.ReLU(inplace=True),
+            one(head, head, 1),
+            nn.ReLU(inplace=True),
+            one(head, outputs, 1),
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

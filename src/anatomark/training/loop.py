@@ -18,19 +18,12 @@ import torch
 from torch import nn
 
 from anatomark.data.cache import Cache
-from anatomark.training.checkpoint import (
-    load_network,
-    load_tensors,
-    optimizer_tensors,
-    restore_optimizer,
-    save_tensors,
-    under_prefix,
-    with_prefix,
-)
+from anatomark.nets.weights import load_network, load_tensors, save_tensors, under_prefix, with_prefix
+from anatomark.training.checkpoint import optimizer_tensors, restore_optimizer
 from anatomark.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
     from rich.progress import Progress
 
     from anatomark.methods.global_to_local.method import GlobalToLocal
@@ -39,7 +32,9 @@ LOG_EVERY = 10
 WARM_UP_STEPS = 50
 
 
-def train_stage(fabric: Fabric, method: GlobalToLocal, stage: str, cache: Cache, run: RunFolder, progress: Progress) -> None:
+def train_stage(
+    fabric: Fabric, method: GlobalToLocal, stage: str, cache: Cache, run: RunFolder, progress: Progress
+) -> None:
     """Train `method.networks[stage]` and leave the kept weights in it.
 
     Kept are the averaged weights (EMA) of the validation with the lowest mean radial error; without validation cases,
@@ -152,7 +147,7 @@ def train_stage(fabric: Fabric, method: GlobalToLocal, stage: str, cache: Cache,
 def rate_factor(schedule: str, step: int, steps: int) -> float:
     """The share of the peak learning rate at `step` of `steps`.
 
-    "warm-restarts" is a cosine over 10 000 steps, then over twice as many, and so on (Noothout et al., arXiv 2007.05295).
+    "warm-restarts" is a cosine over 10 000 steps, then over twice as many, and so on (arXiv 2007.05295).
     """
     if schedule == "constant":
         return 1.0
@@ -185,5 +180,3 @@ def _summary_writer(run: RunFolder) -> Any:
     from tensorboardX import SummaryWriter
 
     return SummaryWriter(str(run.tensorboard))
-
-

@@ -1,14 +1,14 @@
 """The run folder: all that a training leaves behind.
 
-    settings.json            every value the run used, the planned ones included
-    request.json             what was asked for: method, data set, preset, set values; a resumed run must ask the same
-    log.jsonl                a line every few steps and every validation
-    tensorboard/             the same for TensorBoard
-    checkpoint.safetensors   the stage in progress; gone when the run has ended
-    stage_NAME.safetensors   the kept weights of an ended stage; gone when the run has ended
-    cache/                   the prepared cache; gone when the run has ended, unless keep_cache
-    model.json               with model.safetensors, all that prediction needs
-    model.safetensors
+settings.json            every value the run used, the planned ones included
+request.json             what was asked for: method, data set, preset, set values; a resumed run must ask the same
+log.jsonl                a line every few steps and every validation
+tensorboard/             the same for TensorBoard
+checkpoint.safetensors   the stage in progress; gone when the run has ended
+stage_NAME.safetensors   the kept weights of an ended stage; gone when the run has ended
+cache/                   the prepared cache; gone when the run has ended, unless keep_cache
+model.json               with model.safetensors, all that prediction needs
+model.safetensors
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from anatomark.errors import OutputError, SettingsError
-from anatomark.formats.atomic import write_text
+from anatomark.formats.atomic import write_json, write_text
 
 
 class RunFolder:
@@ -81,8 +81,3 @@ class RunFolder:
                 break
             kept.append(line + "\n")
         write_text(self.log, "".join(kept))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` atomically."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anatomark.errors import SettingsError, UnknownNameError
-from anatomark.training.run_folder import RunFolder, write_json
+from anatomark.formats.atomic import write_json
+from anatomark.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
@@ -45,11 +46,11 @@ def train(
     from anatomark.data.cache import open_cache, prepare
     from anatomark.data.description import load_dataset
     from anatomark.methods import method_class
-    from anatomark.training.devices import available_memory_bytes, choose_device, choose_precision
+    from anatomark.nets.devices import available_memory_bytes, choose_device, choose_precision
 
     say = show or (lambda line: None)
     kind = method_class(method)
-    if not hasattr(dataset, "cases"):
+    if isinstance(dataset, (str, Path)):
         dataset = load_dataset(dataset, root)
     device = choose_device(device)
     chosen = resolve_settings(kind, dataset.ndim, preset, settings)
@@ -82,6 +83,8 @@ def train(
     precision = choose_precision(planned.precision, device)
     say(plan_text(planned, chosen, roles, device, precision))
 
+    assert planned.spacing is not None
+    assert planned.pool is not None
     with _progress(show is not None) as progress:
         total = sum(map(len, roles.values()))
         bar = progress.add_task("preparing images", total=total, status="")
@@ -110,7 +113,7 @@ def train(
 
 def _fit(fabric: Any, method: Any, cache: Any, run: RunFolder, progress: Any, say: Callable[[str], None]) -> Any:
     """Train the stages one after another; those already ended are loaded."""
-    from anatomark.training.checkpoint import load_network, load_tensors, save_tensors
+    from anatomark.nets.weights import load_network, load_tensors, save_tensors
     from anatomark.training.loop import train_stage
 
     device = fabric.device
@@ -155,7 +158,7 @@ def resolve_settings(kind: Any, ndim: int, preset: str | None, settings: Mapping
 def training_roles(
     dataset: Dataset, train_split: str, validation_split: str | None, fraction: float, seed: int
 ) -> dict[str, Sequence[Case]]:
-    """{"train": cases, "validation": cases}, parted by subject; the rules of `train`. Cases without landmarks are left out."""
+    """{"train": cases, "validation": cases} by the rules of `train`; cases without annotations are left out."""
     from anatomark.data.splits import carve_validation
 
     if not dataset.splits:
@@ -216,7 +219,14 @@ def _fabric(device: str, precision: str) -> Any:
 
 
 def _progress(visible: bool) -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     return Progress(
         TextColumn("{task.description}"),
@@ -230,7 +240,7 @@ def _progress(visible: bool) -> Any:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """("key", value) of "key=value"; values are read as YAML, so 1.5, true, [1, 2] and null mean what they look like."""
+    """("key", value) of "key=value"; the value is read as YAML: 1.5, true, [1, 2] and null are what they seem."""
     import yaml
 
     key, sign, value = text.partition("=")

@@ -23,6 +23,8 @@ from anatomark.methods.global_to_local.plan import DataFacts, plan, plan_local, 
 from anatomark.methods.global_to_local.settings import PRESETS, GlobalToLocalSettings
 from anatomark.methods.global_to_local.windows import global_example, local_example, plain_windows
 from anatomark.methods.presence import PresenceModel
+from anatomark.nets.grouped import GroupedNet
+from anatomark.nets.residual import ResidualNet
 
 Floats = NDArray[np.float64]
 
@@ -78,8 +80,6 @@ class GlobalToLocal:
     def _network(self, stage: str) -> nn.Module:
         s = self.settings
         if stage == "global":
-            from anatomark.nets.residual import ResidualNet
-
             assert s.global_downsample is not None
             assert s.global_crop is not None
             stride = 2 * 2 ** sum(s.global_downsample)
@@ -93,8 +93,6 @@ class GlobalToLocal:
                 head=s.global_head,
                 prior=1 / np.prod([n // stride for n in s.global_crop]) if s.class_prior else None,
             )
-        from anatomark.nets.grouped import GroupedNet
-
         assert s.local_channels is not None
         assert s.local_window is not None
         patches = np.prod([n // 2 ** (len(s.local_channels) - 1) for n in s.local_window])
@@ -118,7 +116,12 @@ class GlobalToLocal:
         return size
 
     def example_batch(
-        self, stage: str, cases: Sequence[CachedCase], mirrored: NDArray[np.int64], rng: np.random.Generator, device: torch.device
+        self,
+        stage: str,
+        cases: Sequence[CachedCase],
+        mirrored: NDArray[np.int64],
+        rng: np.random.Generator,
+        device: torch.device,
     ) -> dict[str, Any]:
         """Random examples of `cases`, as tensors on `device`, for `loss`."""
         first = 0
@@ -185,6 +188,7 @@ class GlobalToLocal:
 
     def _locate_global(self, image: WorkingImage, device: torch.device) -> Located:
         network = self.networks["global"].eval()
+        assert isinstance(network, ResidualNet)
         stride = network.stride
         size = tuple(round_up(n, stride) for n in image.coarse.shape)
         low, high = image.window
@@ -196,6 +200,7 @@ class GlobalToLocal:
 
     def _locate_local(self, image: WorkingImage, start: Located, device: torch.device) -> Located:
         network = self.networks["local"].eval()
+        assert isinstance(network, GroupedNet)
         assert self.settings.local_window is not None
         count = self.settings.local_landmarks_per_step or self.landmarks
         located = start
@@ -205,7 +210,12 @@ class GlobalToLocal:
             for first in range(0, self.landmarks, count):
                 chosen = slice(first, first + count)
                 values, corner = plain_windows(
-                    image.fine, image.window, image.fine_grid.spacing, self.settings.local_window, center[chosen], device
+                    image.fine,
+                    image.window,
+                    image.fine_grid.spacing,
+                    self.settings.local_window,
+                    center[chosen],
+                    device,
                 )
                 logits, encoded = network(values.unsqueeze(0), first)
                 parts.append(self._combine(logits, encoded, network.stride, corner, image.fine_grid))
@@ -217,7 +227,7 @@ class GlobalToLocal:
         return located
 
     def _combine(self, logits: Tensor, encoded: Tensor, stride: int, corner_index: Floats, grid: Any) -> Located:
-        """The posterior-weighted mean of the votes, in the world: index units of `grid`, its window at `corner_index`."""
+        """The posterior-weighted mean of the votes of windows of `grid` that begin at `corner_index` (K, d)."""
         posterior = logits.float().sigmoid()
         centers = votes.patch_centers(logits.shape[2:], (stride,) * self.ndim, logits.device).flatten(1)
         cast = votes.decode(encoded.float().flatten(3)) + centers

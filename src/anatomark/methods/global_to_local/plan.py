@@ -50,7 +50,11 @@ def plan(settings: GlobalToLocalSettings, facts: DataFacts, *, on_gpu: bool) -> 
         )
         if value is not None and len(value) != d
     ]
-    stages = {len(settings.global_blocks), len(settings.global_channels), len(settings.global_downsample or (0,) * 4)}
+    stages = {
+        len(settings.global_blocks),
+        len(settings.global_channels),
+        len(settings.global_downsample or (0,) * 4),
+    }
     if len(stages) != 1:
         faults.append("global_blocks, global_channels and global_downsample need one entry for each stage alike")
     if faults:
@@ -61,7 +65,8 @@ def plan(settings: GlobalToLocalSettings, facts: DataFacts, *, on_gpu: bool) -> 
     stride = 2 * 2 ** sum(downsample)
     sizes = np.array([grid.extent for grid in facts.grids]) / (np.asarray(spacing) * pool)
     crop = settings.global_crop or tuple(
-        min(round_up(math.ceil(n), stride), round_up(LARGEST_CROP[d] * finer, stride)) for n in sizes.max(axis=0)
+        min(round_up(math.ceil(n), stride), round_up(LARGEST_CROP[d] * finer, stride))
+        for n in np.percentile(sizes, 75, axis=0)
     )
     if any(n % stride for n in crop):
         raise SettingsError(f"global_crop {crop} must be multiples of {stride}, the stride of the global network")
@@ -99,9 +104,7 @@ def plan(settings: GlobalToLocalSettings, facts: DataFacts, *, on_gpu: bool) -> 
     )
 
 
-def plan_local(
-    settings: GlobalToLocalSettings, errors_world: Sequence[float], *, ndim: int
-) -> GlobalToLocalSettings:
+def plan_local(settings: GlobalToLocalSettings, errors_world: Sequence[float], *, ndim: int) -> GlobalToLocalSettings:
     """The settings with window and jitter sized from the global stage's validation errors (world units).
 
     The window holds the 98th percentile of the errors on each side and a margin of context; the jitter of training
@@ -142,7 +145,10 @@ def global_bytes(settings: GlobalToLocalSettings, crop: Sequence[int]) -> float:
     elements = math.prod(crop) / 2 ** len(crop)
     total = elements * settings.global_stem * 3
     for blocks, channels, down in zip(
-        settings.global_blocks, settings.global_channels, settings.global_downsample or (False, True, True, False), strict=True
+        settings.global_blocks,
+        settings.global_channels,
+        settings.global_downsample or (False, True, True, False),
+        strict=True,
     ):
         elements /= 2 ** len(crop) if down else 1
         total += elements * channels * blocks * 6

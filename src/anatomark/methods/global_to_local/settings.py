@@ -1,7 +1,7 @@
 """Every value of a global-to-local training. `None` means that the plan fills it in from the data.
 
-[paper] marks what Noothout et al. (IEEE TMI 2020, arXiv 2007.05295) state; the preset `noothout2020` holds those values.
-Everything else is this project's choice.
+The preset `noothout2020` holds what Noothout et al. (IEEE TMI 2020, arXiv 2007.05295) state, marked [paper]; everything
+else is this project's choice.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ class GlobalToLocalSettings(BaseModel):
 
     # the data
     spacing: tuple[PositiveFloat, ...] | None = Field(None, description="fine working spacing, z y x (world units)")
-    pool: tuple[PositiveInt, ...] | None = Field(None, description="the global stage sees means over this many elements")
-    validation_fraction: float = Field(0.15, ge=0, lt=1, description="share of subjects kept from training to choose by")
+    pool: tuple[PositiveInt, ...] | None = Field(
+        None, description="the global stage sees means over this many elements"
+    )
+    validation_fraction: float = Field(
+        0.15, ge=0, lt=1, description="share of subjects kept from training to choose by"
+    )
     cache_memory_gib: NonNegativeFloat = Field(4.0, description="a larger cache is read from disk by a thread")
     keep_cache: bool = Field(False, description="leave the prepared cache in the run folder when training has ended")
 
@@ -35,7 +39,9 @@ class GlobalToLocalSettings(BaseModel):
     global_batch: PositiveInt | None = None
     global_steps: PositiveInt | None = None
     global_learning_rate: PositiveFloat = 1e-3
-    global_class_weight: PositiveFloat | None = Field(None, description="weight of the cross-entropy (mean over patches)")
+    global_class_weight: PositiveFloat | None = Field(
+        None, description="weight of the cross-entropy (mean over patches)"
+    )
     global_schedule: Schedule = "cosine"
 
     # the local networks

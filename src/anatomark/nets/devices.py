@@ -9,7 +9,7 @@ from anatomark.errors import SettingsError
 
 
 def choose_device(device: str) -> str:
-    """"cpu" or "cuda" for "auto", "cpu" or "cuda"; SettingsError where it is not there."""
+    """ "cpu" or "cuda" for "auto", "cpu" or "cuda"; SettingsError where it is not there."""
     import torch
 
     if device == "auto":

@@ -1,0 +1,70 @@
+"""Weights in safetensors files: written whole or not at all, read without unpickling."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from anatomark.errors import ModelError, OutputError
+from anatomark.formats.atomic import replacing
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """`path` holding `tensors`, written whole or not at all; OutputError where it cannot be written."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with replacing(path) as partial:
+        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        try:
+            save_file(whole, str(partial), dict(metadata or {}))
+        except SafetensorError as error:
+            raise OutputError(f"{path} cannot be written: {error}; choose another place or make room") from None
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of `path`. ModelError where it is missing or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file; the run is not finished or not a run folder") from None
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: not a whole safetensors file ({error}); copy it again or train again") from None
+
+
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def under_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix + "."): t for name, t in tensors.items() if name.startswith(prefix + ".")}
+
+
+def load_network(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Put `tensors` into `network`. ModelError names what is missing, foreign, of another shape or not finite."""
+    wanted = network.state_dict()
+    faults = []
+    for label, names in (
+        ("missing", wanted.keys() - tensors.keys()),
+        ("foreign", tensors.keys() - wanted.keys()),
+        (
+            "of another shape",
+            {n for n in wanted.keys() & tensors.keys() if wanted[n].shape != tensors[n].shape},
+        ),
+        ("not finite", {n for n in wanted.keys() & tensors.keys() if not torch.isfinite(tensors[n]).all()}),
+    ):
+        if names:
+            shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+            faults.append(f"{len(names)} tensors {label} ({shown})")
+    if faults:
+        raise ModelError(f"{source}: {'; '.join(faults)}; these weights belong to another model or are damaged")
+    network.load_state_dict(dict(tensors))

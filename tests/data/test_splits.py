@@ -1,0 +1,59 @@
+"""Splits by subject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anatomark.data.splits import assign_splits, carve_validation, propose_splits
+from anatomark.errors import UnknownNameError
+
+
+@dataclass(frozen=True)
+class Scan:
+    id: int
+    subject: str
+
+
+@given(st.lists(st.integers(0, 20), min_size=2, max_size=60), st.floats(0.05, 0.6), st.integers(0, 5))
+def test_carving_never_divides_a_subject(subjects, fraction, seed):
+    scans = [Scan(k, f"p{s}") for k, s in enumerate(subjects)]
+    if len(set(subjects)) < 2:
+        with pytest.raises(ValueError, match="two subjects"):
+            carve_validation(scans, fraction, seed)
+        return
+    training, validation = carve_validation(scans, fraction, seed)
+    assert training
+    assert validation
+    assert not {s.subject for s in training} & {s.subject for s in validation}
+    assert sorted(training + validation, key=lambda s: s.id) == scans
+    assert list(training) == sorted(training, key=lambda s: s.id)
+    backwards = carve_validation(scans[::-1], fraction, seed)[1]
+    assert {s.subject for s in backwards} == {s.subject for s in validation}
+
+
+def test_carving_takes_the_wanted_part():
+    scans = [Scan(k, f"p{k // 2}") for k in range(200)]
+    assert len(carve_validation(scans, 0.15)[1]) == 30
+    assert carve_validation(scans, 0.15, 0) != carve_validation(scans, 0.15, 1)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        carve_validation(scans, 1.0)
+
+
+def test_proposal_deals_out_everybody_once():
+    subjects = [f"p{k}" for k in range(40)]
+    splits = propose_splits(subjects * 2, {"test": 0.15, "validation": 0.15, "train": 0.7}, seed=3)
+    assert {name: len(s) for name, s in splits.items()} == {"test": 6, "validation": 6, "train": 28}
+    assert sorted(s for names in splits.values() for s in names) == sorted(subjects)
+
+
+def test_lists_go_before_patterns_and_the_first_pattern_counts():
+    cases, subjects = ["a1", "a2", "b1", "c1"], ["A", "A", "B", "C"]
+    splits = {"train": "a*", "test": ["A"], "rest": "*", "never": "b*"}
+    assert assign_splits(cases, subjects, splits) == ["test", "test", "rest", "rest"]
+    assert assign_splits(cases, subjects, {"test": ["a2"], "train": "a*"}) == ["train", "test", None, None]
+    with pytest.raises(UnknownNameError, match="'a1' is listed in splits 'x' and 'y'"):
+        assign_splits(cases, subjects, {"x": ["a1"], "y": ["a1"]})
