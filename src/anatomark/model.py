@@ -15,7 +15,7 @@ from anatomark.errors import ImageError, ModelError, SpacingError
 from anatomark.methods.prediction import Prediction
 
 if TYPE_CHECKING:
-    from anatomark.methods.global_to_local.method import GlobalToLocal
+    from anatomark.methods.interface import Method
 
 FORMAT = 1
 
@@ -30,7 +30,7 @@ class Model:
         ndim: int,
         unit: Unit,
         dataset: str,
-        method: GlobalToLocal,
+        method: Method,
         device: str = "cpu",
     ) -> None:
         self.names, self.pairs, self.ndim, self.dataset = names, pairs, ndim, dataset

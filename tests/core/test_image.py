@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 
+# ITK inverts a direction by SVD, which fails on denormal entries: no angles of 1e-300
+angles = st.integers(-500, 500).map(lambda n: n / 1000)
+
 
 def itk_of(image):
     itk = sitk.GetImageFromArray(np.ascontiguousarray(image.array))
@@ -48,15 +51,15 @@ def itk_resampled(image, grid):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from([2, 3]), st.floats(-3, 3), st.floats(-0.5, 0.5))
+@given(st.integers(0, 10**6), st.sampled_from([2, 3]), angles, angles)
 def test_resampled_is_itk_linear_interpolation(seed, d, angle, turn):
-    image = random_image(seed, d, angle)
+    image = random_image(seed, d, 6 * angle)
     # a finer, turned and shifted grid: no smoothing comes in
     wanted = Grid.from_geometry(
         (7,) * d,
         spacing=[0.3 * min(image.grid.spacing)] * d,
         origin=(image.grid.center - 0.2).tolist(),
-        direction=rotation(d, angle + turn),
+        direction=rotation(d, 6 * angle + turn),
     )
     expected = itk_resampled(image, wanted)
     got = image.resampled(wanted)
@@ -105,13 +108,11 @@ def test_a_coarser_grid_is_smoothed_against_aliasing():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10**6), st.permutations([0, 1, 2]), st.tuples(*[st.booleans()] * 3), st.floats(-0.3, 0.3))
+@given(st.integers(0, 10**6), st.permutations([0, 1, 2]), st.tuples(*[st.booleans()] * 3), angles)
 def test_canonical_is_itk_dicom_orient_lps(seed, order, flips, angle):
     image = random_image(seed, 3)
     direction = rotation(3, angle)[:, list(order)] * np.where(flips, -1, 1)
-    grid = Grid.from_geometry(
-        image.grid.shape, spacing=image.grid.spacing[::-1], origin=(3, 4, 5), direction=direction
-    )
+    grid = Grid.from_geometry(image.grid.shape, spacing=image.grid.spacing[::-1], origin=(3, 4, 5), direction=direction)
     image = Image(image.array, grid)
     oriented = sitk.DICOMOrient(itk_of(image), "LPS")
     canonical = image.canonical()
@@ -125,9 +126,7 @@ def test_resampling_onto_flipped_axes_is_flipping():
         image.grid.shape, spacing=image.grid.spacing[::-1], direction=np.diag([-1, 1, -1]), origin=(1, 2, 3)
     )
     mirrored = Image(image.array, flipped)
-    np.testing.assert_allclose(
-        mirrored.resampled(flipped.canonical()).array, mirrored.canonical().array, atol=1e-5
-    )
+    np.testing.assert_allclose(mirrored.resampled(flipped.canonical()).array, mirrored.canonical().array, atol=1e-5)
 
 
 def test_canonical_in_2d():

@@ -52,7 +52,7 @@ def test_points_to_window_inverts_source_index() -> None:
         strength=STRONG,
     )
     elements = np.array([[0, 0], [39, 29], [7, 21], [19, 14]])
-    at = warp.source_index().numpy()[:, elements[:, 0], elements[:, 1]].astype(float)
+    at = warp.source_index(CPU).numpy()[:, elements[:, 0], elements[:, 1]].astype(float)
     np.testing.assert_allclose(warp.points_to_window(at), np.tile(elements, (2, 1, 1)), atol=1e-3)
 
 

@@ -39,9 +39,7 @@ def make(d=3, dtype=np.int16, seed=0):
     else:
         info = np.iinfo(dtype)
         array = rng.integers(max(info.min, -3000), min(info.max, 40000), size=shape).astype(dtype)
-    grid = Grid.from_geometry(
-        shape, spacing=(0.3, 0.7, 2.5)[:d], origin=(-40.5, 9.25, 13)[:d], direction=OBLIQUE[d]
-    )
+    grid = Grid.from_geometry(shape, spacing=(0.3, 0.7, 2.5)[:d], origin=(-40.5, 9.25, 13)[:d], direction=OBLIQUE[d])
     return Image(array, grid)
 
 
@@ -281,6 +279,17 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="No space left") as error:
         write_image(make(seed=1), path)
     one_line(error)
+    assert path.read_bytes() == before
+
+    def cut_short(image, name, **_):  # what ITK's NIfTI writer does on a full disk: half a file, and no error
+        whole(image, name)
+        os.truncate(name, os.path.getsize(name) // 2)
+
+    monkeypatch.undo()
+    whole = sitk.WriteImage
+    monkeypatch.setattr(sitk, "WriteImage", cut_short)
+    with pytest.raises(OutputError, match="No space left"):
+        write_image(make(seed=1), path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 

@@ -11,14 +11,10 @@ from anatomark.errors import SettingsError
 
 
 def convert(
-    source: Annotated[
-        Path, typer.Argument(metavar="IN", help="Landmark file, table, folder of them, or image.")
-    ],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Landmark file, table, folder of them, or image.")],
     target: Annotated[
         str,
-        typer.Argument(
-            metavar="OUT", help="File to write; a name that ends in / is a folder (with --format)."
-        ),
+        typer.Argument(metavar="OUT", help="File to write; a name that ends in / is a folder (with --format)."),
     ],
     image: Annotated[
         Path | None, typer.Option(help="Image of the landmarks, or folder of images: for pixel coordinates.")

@@ -52,24 +52,24 @@ class Warp:
     linear: Floats
     elastic: NDArray[np.float32] | None
 
-    def source_index(self) -> Tensor:
-        """(K, *shape, d) float32: the source index of every window element."""
+    def source_index(self, device: torch.device) -> Tensor:
+        """(K, *shape, d) float32 on `device`: the source index of every window element."""
         d = len(self.shape)
+        center, linear, source_spacing = (
+            torch.tensor(part, dtype=torch.float32, device=device)
+            for part in (self.center_index, self.linear, self.source_spacing)
+        )
         axes = [
-            torch.from_numpy((np.arange(n) - (n - 1) / 2) * s) for n, s in zip(self.shape, self.spacing, strict=True)
+            (torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2) * s
+            for n, s in zip(self.shape, self.spacing.tolist(), strict=True)
         ]
-        offset = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, d)
-        moved = torch.einsum("kij,pj->kpi", torch.from_numpy(self.linear), offset).reshape(-1, *self.shape, d)
+        offset = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).view(-1, d)
+        moved = (offset @ linear.transpose(1, 2)).view(-1, *self.shape, d)
         if self.elastic is not None:
-            dense = F.interpolate(
-                torch.from_numpy(self.elastic),
-                self.shape,
-                mode="bilinear" if d == 2 else "trilinear",
-                align_corners=True,
-            )
-            moved = moved + dense.movedim(1, -1)
-        center = torch.from_numpy(self.center_index).view(-1, *(1,) * d, d)
-        return (center + moved / torch.from_numpy(self.source_spacing)).float()
+            mode = "bilinear" if d == 2 else "trilinear"
+            controls = torch.from_numpy(self.elastic).to(device)
+            moved = moved + F.interpolate(controls, self.shape, mode=mode, align_corners=True).movedim(1, -1)
+        return center.view(-1, *(1,) * d, d) + moved / source_spacing
 
     def points_to_window(self, points_index: Floats) -> Floats:
         """Window indices (K, M, d) of source indices (K, M, d); NaN stays NaN. Inverts the map by fixed-point steps."""
@@ -143,7 +143,7 @@ def sample(array: NDArray[np.generic], window: tuple[float, float], warp: Warp, 
     Only the part of `array` (*spatial) that the windows touch is read, so it may be a memory map.
     """
     d = len(warp.shape)
-    index = warp.source_index()
+    index = warp.source_index(device)
     low = index.flatten(0, -2).amin(0).floor().long().clamp(min=0)
     high = index.flatten(0, -2).amax(0).ceil().long() + 1
     region = tuple(
@@ -152,7 +152,7 @@ def sample(array: NDArray[np.generic], window: tuple[float, float], warp: Warp, 
     )
     part = torch.from_numpy(np.array(array[region])).to(device).float()
     source = (part - window[0]) / (window[1] - window[0])
-    index = index.to(device) - torch.tensor([r.start for r in region], device=device, dtype=torch.float32)
+    index = index - torch.tensor([r.start for r in region], device=device, dtype=torch.float32)
     size = torch.tensor(source.shape, device=device, dtype=torch.float32)
     normalised = ((2 * index + 1) / size - 1).flip(-1)
     tall = normalised.flatten(0, 1).unsqueeze(0)  # all windows as one tall one: grid_sample reads one source

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats, Grid
 from anatomark.data.working import WorkingImage, working_image
-from anatomark.errors import AnatomarkError, ModelError
-from anatomark.formats.atomic import write_text
+from anatomark.errors import AnatomarkError, ImageError, ModelError, SpacingError
+from anatomark.formats.atomic import replacing, write_text
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
@@ -82,13 +82,13 @@ def prepare(
         pass
     from anatomark.formats.images import require_usable  # training from a ready cache needs no image library
 
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "index.json").unlink(missing_ok=True)
     entries: list[dict[str, Any]] = []
     cases = [(role, case) for role, members in roles.items() for case in members]
-    with open(folder / "images.bin", "wb") as file:
+    with replacing(folder / "images.bin") as temporary, open(temporary, "wb") as file:
         for done, (role, case) in enumerate(cases):
             original = case.read_image()
+            require_alike(original.grid, dataset, case.image_path)
             require_usable(original, case.image_path)
             image = working_image(original, spacing=spacing, pool=pool, source=str(case.image_path))
             reference = case.reference.select(dataset.names)
@@ -114,6 +114,17 @@ def prepare(
         "cases": entries,
     }
     write_text(folder / "index.json", json.dumps(index))
+
+
+def require_alike(grid: Grid, dataset: Dataset, source: str | Path) -> None:
+    """Raises ImageError or SpacingError where an image has another dimension or unit than its data set."""
+    if grid.ndim != dataset.ndim:
+        raise ImageError(f"{source} is a {grid.ndim}D image, the data set is {dataset.ndim}D; take it out of the set")
+    if grid.unit != dataset.unit:
+        has = "no spacing" if grid.unit == "px" else "a spacing in mm"
+        raise SpacingError(
+            f"{source} has {has}, the data set is in {dataset.unit}; give the spacing of all images, or of none"
+        )
 
 
 def fingerprint(

@@ -18,7 +18,7 @@ from anatomark.data.findings import Finding
 from anatomark.data.shapes import Fit, lay, radius, spread, typical_shape
 
 FEWEST_CASES = 8
-DEVIATIONS = 6.0
+DEVIATIONS = 7.0
 POINT_FLOOR = 0.08  # of the radius of the typical shape
 CASE_FLOOR = 0.12
 SIZE_FLOOR = 0.45  # of the natural logarithm: 1.57 times larger or smaller

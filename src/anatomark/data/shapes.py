@@ -1,7 +1,7 @@
 """Robust shapes: similarity alignment that outliers do not pull, and the typical shape of many cases.
 
-Least squares similarity after Umeyama 1991 (doi:10.1109/34.88573), reweighted to least absolute
-residuals.
+Least squares similarity after Umeyama 1991 (doi:10.1109/34.88573), reweighted after Huber, so
+that a far point pulls no more than a near one.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def lay(shape: Floats, cases: Floats, *, rounds: int = 12) -> Fit:
     for _ in range(rounds):
         residuals = np.linalg.norm(target - fit.points, axis=2)
         middle, _ = spread(np.where(there, residuals, np.nan), axis=1)
-        # bounded weights: points that fit well all count the same, whatever their last digits
-        least = 0.3 * np.nan_to_num(middle)[:, None] + tiny
+        # Huber's weights: full up to twice the median residual, then falling as one over the residual
+        least = 2.0 * np.nan_to_num(middle)[:, None] + tiny
         weights = there / np.maximum(residuals, least)
         fit = _similarity(source, target, weights)
     residuals = np.linalg.norm(target - fit.points, axis=2)

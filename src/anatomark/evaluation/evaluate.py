@@ -44,8 +44,8 @@ def evaluate(
     """The metrics of predicted landmarks; with `out`, also metrics.json, rows.csv and report.html there.
 
     `unit` is mm or px, rates are percent. `overall` and each of `landmarks` have n, n_missing, mre, median,
-    sd and sdr {"2", "2.5", "3", "4"}; `mean_shape` has the same for the training cases' mean shape, or is
-    None with the reason in `mean_shape_note`. `missing` lists what was not found, `presence` is {reference:
+    sd and sdr {"2", "2.5", "3", "4"}; `mean_shape` has the same for the training cases' mean shape (its overall
+    numbers also directly), or is None with the reason in `mean_shape_note`. `missing` lists what was not found, `presence` is {reference:
     {prediction: count}}.
 
     `predictions` is a table or its file; a file that does not say its frame needs `frame`. Images are matched
@@ -95,7 +95,8 @@ def evaluate(
     if baseline is None:
         metrics["mean_shape_note"] = about_shape["reason"]
     else:
-        metrics["mean_shape"] = describe_block(baseline.scored, rows.names) | about_shape
+        block = describe_block(baseline.scored, rows.names)
+        metrics["mean_shape"] = block["overall"] | block | about_shape
     if observers is not None:
         metrics["observers"] = {"names": list(observers[0])} | describe_block(observers[1], rows.names)
     if out is not None:

@@ -51,14 +51,10 @@ def convert(
     for sources that state no frame; `to_frame` (LPS, RAS, pixel) is LPS if left out.
     """
     source = Path(source)
-    into_folder = (
-        str(target).endswith(("/", "\\")) or Path(target).is_dir() or _suffix_or_none(target) is None
-    )
+    into_folder = str(target).endswith(("/", "\\")) or Path(target).is_dir() or _suffix_or_none(target) is None
     target = Path(target)
     if not source.exists():
-        raise LandmarkFileError(
-            f"{source} does not exist; give a landmark file, a table, a folder or an image"
-        )
+        raise LandmarkFileError(f"{source} does not exist; give a landmark file, a table, a folder or an image")
     if _is_image_source(source) and target.name.lower().endswith(IMAGE_SUFFIXES):
         write_image(read_image(source, spacing=spacing), target)
         return [target]
@@ -66,13 +62,11 @@ def convert(
         raise LandmarkFileError(f"{target} is the source itself; write to another name")
     frame = as_frame(to_frame or "LPS", "the frame to write")
     grids = _Grids(image, spacing)
-    table = _gather(source, from_frame, grids, image)
+    table = _gather(source, target, from_frame, grids, image)
     if into_folder:
         return _write_folder(table, target, frame, format, grids, source)
     if format is not None:
-        raise LandmarkFileError(
-            f"{target} is a file by its name; the format goes with a folder, leave one out"
-        )
+        raise LandmarkFileError(f"{target} is a file by its name; the format goes with a folder, leave one out")
     if landmark_suffix(target) in (".csv", ".tsv"):
         write_table(_reframed(table, frame, grids, source), target)
         return [target]
@@ -120,9 +114,7 @@ class _Grids(Mapping[str, Grid]):
 def _is_image_source(source: Path) -> bool:
     if source.is_dir():
         return is_image(source)
-    return source.name.lower().endswith(IMAGE_SUFFIXES) or (
-        _suffix_or_none(source) is None and is_image(source)
-    )
+    return source.name.lower().endswith(IMAGE_SUFFIXES) or (_suffix_or_none(source) is None and is_image(source))
 
 
 def _suffix_or_none(path: str | Path) -> str | None:
@@ -130,12 +122,13 @@ def _suffix_or_none(path: str | Path) -> str | None:
     return next((s for s in (*SUFFIXES, *IMAGE_SUFFIXES) if name.endswith(s)), None)
 
 
-def _gather(source: Path, frame: str | None, grids: _Grids, image: str | Path | None) -> LandmarkTable:
+def _gather(source: Path, target: Path, frame: str | None, grids: _Grids, image: str | Path | None) -> LandmarkTable:
     """All landmarks of the source in one table."""
     if source.is_dir():
         files = [(p, "") for p in _landmark_files(source)]
         for folder in sorted(p for p in source.iterdir() if p.is_dir()):
             files += [(p, folder.name) for p in _landmark_files(folder)]
+        files = [(p, observer) for p, observer in files if p != target]
         if not files:
             raise LandmarkFileError(f"{source} holds no landmark files; wanted {', '.join(SUFFIXES)}")
         placements: dict[Key, Landmarks] = {}
@@ -175,9 +168,7 @@ def _require_grids(table: LandmarkTable, grids: _Grids, source: Path) -> None:
     if len(grids):
         lacking = [name for name in dict.fromkeys(table.image.tolist()) if grids.get(name) is None]
         if lacking:
-            raise FrameError(
-                f"{source}: no image was given for {', '.join(lacking[:5])}; give the images of all"
-            )
+            raise FrameError(f"{source}: no image was given for {', '.join(lacking[:5])}; give the images of all")
 
 
 def _write_folder(
@@ -188,17 +179,17 @@ def _write_folder(
     if suffix not in WRITTEN:
         wanted = ", ".join(s[1:] for s in WRITTEN)
         raise LandmarkFileError(f"{folder} is a folder, so the format must be one of {wanted}; got {format}")
-    written = []
+    files: dict[Path, tuple[str, Landmarks]] = {}
     for (image, observer), landmarks in _landmarks(table, grids, source).items():
-        name = image_name(image or "landmarks")
-        if any(part in ("", ".", "..") or "/" in part or "\\" in part for part in (name, observer or "-")):
-            raise LandmarkFileError(
-                f"{source}: {image!r} by {observer!r} cannot name a file; rename it in the table"
-            )
-        path = folder / observer / (name + suffix) if observer else folder / (name + suffix)
+        if any(part in (".", "..") or "/" in part or "\\" in part for part in (image, observer)):
+            raise LandmarkFileError(f"{source}: {image!r} by {observer!r} cannot name a file; rename it")
+        path = folder / observer / (image_name(image or "landmarks") + suffix)
+        if path in files:
+            raise LandmarkFileError(f"{source}: {files[path][0]!r} and {image!r} would share {path}; rename one")
+        files[path] = (image, landmarks)
+    for path, (image, landmarks) in files.items():
         write_landmarks(landmarks, path, frame=frame, grid=grids.get(image))
-        written.append(path)
-    return written
+    return list(files)
 
 
 def _reframed(table: LandmarkTable, frame: Frame, grids: _Grids, source: Path) -> LandmarkTable:
@@ -228,9 +219,7 @@ def _reframed(table: LandmarkTable, frame: Frame, grids: _Grids, source: Path) -
     return replace(table, coordinates=coordinates, frame=frame, unit=unit, spread=spread)
 
 
-def _in_frame(
-    points: Floats, unit: Unit, frame: Frame, grid: Grid | None, source: Path
-) -> tuple[Floats, Unit]:
+def _in_frame(points: Floats, unit: Unit, frame: Frame, grid: Grid | None, source: Path) -> tuple[Floats, Unit]:
     if frame == "LPS":
         return points, unit
     if frame == "RAS":
@@ -239,6 +228,4 @@ def _in_frame(
         return grid.world_to_index(points)[:, ::-1], "px"
     if unit == "px":
         return points, "px"
-    raise FrameError(
-        f"{source}: pixel coordinates of landmarks in mm need their images; give them, or write LPS"
-    )
+    raise FrameError(f"{source}: pixel coordinates of landmarks in mm need their images; give them, or write LPS")

@@ -76,12 +76,8 @@ def read_series(folder: Path) -> tuple[NDArray[Any], Grid]:
     if not series:
         raise ImageError(f"{folder} holds no DICOM series; give an image file or a folder with one series")
     if len(series) > 1:
-        held = "; ".join(
-            f"{_describe(files[0])} ({len(files)} files, {name})" for name, files in series.items()
-        )
-        raise ImageError(
-            f"{folder} holds {len(series)} DICOM series, wanted one; put each in its own folder: {held}"
-        )
+        held = "; ".join(f"{_describe(files[0])} ({len(files)} files, {name})" for name, files in series.items())
+        raise ImageError(f"{folder} holds {len(series)} DICOM series, wanted one; put each in its own folder: {held}")
     files = next(iter(series.values()))
     if len(files) == 1:
         return read_file(files[0])
@@ -115,9 +111,7 @@ def _stack_grid(files: list[Path], folder: Path) -> tuple[list[Path], Grid]:
     size = [r.GetSize()[:2] for r in readers]
     spacing = [_plane_spacing(r) for r in readers]
     if np.abs(orientation - orientation[0]).max() > 1e-3 or len(set(size)) > 1 or len(set(spacing)) > 1:
-        raise ImageError(
-            f"{folder}: the slices differ in orientation, size or spacing; keep only those of one volume"
-        )
+        raise ImageError(f"{folder}: the slices differ in orientation, size or spacing; keep only those of one volume")
     if spacing[0] is None:
         raise ImageError(f"{folder}: the slices do not state their PixelSpacing; export them again")
     row, column = orientation[0, :3], orientation[0, 3:]

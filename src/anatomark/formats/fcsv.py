@@ -37,9 +37,7 @@ def read_fcsv(path: str | Path, frame: str | None = None) -> FilePoints:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise LandmarkFileError(
-            f"{path} cannot be read: {error.strerror}; give an .fcsv of Slicer"
-        ) from error
+        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; give an .fcsv of Slicer") from error
     except UnicodeDecodeError as error:
         raise LandmarkFileError(f"{path} is no text in UTF-8; give an .fcsv of Slicer") from error
     header: dict[str, str] = {}
@@ -52,9 +50,7 @@ def read_fcsv(path: str | Path, frame: str | None = None) -> FilePoints:
             header[key.strip()] = value.strip()
         elif line.strip():
             if "Markups fiducial file version" not in header:
-                raise LandmarkFileError(
-                    f"{path} has no header of Slicer 4 or 5; give an .fcsv of Slicer, or a .csv"
-                )
+                raise LandmarkFileError(f"{path} has no header of Slicer 4 or 5; give an .fcsv of Slicer, or a .csv")
             name, state, position = _point(line, f"{path}, line {number}")
             names.append(name)
             rows.append(position)
@@ -83,9 +79,7 @@ def write_fcsv(landmarks: Landmarks, path: str | Path, frame: Frame = "LPS") -> 
     if broken:
         raise LandmarkFileError(f"{path}: the name {broken[0]!r} cannot stand in an .fcsv; write .mrk.json")
     text = io.StringIO()
-    text.write(
-        f"# Markups fiducial file version = 5.0\n# CoordinateSystem = {frame}\n# columns = {_COLUMNS}\n"
-    )
+    text.write(f"# Markups fiducial file version = 5.0\n# CoordinateSystem = {frame}\n# columns = {_COLUMNS}\n")
     if landmarks.ndim == 2 or landmarks.unit == "px":
         text.write(f"# {_OWN} = {landmarks.ndim}D {landmarks.unit}\n")
     writer = csv.writer(text, lineterminator="\n")
@@ -106,9 +100,7 @@ def _system(header: dict[str, str], given: str | None, path: Path) -> Frame:
         return settle_frame(None, given, path)
     stated = _SYSTEMS.get(value.upper())
     if stated is None:
-        raise FrameError(
-            f"{path} is in the coordinate system {value!r}; wanted LPS or RAS, save it from Slicer so"
-        )
+        raise FrameError(f"{path} is in the coordinate system {value!r}; wanted LPS or RAS, save it from Slicer so")
     return settle_frame(stated, given, path)
 
 
@@ -116,13 +108,9 @@ def _point(line: str, place: str) -> tuple[str, State, list[float]]:
     try:
         cells = next(csv.reader([line]))
     except csv.Error as error:
-        raise LandmarkFileError(
-            f"{place} is no row of points ({error}); save it from Slicer again"
-        ) from error
+        raise LandmarkFileError(f"{place} is no row of points ({error}); save it from Slicer again") from error
     if len(cells) < 4:
-        raise LandmarkFileError(
-            f"{place} has {len(cells)} fields, wanted {_COLUMNS}; save it from Slicer again"
-        )
+        raise LandmarkFileError(f"{place} has {len(cells)} fields, wanted {_COLUMNS}; save it from Slicer again")
     cells += [""] * (_STATUS + 1 - len(cells))
     name = next((c.strip() for c in (cells[_LABEL], cells[_DESCRIPTION], cells[0]) if c.strip()), "")
     if not name:

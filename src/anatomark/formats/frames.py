@@ -90,9 +90,7 @@ def from_world(landmarks: Landmarks, frame: Frame, grid: Grid | None, target: st
     if grid is None:
         if landmarks.unit == "px":
             return landmarks.points
-        raise FrameError(
-            f"{target}: pixel coordinates of landmarks in mm need their image; give it, or write LPS"
-        )
+        raise FrameError(f"{target}: pixel coordinates of landmarks in mm need their image; give it, or write LPS")
     if grid.unit != landmarks.unit or grid.ndim != landmarks.ndim:
         raise SpacingError(
             f"{target}: the landmarks are {landmarks.ndim}D in {landmarks.unit}, "
@@ -112,9 +110,7 @@ def to_dimension(coordinates: Floats, ndim: int, source: str | Path) -> Floats:
     if coordinates.shape[1] == ndim:
         return coordinates
     if coordinates.shape[1] < ndim:
-        raise LandmarkFileError(
-            f"{source} holds 2D points, its image is {ndim}D; give the points of this image"
-        )
+        raise LandmarkFileError(f"{source} holds 2D points, its image is {ndim}D; give the points of this image")
     z = coordinates[np.isfinite(coordinates[:, 2]), 2]
     if z.size and np.ptp(z) > 1.0:
         raise LandmarkFileError(

@@ -6,8 +6,10 @@ without one) come with unit "px", origin zero and straight axes, until the calle
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +79,7 @@ def require_usable(image: Image, source: str | Path) -> None:
         raise ImageError(f"{source} is a single voxel; give a whole image")
     if array.dtype.kind in "fc" and not np.isfinite(array).all():
         bad = int(array.size - np.count_nonzero(np.isfinite(array)))
-        raise ImageError(
-            f"{source} has {bad} voxels that are NaN or infinite; replace them, for instance with air"
-        )
+        raise ImageError(f"{source} has {bad} voxels that are NaN or infinite; replace them, for instance with air")
     if array.min() == array.max():
         raise ImageError(f"{source} has the same value, {array.flat[0]}, in every voxel; export it again")
 
@@ -104,13 +104,9 @@ def write_image(image: Image, path: str | Path) -> None:
     held = {".png": ("uint8", "uint16")}.get(suffix, ("uint8", "uint16", "float32"))
     if photo and (grid.ndim != 2 or array.dtype.name not in held):
         wanted = f"2D {' or '.join(held)}"
-        raise ImageError(
-            f"{path} holds {wanted}, got {grid.ndim}D {array.dtype}; write .nii.gz, .nrrd or .mha"
-        )
+        raise ImageError(f"{path} holds {wanted}, got {grid.ndim}D {array.dtype}; write .nii.gz, .nrrd or .mha")
     if not photo and grid.unit == "px":
-        raise SpacingError(
-            f"{path} would call pixels mm, the image has no spacing; give the spacing, or write .png"
-        )
+        raise SpacingError(f"{path} would call pixels mm, the image has no spacing; give the spacing, or write .png")
     itk_image = sitk.GetImageFromArray(array)
     if not photo:
         itk_image.SetSpacing(grid.spacing[::-1])
@@ -121,9 +117,11 @@ def write_image(image: Image, path: str | Path) -> None:
             with itk.silent():
                 sitk.WriteImage(itk_image, str(temporary), useCompression=suffix != ".tif")
         except RuntimeError as error:
-            raise OSError(
-                f"the {suffix} writer failed ({str(error).strip().splitlines()[-1][:100]})"
-            ) from error
+            raise OSError(f"the {suffix} writer failed ({str(error).strip().splitlines()[-1][:100]})") from error
+        try:
+            require_whole(temporary)  # on a full disk the NIfTI writer ends without a word
+        except ImageError as error:
+            raise OSError(ENOSPC, os.strerror(ENOSPC)) from error
 
 
 def is_image(path: str | Path) -> bool:
@@ -187,9 +185,7 @@ def _kind(path: Path) -> str:
         return "volume"
     if dicom.is_dicom(path):
         return "dicom"
-    raise ImageError(
-        f"{path} is no image that can be read; wanted DICOM or one of {', '.join((*VOLUMES, *PHOTOS))}"
-    )
+    raise ImageError(f"{path} is no image that can be read; wanted DICOM or one of {', '.join((*VOLUMES, *PHOTOS))}")
 
 
 def _photo_grid(reader: Any) -> Grid:
@@ -232,9 +228,7 @@ def _states_spacing(path: Path, ndim: int) -> bool:
 def _grey(array: NDArray[Any], image: Any, path: Path, kind: str) -> NDArray[Any]:
     components = image.GetNumberOfComponentsPerPixel()
     if kind == "volume" and components > 1 and array.dtype.kind == "f":
-        raise ImageError(
-            f"{path} holds vectors of {components}, wanted grey values; write one component as an image"
-        )
+        raise ImageError(f"{path} holds vectors of {components}, wanted grey values; write one component as an image")
     return itk.to_grey(array, components, path)
 
 
@@ -245,9 +239,7 @@ def _spaced(grid: Grid, spacing: Sequence[float] | None, path: Path) -> Grid:
     stated = np.asarray(spacing, dtype=float)
     if stated.shape != (grid.ndim,) or not np.isfinite(stated).all() or (stated <= 0).any():
         wanted = "x,y" if grid.ndim == 2 else "x,y,z"
-        raise SpacingError(
-            f"{path} is {grid.ndim}D and needs a spacing {wanted} in mm above 0, got {list(spacing)}"
-        )
+        raise SpacingError(f"{path} is {grid.ndim}D and needs a spacing {wanted} in mm above 0, got {list(spacing)}")
     if grid.unit == "px":
         return Grid.from_geometry(grid.shape, spacing=stated.tolist())
     own = np.asarray(grid.spacing[::-1])

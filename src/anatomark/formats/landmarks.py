@@ -65,9 +65,7 @@ def read_landmarks(
     return landmarks.select(names)
 
 
-def write_landmarks(
-    landmarks: Landmarks, path: str | Path, *, frame: str = "LPS", grid: Grid | None = None
-) -> None:
+def write_landmarks(landmarks: Landmarks, path: str | Path, *, frame: str = "LPS", grid: Grid | None = None) -> None:
     """Writes .mrk.json, .fcsv, .csv or .tsv, whole or not at all; reading gives back equal landmarks.
 
     `frame` is LPS or RAS, or pixel for tables; pixel needs the `grid` of the image for landmarks in mm. In
@@ -84,9 +82,7 @@ def write_landmarks(
         grids = None if grid is None else {landmark_name(path): grid}
         write_table(landmarks_table({(landmark_name(path), ""): landmarks}, frame=wanted, grids=grids), path)
     else:
-        raise LandmarkFileError(
-            f"{path}: landmarks are not written as {suffix}; wanted one of {', '.join(WRITTEN)}"
-        )
+        raise LandmarkFileError(f"{path}: landmarks are not written as {suffix}; wanted one of {', '.join(WRITTEN)}")
 
 
 def landmark_suffix(path: str | Path) -> str:
@@ -111,9 +107,7 @@ def table_landmarks(
     `grids` holds the Grids of images; pixel coordinates of an image without one stay in px.
     """
     return {
-        key: points.to_landmarks(
-            (grids or {}).get(key[0]), f"{source} (image {key[0]})" if key[0] else source
-        )
+        key: points.to_landmarks((grids or {}).get(key[0]), f"{source} (image {key[0]})" if key[0] else source)
         for key, points in _placements(table).items()
     }
 
@@ -128,13 +122,10 @@ def landmarks_table(
     kinds = {(landmarks.ndim, landmarks.unit) for landmarks in placements.values()}
     if len(kinds) > 1:
         held = ", ".join(f"{ndim}D in {unit}" for ndim, unit in sorted(kinds))
-        raise LandmarkFileError(
-            f"landmarks of several kinds ({held}) do not fit one table; write one for each"
-        )
+        raise LandmarkFileError(f"landmarks of several kinds ({held}) do not fit one table; write one for each")
     ndim, unit = kinds.pop() if kinds else (3, "mm")
     parts = {
-        key: from_world(landmarks, frame, (grids or {}).get(key[0]), key[0])
-        for key, landmarks in placements.items()
+        key: from_world(landmarks, frame, (grids or {}).get(key[0]), key[0]) for key, landmarks in placements.items()
     }
     counts = [len(landmarks) for landmarks in placements.values()]
     total = sum(counts)
@@ -143,12 +134,8 @@ def landmarks_table(
         np.repeat(np.array([image for image, _ in placements] or [""], dtype=str)[: len(counts)], counts),
         _text(name for landmarks in placements.values() for name in landmarks.names),
         np.concatenate([np.empty((0, ndim)), *parts.values()]),
-        np.concatenate(
-            [np.empty(0, dtype=np.uint8), *(landmarks.states for landmarks in placements.values())]
-        ),
-        np.repeat(
-            np.array([observer for _, observer in placements] or [""], dtype=str)[: len(counts)], counts
-        ),
+        np.concatenate([np.empty(0, dtype=np.uint8), *(landmarks.states for landmarks in placements.values())]),
+        np.repeat(np.array([observer for _, observer in placements] or [""], dtype=str)[: len(counts)], counts),
         frame,
         own_unit,
         np.full(total, np.nan),
@@ -178,9 +165,7 @@ def _one_image(table: LandmarkTable, path: Path) -> FilePoints:
     if len(held) > 1:
         images, observers = {image for image, _ in held}, {observer for _, observer in held}
         what = f"{len(images)} images" if len(images) > 1 else f"{len(observers)} observers"
-        raise LandmarkFileError(
-            f"{path} holds landmarks of {what}, wanted those of one; split it with convert"
-        )
+        raise LandmarkFileError(f"{path} holds landmarks of {what}, wanted those of one; split it with convert")
     empty = FilePoints((), table.coordinates, table.states, table.frame, table.unit)
     return next(iter(held.values()), empty)
 

@@ -58,9 +58,7 @@ def read_slicer_json(path: str | Path, frame: str | None = None) -> FilePoints:
         dimensions.add(2 if own.get("ndim") == 2 else 3)
         points = node.get("controlPoints") or []
         if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
-            raise LandmarkFileError(
-                f"{path}: controlPoints is not a list of points; save it from Slicer again"
-            )
+            raise LandmarkFileError(f"{path}: controlPoints is not a list of points; save it from Slicer again")
         for number, point in enumerate(points, start=1):
             name = next(filter(None, (str(point.get(k) or "").strip() for k in _NAMED)), str(number))
             state, position = _position(point, name, path)
@@ -129,24 +127,16 @@ def _point_lists(path: Path) -> list[dict[str, Any]]:
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise LandmarkFileError(
-            f"{path} cannot be read: {error.strerror}; give a .mrk.json of Slicer"
-        ) from error
+        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; give a .mrk.json of Slicer") from error
     except (ValueError, RecursionError) as error:
-        raise LandmarkFileError(
-            f"{path} is no whole JSON file ({error}); save it from Slicer again"
-        ) from error
+        raise LandmarkFileError(f"{path} is no whole JSON file ({error}); save it from Slicer again") from error
     markups = data.get("markups") if isinstance(data, dict) else None
     if not isinstance(markups, list) or not all(isinstance(node, dict) for node in markups):
-        raise LandmarkFileError(
-            f'{path} holds no Slicer markups (no list "markups"); give a .mrk.json of Slicer'
-        )
+        raise LandmarkFileError(f'{path} holds no Slicer markups (no list "markups"); give a .mrk.json of Slicer')
     lists = [node for node in markups if node.get("type", "Fiducial") in ("Fiducial", "PointList")]
     if not lists:
         types = ", ".join(sorted({str(node.get("type")) for node in markups})) or "nothing"
-        raise LandmarkFileError(
-            f"{path} holds no point list, only {types}; save the landmarks as a point list"
-        )
+        raise LandmarkFileError(f"{path} holds no point list, only {types}; save the landmarks as a point list")
     return lists
 
 
@@ -156,9 +146,7 @@ def _system(node: dict[str, Any], given: str | None, path: Path) -> Frame:
         return settle_frame(None, given, path)
     stated = _SYSTEMS.get(str(value).strip().upper())
     if stated is None:
-        raise FrameError(
-            f"{path} is in the coordinate system {value!r}; wanted LPS or RAS, save it from Slicer so"
-        )
+        raise FrameError(f"{path} is in the coordinate system {value!r}; wanted LPS or RAS, save it from Slicer so")
     return settle_frame(stated, given, path)
 
 
@@ -171,9 +159,7 @@ def _scale(node: dict[str, Any], path: Path) -> float:
         value = value[0] if value else ""
     if value in (None, ""):
         return 1.0
-    match = re.match(
-        r"\(?\s*([^\s,)]+)", str(value)
-    )  # also Slicer's text of a code: (mm, UCUM, "millimeter")
+    match = re.match(r"\(?\s*([^\s,)]+)", str(value))  # also Slicer's text of a code: (mm, UCUM, "millimeter")
     if match is None or match[1] not in _MILLIMETRES:
         raise FrameError(f"{path} is in the unit {value!r}; wanted one of {', '.join(_MILLIMETRES)}")
     return _MILLIMETRES[match[1]]
@@ -181,15 +167,17 @@ def _scale(node: dict[str, Any], path: Path) -> float:
 
 def _position(point: dict[str, Any], name: str, path: Path) -> tuple[State, list[float]]:
     position = point.get("position")
-    status = point.get("positionStatus", "defined" if position else "undefined")
+    status = point.get("positionStatus") or ("defined" if position else "undefined")
     if status not in ("defined", "missing", "undefined", "preview"):
-        raise LandmarkFileError(
-            f"{path}: {name} has the status {status!r}; wanted defined, undefined or missing"
-        )
+        raise LandmarkFileError(f"{path}: {name} has the status {status!r}; wanted defined, undefined or missing")
     state = state_of(status == "defined", status == "missing")
     if state != State.PRESENT:
         return state, [np.nan] * 3
-    numbers = isinstance(position, list) and len(position) == 3
-    if not numbers or not all(type(v) in (int, float) and np.isfinite(v) for v in position or []):
-        raise LandmarkFileError(f"{path}: {name} is defined at {position!r}; wanted three numbers")
-    return state, [float(v) for v in position or []]
+    cells = position if isinstance(position, list) else []
+    try:
+        xyz = [float(cell) for cell in cells if type(cell) in (int, float)]
+    except OverflowError:
+        xyz = []
+    if len(cells) != 3 or len(xyz) != 3 or not np.isfinite(xyz).all():
+        raise LandmarkFileError(f"{path}: {name} is defined at {str(position)[:60]}; wanted three numbers")
+    return state, xyz

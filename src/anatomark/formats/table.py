@@ -156,9 +156,7 @@ def write_table(table: LandmarkTable, path: str | Path) -> None:
     numbers = np.column_stack([table.coordinates, table.presence, table.spread])
     d = table.ndim
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(
-            file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n"
-        )
+        writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
         writer.writerow(header)
         for start in range(0, len(table), _BLOCK):
             part = slice(start, start + _BLOCK)
@@ -185,9 +183,7 @@ def _read(file: Iterable[str], path: Path, frame: str | None, mapping: dict[str,
     separator = max(",\t;", key=first.count)
     header = next(csv.reader([first], delimiter=separator))
     places, stated_frame = _places(header, mapping, path)
-    texts: dict[str, tuple[dict[str, int], list[NDArray[np.int32]]]] = {
-        k: ({}, []) for k in places if k in _TEXTS
-    }
+    texts: dict[str, tuple[dict[str, int], list[NDArray[np.int32]]]] = {k: ({}, []) for k in places if k in _TEXTS}
     numbers: dict[str, list[Floats]] = {k: [] for k in places if k in _NUMBERS}
     line_numbers: list[NDArray[np.int64]] = []
     for rows, where in _blocks(csv.reader(lines, delimiter=separator), len(header), path):
@@ -195,9 +191,7 @@ def _read(file: Iterable[str], path: Path, frame: str | None, mapping: dict[str,
         line_numbers.append(np.array(where))
         for name, (index, codes) in texts.items():
             column = cells[places[name]]
-            codes.append(
-                np.array([index.setdefault(text.strip(), len(index)) for text in column], dtype=np.int32)
-            )
+            codes.append(np.array([index.setdefault(text.strip(), len(index)) for text in column], dtype=np.int32))
         for name, parts in numbers.items():
             parts.append(_floats(cells[places[name]], where, name, path))
     line = np.concatenate([np.empty(0, dtype=np.int64), *line_numbers])
@@ -222,11 +216,7 @@ def _read(file: Iterable[str], path: Path, frame: str | None, mapping: dict[str,
     unit = _unit(_one("unit", code, words, path).lower(), settled, path)
     none = np.full(count, np.nan)
     blank = np.full(count, "", dtype=str)
-    text = {
-        k: np.array(words[k] or [""], dtype=str)[code[k]]
-        for k in ("image", "landmark", "observer")
-        if k in code
-    }
+    text = {k: np.array(words[k] or [""], dtype=str)[code[k]] for k in ("image", "landmark", "observer") if k in code}
     return LandmarkTable(
         text.get("image", blank),
         text["landmark"],
@@ -264,12 +254,8 @@ def _places(header: list[str], mapping: dict[str, str], path: Path) -> tuple[dic
             places[ours] = found
     lacking = [name for name in ("landmark", "x", "y") if name not in places]
     if lacking:
-        raise LandmarkFileError(
-            f"{path} has no column {', '.join(lacking)}, only {', '.join(header)}; map them"
-        )
-    from_names = triple != "xyz" and all(
-        places.get(o) == at.get(t) for o, t in zip("xy", triple, strict=False)
-    )
+        raise LandmarkFileError(f"{path} has no column {', '.join(lacking)}, only {', '.join(header)}; map them")
+    from_names = triple != "xyz" and all(places.get(o) == at.get(t) for o, t in zip("xy", triple, strict=False))
     return places, triple.upper() if from_names else ""
 
 

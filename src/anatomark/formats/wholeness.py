@@ -26,12 +26,15 @@ def require_whole(path: Path) -> None:
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
         _require_whole_nifti(path)
-    elif name.endswith((".jpg", ".jpeg")):
+        return
+    with open(path, "rb") as file:
+        magic = file.read(2)
+    if magic == b"\xff\xd8":
         data = path.read_bytes()
         # FF D9 ends an image, FF DA opens its last scan; inside a scan FF is followed by 00 or a restart
-        if data[:2] == b"\xff\xd8" and data.find(b"\xff\xd9", max(data.rfind(b"\xff\xda"), 0)) < 0:
+        if data.find(b"\xff\xd9", max(data.rfind(b"\xff\xda"), 0)) < 0:
             raise ImageError(_cut(path))
-    elif name.endswith(".bmp"):
+    elif magic == b"BM":
         _require_whole_bmp(path)
 
 
@@ -61,13 +64,9 @@ def nifti_header(path: Path) -> NiftiHeader | None:
             raise ImageError(_cut(path))
         return None
     if not 1 <= dim[0] <= 7:
-        raise ImageError(
-            f"{path} is damaged: its NIfTI header speaks of {dim[0]} dimensions; export it again"
-        )
+        raise ImageError(f"{path} is damaged: its NIfTI header speaks of {dim[0]} dimensions; export it again")
     used = dim[1 : dim[0] + 1]
-    return NiftiHeader(
-        int(offset) + math.prod(max(n, 1) for n in used) * bits // 8, dim[0], pixdim[1 : dim[0] + 1]
-    )
+    return NiftiHeader(int(offset) + math.prod(max(n, 1) for n in used) * bits // 8, dim[0], pixdim[1 : dim[0] + 1])
 
 
 def _require_whole_nifti(path: Path) -> None:
@@ -101,7 +100,7 @@ def _require_whole_bmp(path: Path) -> None:
     offset, width, height = struct.unpack("<I4xii", head[10:26])
     bits, compression = struct.unpack("<HI", head[28:34])
     row = (width * bits + 31) // 32 * 4
-    if head[:2] == b"BM" and compression == 0 and path.stat().st_size < offset + row * abs(height):
+    if compression == 0 and path.stat().st_size < offset + row * abs(height):
         raise ImageError(_cut(path))
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from anatomark.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from anatomark.methods.global_to_local.method import GlobalToLocal
+    from anatomark.methods.interface import Method
 
 METHODS = {"global-to-local": ("anatomark.methods.global_to_local.method", "GlobalToLocal")}
 
 
-def method_class(name: str) -> type[GlobalToLocal]:
+def method_class(name: str) -> type[Method]:
     """The class of a method; UnknownNameError names the methods there are."""
     if name not in METHODS:
         raise UnknownNameError(f"no method {name!r}; there are: {', '.join(METHODS)}")

@@ -15,8 +15,8 @@ RIDGE = 0.05  # in units of one case: enough to keep weights finite where all la
 class PresenceModel:
     """Logistic regression on the logits of the stages' posterior masses: `weights` (stages,) and `bias`.
 
-    Fitted on validation cases (Platt scaling), shared by all landmarks. Where none of them was ever absent it learns
-    that they are present.
+    Fitted to cases with absent landmarks (Platt scaling), shared by all landmarks. Where no landmark was ever absent,
+    nothing about absence can be learned, and the presence is a constant.
     """
 
     weights: tuple[float, ...]
@@ -29,12 +29,12 @@ class PresenceModel:
 
     @classmethod
     def fitted(cls, mass: Floats, present: NDArray[np.bool_]) -> PresenceModel:
-        """Fit to posterior masses (M, stages) and truths (M,); the unfitted model where there is nothing to fit to."""
+        """Fit to posterior masses (M, stages) and truths (M,); without an absent one, (M + 1) / (M + 2) for all."""
         from scipy.optimize import minimize
 
+        if present.all():
+            return cls((0.0,) * mass.shape[1], float(np.log(len(present) + 1)))
         prior = cls.unfitted(mass.shape[1])
-        if not len(mass):
-            return prior
         features = _logit(mass)
         sign = np.where(present, 1.0, -1.0)
         start = np.array([*prior.weights, prior.bias])

@@ -18,22 +18,24 @@ import torch
 from torch import nn
 
 from anatomark.data.cache import Cache
+from anatomark.errors import ModelError
 from anatomark.nets.weights import load_network, load_tensors, save_tensors, under_prefix, with_prefix
 from anatomark.training.checkpoint import optimizer_tensors, restore_optimizer
+from anatomark.training.curves import Plot
 from anatomark.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from rich.progress import Progress
 
-    from anatomark.methods.global_to_local.method import GlobalToLocal
+    from anatomark.methods.interface import Method
 
 LOG_EVERY = 10
 WARM_UP_STEPS = 50
 
 
 def train_stage(
-    fabric: Fabric, method: GlobalToLocal, stage: str, cache: Cache, run: RunFolder, progress: Progress
+    fabric: Fabric, method: Method, stage: str, cache: Cache, run: RunFolder, progress: Progress, plot: Plot
 ) -> None:
     """Train `method.networks[stage]` and leave the kept weights in it.
 
@@ -43,15 +45,14 @@ def train_stage(
     settings = method.settings
     device = fabric.device
     training, validation = cache.role("train"), cache.role("validation")
-    steps, batch_size = method.steps(stage), method.batch_size(stage)
-    schedule = settings.global_schedule if stage == "global" else settings.local_schedule
-    peak_rate = settings.global_learning_rate if stage == "global" else settings.local_learning_rate
+    plan = method.stage_plan(stage)
+    steps = plan.steps
     validate_every = max(1, steps // settings.validations)
     checkpoint_every = LOG_EVERY * max(1, settings.checkpoint_every // LOG_EVERY)
 
     network = method.networks[stage]
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=peak_rate, weight_decay=settings.weight_decay, amsgrad=settings.amsgrad
+        network.parameters(), lr=plan.learning_rate, weight_decay=settings.weight_decay, amsgrad=settings.amsgrad
     )
     wrapped, wrapped_optimizer = fabric.setup(network, optimizer)
     averaged = copy.deepcopy(network)
@@ -71,8 +72,8 @@ def train_stage(
 
     def draw(step: int) -> dict[str, Any]:
         rng = np.random.default_rng([settings.seed, method.stages.index(stage), step, fabric.global_rank])
-        first = (step * fabric.world_size + fabric.global_rank) * batch_size
-        cases = [training[_shuffled(first + i, len(training), settings.seed)] for i in range(batch_size)]
+        first = (step * fabric.world_size + fabric.global_rank) * plan.batch
+        cases = [training[_shuffled(first + i, len(training), settings.seed)] for i in range(plan.batch)]
         return method.example_batch(stage, cases, cache.mirrored, rng, device)
 
     def evaluate(step: int) -> None:
@@ -82,16 +83,15 @@ def train_stage(
         method.networks[stage] = network
         network.train()
         run.append_log({"stage": stage, "step": step, "validation_mre": round(score, 6)})
-        writer.add_scalar(f"{stage}/validation_mre", score, step)
+        plot(f"{stage}/validation_mre", score, step)
         progress.update(bar, status=f"validation {score:.2f}")
-        if state["best_score"] is None or score < state["best_score"]:
+        if state["best_score"] is None or not score >= state["best_score"]:
             state.update(best_score=score, best_step=step)
             best.load_state_dict(kept.state_dict())
 
     reader = None if cache.in_memory else ThreadPoolExecutor(1)
     upcoming = reader.submit(draw, state["step"]) if reader else None
     sums: dict[str, torch.Tensor] = {}
-    writer = _summary_writer(run)
     bar = progress.add_task(stage, total=steps, completed=state["step"], status="")
     network.train()
     began = time.monotonic() - state["seconds"]
@@ -100,7 +100,7 @@ def train_stage(
         batch = upcoming.result() if upcoming else draw(step)
         upcoming = reader.submit(draw, step + 1) if reader and step + 1 < steps else None
         for group in optimizer.param_groups:
-            group["lr"] = peak_rate * rate_factor(schedule, step, steps)
+            group["lr"] = plan.learning_rate * rate_factor(plan.schedule, step, steps)
         terms = method.loss(stage, wrapped, batch)
         total = torch.stack(list(terms.values())).sum()
         wrapped_optimizer.zero_grad()
@@ -119,9 +119,12 @@ def train_stage(
         if step % LOG_EVERY == 0 or step == steps:
             count = LOG_EVERY if step % LOG_EVERY == 0 else step % LOG_EVERY
             means = {name: round(float(value) / count, 6) for name, value in sums.items()}
+            if not math.isfinite(means["loss"]):
+                todo = "lower the learning rate or set precision=32-true"
+                raise ModelError(f"{stage}: the loss is {means['loss']} at step {step}; {todo}")
             run.append_log({"stage": stage, "step": step, **means, "seconds": round(state["seconds"], 1)})
             for name, value in means.items():
-                writer.add_scalar(f"{stage}/{name}", value, step)
+                plot(f"{stage}/{name}", value, step)
             sums = {}
         if validation and (step % validate_every == 0 or step == steps):
             evaluate(step)
@@ -134,7 +137,6 @@ def train_stage(
             tensors |= with_prefix("optimizer", optimizer_tensors(optimizer))
             if fabric.is_global_zero:
                 save_tensors(run.checkpoint, tensors, {"state": json.dumps(state)})
-    writer.close()
     if reader:
         reader.shutdown()
     if validation:
@@ -174,9 +176,3 @@ def _shuffled(position: int, count: int, seed: int) -> int:
     """The case at `position` of an endless sequence that goes through all cases, in another order each time."""
     epoch, place = divmod(position, count)
     return int(np.random.default_rng([seed, 7, epoch]).permutation(count)[place])
-
-
-def _summary_writer(run: RunFolder) -> Any:
-    from tensorboardX import SummaryWriter
-
-    return SummaryWriter(str(run.tensorboard))

@@ -14,6 +14,8 @@ model.safetensors
 from __future__ import annotations
 
 import json
+import reprlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +44,30 @@ class RunFolder:
     def finished(self) -> bool:
         return self.model.exists()
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is work in it that another run would destroy."""
+        return any(path.exists() for path in (self.log, self.checkpoint, self.weights, self.model))
+
     def open(self, request: dict[str, Any]) -> bool:
         """Make the folder, or continue it; true where there is a run of the same `request` to go on with.
 
-        Raises SettingsError where the folder holds something else, and names what differs.
+        A run that was stopped before its first step makes way for another request. Raises SettingsError where the
+        folder holds something else, and names what differs.
         """
         if self.request.exists():
-            earlier = json.loads(self.request.read_text())
+            earlier = self._earlier_request()
             different = sorted(k for k in request.keys() | earlier.keys() if request.get(k) != earlier.get(k))
-            if different:
-                changes = "; ".join(f"{k} was {earlier.get(k)!r}, now {request.get(k)!r}" for k in different)
+            if not different:
+                return True
+            if self.begun:
+                short = reprlib.Repr(maxdict=40, maxlist=4, maxtuple=4, maxstring=60, maxlevel=4).repr
+                changes = "; ".join(
+                    f"{k} was {short(earlier.get(k))}, now {short(request.get(k))}" for k in different
+                )
                 raise SettingsError(f"{self.path} holds a run of another kind ({changes}); choose another --out")
+            self.settings.unlink(missing_ok=True)
+            write_json(self.request, request)
             return True
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise SettingsError(f"{self.path} exists and is not a run folder; choose another --out")
@@ -63,9 +78,31 @@ class RunFolder:
         write_json(self.request, request)
         return False
 
+    def _earlier_request(self) -> dict[str, Any]:
+        try:
+            earlier = json.loads(self.request.read_text(encoding="utf-8"))
+        except ValueError:
+            earlier = None
+        if not isinstance(earlier, dict):
+            raise SettingsError(f"{self.request} is damaged, the run cannot go on; choose another --out")
+        return earlier
+
+    def discard(self, *, keep_folder: bool) -> None:
+        """Remove what a run has left that never took a step; the folder too, unless it is to be kept."""
+        shutil.rmtree(self.cache, ignore_errors=True)
+        self.request.unlink(missing_ok=True)
+        self.settings.unlink(missing_ok=True)
+        if not keep_folder:
+            self.path.rmdir()
+
     def append_log(self, record: dict[str, Any]) -> None:
-        with open(self.log, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        """Add a line; OutputError where it cannot be written."""
+        try:
+            with open(self.log, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            todo = "make room and give the same command again"
+            raise OutputError(f"{self.log} cannot be written: {error.strerror}; {todo}") from error
 
     def rewind_log(self, stage: str | None, step: int) -> None:
         """Drop log lines past `step` of `stage` (all lines where `stage` is None): those steps are done again."""
@@ -75,9 +112,10 @@ class RunFolder:
         for line in self.log.read_text(encoding="utf-8").splitlines():
             try:
                 record = json.loads(line)
-            except ValueError:
+                late = stage is None or (record["stage"] == stage and record["step"] > step)
+            except (ValueError, KeyError, TypeError):
                 break  # a kill can cut the last line
-            if stage is None or (record["stage"] == stage and record["step"] > step):
+            if late:
                 break
             kept.append(line + "\n")
         write_text(self.log, "".join(kept))

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anatomark.errors import SettingsError, UnknownNameError
+from anatomark.errors import AnatomarkError, SettingsError, UnknownNameError
 from anatomark.formats.atomic import write_json
 from anatomark.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
+    from anatomark.training.curves import Plot
 
 VALIDATION_NAMES = ("validation", "val", "valid")
 
@@ -43,10 +44,11 @@ def train(
 
     Raises SettingsError for settings or a folder that do not fit, UnknownNameError for a split or method there is not.
     """
-    from anatomark.data.cache import open_cache, prepare
     from anatomark.data.description import load_dataset
     from anatomark.methods import method_class
-    from anatomark.nets.devices import available_memory_bytes, choose_device, choose_precision
+    from anatomark.model import Model
+    from anatomark.nets.devices import choose_device, choose_precision
+    from anatomark.training.curves import curves
 
     say = show or (lambda line: None)
     kind = method_class(method)
@@ -67,41 +69,23 @@ def train(
         "train": [case.id for case in roles["train"]],
         "validation": [case.id for case in roles["validation"]],
     }
-    resumed = run.open(request)
+    existed, resumed = run.path.exists(), run.open(request)
     if run.finished:
         say(f"{run.path}: this run has ended; its model is there. To train anew choose another --out")
         return run.path
-    if resumed and run.settings.exists():
-        planned = kind.Settings.model_validate_json(run.settings.read_text())
-    else:
-        from anatomark.methods.global_to_local.plan import DataFacts
-
-        grids = tuple(case.read_grid().canonical() for case in roles["train"])
-        facts = DataFacts(grids, len(dataset.names), bool(dataset.pairs), available_memory_bytes(device))
-        planned = kind.plan(chosen, facts, on_gpu=device == "cuda")
-        write_json(run.settings, planned.model_dump())
-    precision = choose_precision(planned.precision, device)
-    say(plan_text(planned, chosen, roles, device, precision))
-
-    assert planned.spacing is not None
-    assert planned.pool is not None
     with _progress(show is not None) as progress:
-        total = sum(map(len, roles.values()))
-        bar = progress.add_task("preparing images", total=total, status="")
-        prepare(
-            dataset,
-            roles,
-            run.cache,
-            spacing=planned.spacing,
-            pool=planned.pool,
-            progress=lambda done, _: progress.update(bar, completed=done),
-        )
-        progress.update(bar, completed=total)
-        cache = open_cache(run.cache, memory_limit_bytes=int(planned.cache_memory_gib * 2**30))
-        fabric = _fabric(device, precision)
-        fitted = _fit(fabric, kind(planned, ndim=dataset.ndim, landmarks=len(dataset.names)), cache, run, progress, say)
-
-    from anatomark.model import Model
+        try:
+            planned = _planned(kind, chosen, dataset, roles["train"], run, device)
+            precision = choose_precision(planned.precision, device)
+            say(plan_text(planned, chosen, roles, device, precision))
+            cache = _prepared(dataset, roles, run, planned, progress)
+        except (AnatomarkError, OSError):
+            if not resumed:
+                run.discard(keep_folder=existed)
+            raise
+        unfitted = kind(planned, ndim=dataset.ndim, landmarks=len(dataset.names))
+        with curves(run.tensorboard) as plot:
+            fitted = _fit(_fabric(device, precision), unfitted, cache, run, progress, plot, say)
 
     Model(dataset.names, dataset.pairs, dataset.ndim, dataset.unit, dataset.name, fitted, device).save(run.path)
     for leftover in (run.checkpoint, *(run.stage(stage) for stage in fitted.stages)):
@@ -111,7 +95,52 @@ def train(
     return run.path
 
 
-def _fit(fabric: Any, method: Any, cache: Any, run: RunFolder, progress: Any, say: Callable[[str], None]) -> Any:
+def _planned(
+    kind: Any, chosen: Any, dataset: Dataset, training: Sequence[Case], run: RunFolder, device: str
+) -> Any:
+    """The settings that a stopped run has planned already, or planned anew and saved."""
+    from anatomark.data.cache import require_alike
+    from anatomark.methods.interface import DataFacts
+    from anatomark.nets.devices import available_memory_bytes
+
+    if run.settings.exists():
+        try:
+            return kind.Settings.model_validate_json(run.settings.read_text(encoding="utf-8"))
+        except ValueError:
+            raise SettingsError(f"{run.settings} is damaged; choose another --out") from None
+    grids = []
+    for case in training:
+        grids.append(case.read_grid().canonical())
+        require_alike(grids[-1], dataset, case.image_path)
+    facts = DataFacts(tuple(grids), len(dataset.names), bool(dataset.pairs), available_memory_bytes(device))
+    planned = kind.plan(chosen, facts, on_gpu=device == "cuda")
+    write_json(run.settings, planned.model_dump())
+    return planned
+
+
+def _prepared(
+    dataset: Dataset, roles: Mapping[str, Sequence[Case]], run: RunFolder, planned: Any, progress: Any
+) -> Any:
+    """The cache of the training and validation images."""
+    from anatomark.data.cache import open_cache, prepare
+
+    total = sum(map(len, roles.values()))
+    bar = progress.add_task("preparing images", total=total, status="")
+    prepare(
+        dataset,
+        roles,
+        run.cache,
+        spacing=planned.spacing,
+        pool=planned.pool,
+        progress=lambda done, _: progress.update(bar, completed=done),
+    )
+    progress.update(bar, completed=total)
+    return open_cache(run.cache, memory_limit_bytes=int(planned.cache_memory_gib * 2**30))
+
+
+def _fit(
+    fabric: Any, method: Any, cache: Any, run: RunFolder, progress: Any, plot: Plot, say: Callable[[str], None]
+) -> Any:
     """Train the stages one after another; those already ended are loaded."""
     from anatomark.nets.weights import load_network, load_tensors, save_tensors
     from anatomark.training.loop import train_stage
@@ -124,7 +153,7 @@ def _fit(fabric: Any, method: Any, cache: Any, run: RunFolder, progress: Any, sa
             load_network(method.networks[stage], load_tensors(run.stage(stage))[0], str(run.stage(stage)))
             method.networks[stage].to(device)
         else:
-            train_stage(fabric, method, stage, cache, run, progress)
+            train_stage(fabric, method, stage, cache, run, progress, plot)
             save_tensors(run.stage(stage), method.networks[stage].state_dict())
         if cache.role("validation"):
             error = method.validate(stage, cache.role("validation"), device)

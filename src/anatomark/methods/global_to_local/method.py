@@ -6,7 +6,6 @@ Noothout et al., IEEE TMI 39(12):4011-4022, 2020 (arXiv 2007.05295).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,23 +18,16 @@ from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
 from anatomark.methods.global_to_local.loss import vote_loss
-from anatomark.methods.global_to_local.plan import DataFacts, plan, plan_local, round_up
+from anatomark.methods.global_to_local.plan import plan, plan_local, round_up
 from anatomark.methods.global_to_local.settings import PRESETS, GlobalToLocalSettings
 from anatomark.methods.global_to_local.windows import global_example, local_example, plain_windows
+from anatomark.methods.interface import DataFacts, Located, StagePlan
 from anatomark.methods.presence import PresenceModel
 from anatomark.nets.grouped import GroupedNet
 from anatomark.nets.residual import ResidualNet
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Located:
-    """One stage's answer for an image: points (N, d) world, spread (N,) world units, posterior mass (N,)."""
-
-    points_world: Floats
-    spread: Floats
-    mass: Floats
+ENOUGH_ABSENT = 10  # absent landmarks among validation cases, to learn presence from these alone
 
 
 class GlobalToLocal:
@@ -105,15 +97,15 @@ class GlobalToLocal:
             prior=1 / patches if s.class_prior else None,
         )
 
-    def steps(self, stage: str) -> int:
-        steps = self.settings.global_steps if stage == "global" else self.settings.local_steps
+    def stage_plan(self, stage: str) -> StagePlan:
+        s = self.settings
+        if stage == "global":
+            steps, batch, rate, schedule = s.global_steps, s.global_batch, s.global_learning_rate, s.global_schedule
+        else:
+            steps, batch, rate, schedule = s.local_steps, s.local_batch, s.local_learning_rate, s.local_schedule
         assert steps is not None
-        return steps
-
-    def batch_size(self, stage: str) -> int:
-        size = self.settings.global_batch if stage == "global" else self.settings.local_batch
-        assert size is not None
-        return size
+        assert batch is not None
+        return StagePlan(steps, batch, rate, schedule)
 
     def example_batch(
         self,
@@ -169,12 +161,20 @@ class GlobalToLocal:
         return errors
 
     def finish(self, cache: Cache, device: torch.device) -> None:
-        """Learn, from validation cases, how posterior mass tells presence."""
-        cases = cache.role("validation") or cache.role("train")
-        masses = np.stack([[p.mass for p in self.locate(case.image, device)] for case in cases], axis=-1)
-        states = np.stack([case.states for case in cases], axis=-1)  # (stages, N, cases) and (N, cases)
-        known = states != State.NOT_ANNOTATED
-        self.presence = PresenceModel.fitted(masses[:, known].T, states[known] == State.PRESENT)
+        """Learn how posterior mass tells presence: from validation cases, or from all where few lack landmarks."""
+        states = np.stack([case.states for case in cache.cases])
+        validation = np.array([case.role == "validation" for case in cache.cases])
+        if (states[validation] == State.ABSENT).sum() >= ENOUGH_ABSENT:
+            chosen = np.flatnonzero(validation)
+        elif (states == State.ABSENT).any():
+            chosen = np.arange(len(states))
+        else:  # nothing to tell apart, so nothing to look at
+            count = int((states == State.PRESENT).sum())
+            self.presence = PresenceModel.fitted(np.zeros((count, len(self.stages))), np.ones(count, dtype=bool))
+            return
+        masses = [np.stack([part.mass for part in self.locate(cache.cases[i].image, device)], axis=-1) for i in chosen]
+        known = states[chosen] != State.NOT_ANNOTATED
+        self.presence = PresenceModel.fitted(np.stack(masses)[known], states[chosen][known] == State.PRESENT)
 
     # --- prediction -----------------------------------------------------------------------------------------------
 

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from anatomark.core.grid import Grid
 from anatomark.errors import SettingsError
 from anatomark.methods.global_to_local.settings import GlobalToLocalSettings
+from anatomark.methods.interface import DataFacts
 
 # Elements along the longest side of an image: a working resolution that one pass and one window can look over.
 FINE_SIDE = {2: 512, 3: 160}
 COARSE_SIDE = {2: 256, 3: 80}
 LARGEST_CROP = {2: 320, 3: 112}
 BYTES_PER_ACTIVATION = 8  # bf16 or fp32 values kept for the backward pass, with the normalisation's copies
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """What a plan looks at: the canonical Grids of the training images, landmarks, pairs and memory."""
-
-    grids: tuple[Grid, ...]
-    landmarks: int
-    has_pairs: bool
-    memory_bytes: float
 
 
 def plan(settings: GlobalToLocalSettings, facts: DataFacts, *, on_gpu: bool) -> GlobalToLocalSettings:

@@ -6,28 +6,15 @@ else is this project's choice.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-Schedule = Literal["cosine", "constant", "warm-restarts"]
+from anatomark.methods.interface import CommonSettings, Schedule
 
 
-class GlobalToLocalSettings(BaseModel):
+class GlobalToLocalSettings(CommonSettings):
     """Flat and complete: what a run used is what its `settings.json` says. Lengths per axis are in array-axis order."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    # the data
-    spacing: tuple[PositiveFloat, ...] | None = Field(None, description="fine working spacing, z y x (world units)")
-    pool: tuple[PositiveInt, ...] | None = Field(
-        None, description="the global stage sees means over this many elements"
-    )
-    validation_fraction: float = Field(
-        0.15, ge=0, lt=1, description="share of subjects kept from training to choose by"
-    )
-    cache_memory_gib: NonNegativeFloat = Field(4.0, description="a larger cache is read from disk by a thread")
-    keep_cache: bool = Field(False, description="leave the prepared cache in the run folder when training has ended")
 
     # the global network
     global_stem: PositiveInt = 16
@@ -72,17 +59,6 @@ class GlobalToLocalSettings(BaseModel):
     shift: NonNegativeFloat = 0.1
     gamma: NonNegativeFloat = 0.35
     noise: NonNegativeFloat = 0.04
-
-    # the loop
-    seed: int = Field(0, ge=0)
-    precision: Literal["auto", "bf16-mixed", "32-true"] = "auto"
-    amsgrad: bool = False
-    weight_decay: NonNegativeFloat = 1e-4
-    gradient_clip: NonNegativeFloat = Field(1.0, description="largest norm of the gradient; 0: not clipped")
-    ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: the last ones")
-    validations: PositiveInt = Field(20, description="how often each stage is validated")
-    patience: PositiveInt = Field(10, description="validations without improvement after which a stage ends")
-    checkpoint_every: PositiveInt = 200
 
 
 def noothout2020(ndim: int) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Measurements behind every number in our documents: `python -m benchmarks NAME`, a subject a file."""

@@ -1,0 +1,28 @@
+"""`python -m benchmarks NAME [options]` runs one benchmark, keeps its result, and writes benchmarks/README.md anew."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+SUBJECTS = {
+    "accuracy": "error of a trained run on the test splits of a data set, with time and memory of prediction",
+    "report": "write benchmarks/README.md from the results that are there",
+}
+
+
+def main() -> int:
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in SUBJECTS:
+        print("python -m benchmarks NAME [--help], where NAME is one of")
+        for subject, what in SUBJECTS.items():
+            print(f"  {subject:10} {what}")
+        return 2
+    import_module(f"benchmarks.{name}").main(sys.argv[2:])
+    if name != "report":
+        import_module("benchmarks.report").main([])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

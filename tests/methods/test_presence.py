@@ -1,0 +1,80 @@
+"""Presence from posterior masses: a probability that more mass never lowers, fitted where there is a truth."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from anatomark.methods.presence import PresenceModel
+
+MASSES = arrays(np.float64, st.tuples(st.integers(1, 30), st.just(2)), elements=st.floats(0, 1))
+
+
+@settings(deadline=None, max_examples=40)
+@given(mass=MASSES, data=st.data())
+def test_a_probability_that_grows_with_the_mass(mass: np.ndarray, data: st.DataObject) -> None:
+    present = data.draw(arrays(np.bool_, len(mass)))
+    for model in (PresenceModel.unfitted(2), PresenceModel.fitted(mass, present)):
+        assert all(weight >= 0 for weight in model.weights)
+        assert np.isfinite([*model.weights, model.bias]).all()
+        rising = np.linspace(0, 1, 11)
+        for column in (0, 1):
+            swept = np.full((11, 2), 0.3)
+            swept[:, column] = rising
+            probability = model.probability(swept)
+            assert ((probability >= 0) & (probability <= 1)).all()
+            assert (np.diff(probability) >= 0).all()
+
+
+def test_unfitted_is_the_mean_logit() -> None:
+    model = PresenceModel.unfitted(2)
+    assert model.probability(np.array([[0.5, 0.5]])) == pytest.approx(0.5)
+    assert model.probability(np.array([[0.9, 0.1]])) == pytest.approx(0.5)
+    assert PresenceModel.unfitted(1).probability(np.array([[0.8]])) == pytest.approx(0.8)
+
+
+def test_nothing_to_fit_to_leaves_it_unfitted() -> None:
+    assert PresenceModel.fitted(np.empty((0, 3)), np.empty(0, dtype=bool)) == PresenceModel.unfitted(3)
+
+
+def test_it_learns_which_mass_means_presence() -> None:
+    rng = np.random.default_rng(0)
+    present = rng.random(300) < 0.7
+    mass = np.where(present, rng.uniform(0.15, 0.5, 300), rng.uniform(0, 0.05, 300))[:, None]
+    unfitted = PresenceModel.unfitted(1).probability(mass) >= 0.5
+    assert (unfitted == present).mean() < 0.5, "a network that is shy of saying present"
+    fitted = PresenceModel.fitted(mass, present)
+    assert ((fitted.probability(mass) >= 0.5) == present).mean() > 0.98
+
+
+def test_it_learns_which_stage_to_trust() -> None:
+    rng = np.random.default_rng(0)
+    present = rng.random(400) < 0.5
+    good = np.where(present, rng.uniform(0.5, 1, 400), rng.uniform(0, 0.5, 400))
+    mass = np.stack([rng.random(400), good], axis=1)
+    fitted = PresenceModel.fitted(mass, present)
+    assert fitted.weights[1] > 10 * fitted.weights[0]
+
+
+def test_it_is_calibrated_where_masses_overlap() -> None:
+    rng = np.random.default_rng(2)
+    mass = rng.uniform(0, 1, (3000, 1))
+    present = rng.random(3000) < mass[:, 0] ** 2
+    probability = PresenceModel.fitted(mass, present).probability(mass)
+    for low in (0.1, 0.3, 0.5, 0.7):
+        inside = (probability >= low) & (probability < low + 0.2)
+        assert present[inside].mean() == pytest.approx(low + 0.1, abs=0.1)
+
+
+def test_where_none_was_ever_absent_it_says_present() -> None:
+    mass = np.random.default_rng(0).uniform(0.05, 0.9, (40, 2))
+    fitted = PresenceModel.fitted(mass, np.ones(40, dtype=bool))
+    assert (fitted.probability(mass) > 0.5).all()
+
+
+def test_masses_of_zero_and_one_are_no_trouble() -> None:
+    mass = np.array([[0.0], [1.0], [0.0], [1.0]])
+    fitted = PresenceModel.fitted(mass, np.array([False, True, False, True]))
+    low, high = fitted.probability(np.array([[0.0], [1.0]]))
+    assert 0 <= low < 0.1 < 0.9 < high <= 1
