@@ -1,6 +1,6 @@
 """Error of a trained run on test splits: both stages, the first stage alone, what it must beat, and what it costs.
 
-    python -m benchmarks accuracy datasets/isbi2015_ceph.yaml --run runs/ceph --splits test1 test2
+python -m benchmarks accuracy datasets/isbi2015_ceph.yaml --run runs/ceph --splits test1 test2
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def main(arguments: Sequence[str]) -> None:
         "kind": "accuracy",
         "dataset": dataset.name,
         "unit": dataset.unit,
-        **provenance("python -m benchmarks accuracy " + " ".join(arguments[: list(arguments).index("--train-command")])),
+        **provenance(
+            "python -m benchmarks accuracy " + " ".join(arguments[: list(arguments).index("--train-command")])
+        ),
         "train": {
             "command": options.train_command,
             "commit": options.train_commit,

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anatomark.core.grid import Unit
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks
-from anatomark.errors import ImageError, ModelError, SpacingError
+from anatomark.errors import ImageError, ModelError, SpacingError, UnknownNameError
 from anatomark.methods.prediction import Prediction
 
 if TYPE_CHECKING:
     from anatomark.methods.interface import Method
-
-FORMAT = 1
 
 
 class Model:
@@ -77,27 +74,25 @@ class Model:
     def save(self, folder: Path) -> None:
         """Write model.safetensors, then model.json, into `folder`."""
         from anatomark import __version__
+        from anatomark.card import NAME, Card, Presence
         from anatomark.formats.atomic import write_json
         from anatomark.nets.weights import save_tensors, with_prefix
 
         networks = self.method.networks
         tensors = {k: v for stage in networks for k, v in with_prefix(stage, networks[stage].state_dict()).items()}
         save_tensors(folder / "model.safetensors", tensors)
-        write_json(
-            folder / "model.json",
-            {
-                "format": FORMAT,
-                "anatomark": __version__,
-                "method": self.method.name,
-                "dataset": self.dataset,
-                "ndim": self.ndim,
-                "unit": self.unit,
-                "landmarks": list(self.names),
-                "pairs": [list(pair) for pair in self.pairs],
-                "presence": {"weights": self.method.presence.weights, "bias": self.method.presence.bias},
-                "settings": self.method.settings.model_dump(),
-            },
+        card = Card(
+            anatomark=__version__,
+            method=self.method.name,
+            dataset=self.dataset,
+            ndim=self.ndim,
+            unit=self.unit,
+            landmarks=self.names,
+            pairs=self.pairs,
+            presence=Presence(weights=self.method.presence.weights, bias=self.method.presence.bias),
+            settings=self.method.settings.model_dump(),
         )
+        write_json(folder / NAME, card.model_dump(mode="json"))
 
 
 def load(run: str | Path, *, device: str = "auto") -> Model:
@@ -106,34 +101,28 @@ def load(run: str | Path, *, device: str = "auto") -> Model:
     Raises ModelError where the folder has no whole model: not a run, not finished, or weights that do not fit.
     """
     import torch
-    from pydantic import ValidationError
 
+    from anatomark.card import NAME, not_a_model, read_card
     from anatomark.methods import method_class
     from anatomark.methods.presence import PresenceModel
     from anatomark.nets.devices import choose_device
     from anatomark.nets.weights import load_network, load_tensors, under_prefix
 
     folder = Path(run)
+    card = read_card(folder)
     try:
-        card: dict[str, Any] = json.loads((folder / "model.json").read_text())
-    except FileNotFoundError:
-        state = "its training has not ended" if (folder / "request.json").exists() else "it is not a run folder"
-        raise ModelError(f"{folder} has no model.json: {state}; give the --out folder of anatomark train") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / 'model.json'} cannot be read ({error}); copy it again or train again") from None
-    if card.get("format") != FORMAT:
-        raise ModelError(f"{folder / 'model.json'} has format {card.get('format')!r}, this version reads {FORMAT}")
-    try:
-        kind = method_class(card["method"])
-        names = tuple(card["landmarks"])
-        method = kind(kind.Settings(**card["settings"]), ndim=card["ndim"], landmarks=len(names))
-        method.presence = PresenceModel(tuple(card["presence"]["weights"]), float(card["presence"]["bias"]))
-        pairs = tuple((left, right) for left, right in card["pairs"])
-        model = Model(names, pairs, card["ndim"], card["unit"], card["dataset"], method, choose_device(device))
+        kind = method_class(card.method)
+        settings = kind.Settings(**card.settings)
+        method = kind(settings, ndim=card.ndim, landmarks=len(card.landmarks))
         method.make_networks()
-    except (KeyError, TypeError, ValueError, AssertionError, ValidationError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{folder / 'model.json'} does not describe a model ({reason}); train again") from None
+    except (UnknownNameError, TypeError, ValueError, AssertionError) as error:
+        reason = " ".join(str(error).split()) or "a setting is missing"
+        raise not_a_model(folder / NAME, reason[:200]) from None
+    lengths = {len(v) if v else 0 for v in (settings.spacing, settings.pool)}
+    if lengths != {card.ndim} or len(card.presence.weights) != len(method.stages):
+        raise not_a_model(folder / NAME, "settings or presence of another dimension or number of stages")
+    method.presence = PresenceModel(card.presence.weights, card.presence.bias)
+    model = Model(card.landmarks, card.pairs, card.ndim, card.unit, card.dataset, method, choose_device(device))
     tensors, _ = load_tensors(folder / "model.safetensors")
     foreign = sorted({name.split(".", 1)[0] for name in tensors} - set(method.stages))
     if foreign:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anatomark.core.landmarks import Landmarks, State
-from anatomark.errors import AnatomarkError, ImageError, OutputError, UnknownNameError
+from anatomark.errors import AnatomarkError, ImageError, UnknownNameError
 from anatomark.methods.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def predict_to_folder(
     An image that cannot be predicted is told in the Summary, and the others are predicted; where none can, the first
     reason is raised. The table is written at the end, whole.
     """
-    from anatomark.formats.landmarks import write_landmarks
-    from anatomark.formats.table import write_table
+    from anatomark.formats.atomic import new_folder
 
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
@@ -71,12 +70,21 @@ def predict_to_folder(
     if not cases:
         raise ImageError("no image to predict: give image files, folders that hold some, or a dataset.yaml")
     folder = Path(out)
-    try:
-        (folder / "overlays").mkdir(parents=True, exist_ok=True) if overlays else folder.mkdir(
-            parents=True, exist_ok=True
-        )
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}; choose another --out") from None
+    with new_folder(folder / "overlays" if overlays else folder):
+        return _predict_each(model, cases, folder, formats, overlays, progress)
+
+
+def _predict_each(
+    model: Model,
+    cases: Sequence[Case],
+    folder: Path,
+    formats: Sequence[str],
+    overlays: bool,
+    progress: Callable[[int, int, str], None],
+) -> Summary:
+    """Predict the cases one after another, and write what `predict_to_folder` promises."""
+    from anatomark.formats.landmarks import write_landmarks
+    from anatomark.formats.table import write_table
 
     summary = Summary(folder / "predictions.csv")
     results: dict[str, Prediction] = {}

@@ -116,8 +116,8 @@ def flat(image: Image) -> Image:
 
 
 def one_voxel(image: Image) -> Image:
-    return Image(np.full((1,) * image.grid.ndim, 7, np.int16), image.grid.crop([0] * image.grid.ndim, [1] * 3)) \
-        if image.grid.ndim == 3 else Image(np.full((1, 1), 7, np.int16), image.grid.crop([0, 0], [1, 1]))
+    d = image.grid.ndim
+    return Image(np.full((1,) * d, 7, np.int16), image.grid.crop([0] * d, [1] * d))
 
 
 def other_dimension(image: Image) -> Image:
@@ -187,9 +187,7 @@ def test_a_png_needs_a_spacing_where_the_model_works_in_mm(
 
 
 @pytest.mark.parametrize("spacing", ["0.25", "0.25,0.25,1,1", "0.25,wide", "0,1", "nan,1", "1,-1", "", "0.25 0.25"])
-def test_a_spacing_that_is_none(
-    run: Path, dataset: Dataset, earlier: Path, refused: Refused, spacing: str
-) -> None:
+def test_a_spacing_that_is_none(run: Path, dataset: Dataset, earlier: Path, refused: Refused, spacing: str) -> None:
     said = refused("predict", run, dataset.cases[0].image_path, f"--spacing={spacing}", out=earlier)
     assert repr(spacing) in said
     assert "0.25,0.25" in said
@@ -231,9 +229,7 @@ def test_the_others_of_a_batch_are_predicted(
     assert set(tree(out)) == expected
 
 
-def test_a_batch_of_bad_images_only(
-    run: Path, image: Image, earlier: Path, tmp_path: Path, refused: Refused
-) -> None:
+def test_a_batch_of_bad_images_only(run: Path, image: Image, earlier: Path, tmp_path: Path, refused: Refused) -> None:
     first, second = cut(tmp_path / "a.nii.gz", image), written(tmp_path / "b.nii.gz", flat(image))
     said = refused("predict", run, first, second, out=earlier)
     assert "none of 2 images" in said
@@ -265,7 +261,7 @@ def test_a_program_of_its_own_says_the_same(run: Path, image: Image, earlier: Pa
 def table_of(dataset: Dataset, **changes: str) -> str:
     """A table of one point without a frame; `changes` add columns or put other words."""
     row = {"image": dataset.cases[0].id, "landmark": dataset.names[0]}
-    row |= {axis: "1.5" for axis in "xyz"[: dataset.ndim]} | changes
+    row |= dict.fromkeys("xyz"[: dataset.ndim], "1.5") | changes
     return ",".join(row) + "\n" + ",".join(row.values()) + "\n"
 
 
@@ -293,10 +289,8 @@ def test_convert_refuses_an_unknown_frame(dataset: Dataset, tmp_path: Path, refu
         "foreign.csv": table_of(dataset),
         "foreign.fcsv": "# Markups fiducial file version = 4.10\n# CoordinateSystem = 7\n"
         "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\n1,1,2,3,0,0,0,1,1,1,0,a,,\n",
-        "foreign.mrk.json": json.dumps(
-            {"markups": [{"type": "Fiducial", "coordinateSystem": "MNI",
-                          "controlPoints": [{"label": "a", "position": [1, 2, 3]}]}]}  # fmt: skip
-        ),
+        "foreign.mrk.json": '{"markups": [{"type": "Fiducial", "coordinateSystem": "MNI",'
+        '"controlPoints": [{"label": "a", "position": [1, 2, 3]}]}]}',
     }[name]
     source = of_bytes(tmp_path / name, content.encode())
     target = tmp_path / "made.csv" if name != "foreign.csv" else tmp_path / "made.fcsv"
@@ -370,7 +364,7 @@ def model(run: Path, tmp_path: Path) -> Path:
 
 
 def without_first(tensors: dict[str, Any]) -> dict[str, Any]:
-    return dict(list(sorted(tensors.items()))[1:])
+    return dict(sorted(tensors.items())[1:])
 
 
 def of_another_shape(tensors: dict[str, Any]) -> dict[str, Any]:
@@ -396,9 +390,7 @@ BAD_WEIGHTS: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] =
 
 
 @pytest.mark.parametrize("kind", BAD_WEIGHTS)
-def test_weights_that_do_not_fit(
-    model: Path, dataset: Dataset, earlier: Path, refused: Refused, kind: str
-) -> None:
+def test_weights_that_do_not_fit(model: Path, dataset: Dataset, earlier: Path, refused: Refused, kind: str) -> None:
     from safetensors.torch import load_file, save_file
 
     change, words = BAD_WEIGHTS[kind]
@@ -418,9 +410,7 @@ def test_weights_cut_short(model: Path, dataset: Dataset, earlier: Path, refused
 
 
 @pytest.mark.parametrize("gone", ["model.safetensors", "model.json"])
-def test_a_run_with_a_part_missing(
-    model: Path, dataset: Dataset, earlier: Path, refused: Refused, gone: str
-) -> None:
+def test_a_run_with_a_part_missing(model: Path, dataset: Dataset, earlier: Path, refused: Refused, gone: str) -> None:
     (model / gone).unlink()
     said = refused("predict", model, dataset.cases[0].image_path, out=earlier)
     assert str(model) in said

@@ -360,3 +360,18 @@ def test_real_images_read():
     ray = root / "isbi2015_ceph"
     first = next(iter(sorted(ray.rglob("001.jpg"))))
     assert read_image(first, spacing=(0.25, 0.25)).grid.extent == (240.0, 193.5)
+
+
+@pytest.mark.parametrize("ending", ["nii", "nii.gz"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_voxels_of_nifti_that_are_not_finite_are_read_as_such(tmp_path, ending, dtype):
+    array = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(dtype)
+    image = sitk.GetImageFromArray(array)
+    sitk.WriteImage(image, tmp_path / f"good.{ending}")
+    assert np.isfinite(read_image(tmp_path / f"good.{ending}").array).all()
+    array[1, 2, 3], array[4, 0, 6] = np.nan, np.inf
+    sitk.WriteImage(sitk.GetImageFromArray(array), tmp_path / f"bad.{ending}")
+    read = read_image(tmp_path / f"bad.{ending}")
+    assert np.argwhere(~np.isfinite(read.array)).tolist() == [[1, 2, 3], [4, 0, 6]]
+    with pytest.raises(ImageError, match="2 voxels that are NaN or infinite"):
+        require_usable(read, "bad")

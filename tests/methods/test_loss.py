@@ -7,9 +7,7 @@ from anatomark.methods.global_to_local.loss import vote_loss
 PRESENT, ABSENT, UNKNOWN = State.PRESENT, State.ABSENT, State.NOT_ANNOTATED
 
 
-def perfect_answer(
-    points: torch.Tensor, grid: tuple[int, ...], stride: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def perfect_answer(points: torch.Tensor, grid: tuple[int, ...], stride: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Network outputs that are right for `points` (B, N, d): sure logits and exact displacements."""
     d = points.shape[-1]
     centers = votes.patch_centers(grid, (stride,) * d)
@@ -23,9 +21,7 @@ def perfect_answer(
     return logits, encoded
 
 
-def loss(
-    logits: torch.Tensor, encoded: torch.Tensor, points: torch.Tensor, states: list[list[int]], stride: int
-):
+def loss(logits: torch.Tensor, encoded: torch.Tensor, points: torch.Tensor, states: list[list[int]], stride: int):
     return vote_loss(
         logits,
         encoded,

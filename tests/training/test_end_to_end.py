@@ -118,7 +118,7 @@ def test_a_finished_run_is_left_as_it_is_and_another_request_is_refused(
     train(phantoms, out=run, device="cpu", settings=tiny, show=said.append)
     assert "has ended" in said[0]
     assert (run / "model.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(SettingsError, match="settings was .*; choose another --out"):
+    with pytest.raises(SettingsError, match=r"settings was .*; choose another --out"):
         train(phantoms, out=run, device="cpu", settings={**tiny, "global_steps": 30})
 
 

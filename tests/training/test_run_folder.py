@@ -40,7 +40,9 @@ def test_an_empty_folder_will_do(tmp_path: Path) -> None:
 
 
 def test_another_request_is_told_what_differs(tmp_path: Path) -> None:
-    RunFolder(tmp_path).open(REQUEST)
+    run = RunFolder(tmp_path)
+    run.open(REQUEST)
+    run.append_log({"stage": "global", "step": 10})
     other = {**REQUEST, "settings": {"seed": 2}, "preset": "noothout2020"}
     with pytest.raises(SettingsError) as caught:
         RunFolder(tmp_path).open(other)
@@ -53,10 +55,22 @@ def test_another_request_is_told_what_differs(tmp_path: Path) -> None:
 
 def test_another_list_of_cases_is_told_in_short(tmp_path: Path) -> None:
     many = [f"case_{k:04d}" for k in range(500)]
-    RunFolder(tmp_path).open({**REQUEST, "train": many})
+    run = RunFolder(tmp_path)
+    run.open({**REQUEST, "train": many})
+    run.append_log({"stage": "global", "step": 10})
     with pytest.raises(SettingsError, match="train was") as caught:
         RunFolder(tmp_path).open({**REQUEST, "train": many[1:]})
     assert len(str(caught.value)) < 1000
+
+
+def test_a_run_without_a_step_makes_way_for_another_request(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.open(REQUEST)
+    run.settings.write_text("planned for that request")
+    other = {**REQUEST, "settings": {"seed": 2}}
+    run.open(other)
+    assert json.loads(run.request.read_text()) == other
+    assert not run.settings.exists()
 
 
 @pytest.mark.parametrize("content", ["", '{"method": ', "[1]", "3", '"text"'])
@@ -111,7 +125,9 @@ def test_rewind_of_everything(run: RunFolder) -> None:
     assert run.log.read_text() == ""
 
 
-@pytest.mark.parametrize("tail", ['{"stage": "loc', '{"stage": "local", "step": 20, "lo', "\0\0\0", '{"stage": "local"}', "7"])
+@pytest.mark.parametrize(
+    "tail", ['{"stage": "loc', '{"stage": "local", "step": 20, "lo', "\0\0\0", '{"stage": "local"}', "7"]
+)
 def test_rewind_drops_a_line_that_a_kill_has_cut(run: RunFolder, tail: str) -> None:
     whole = logged(run)
     with open(run.log, "a") as file:

@@ -295,6 +295,4 @@ def _unit_error(path: Path, unit: str, case: Case) -> SpacingError:
             f"{path} is in {unit}, but the spacing of case {case.id!r} is unknown; give `images.spacing`, "
             "or mend `frame`"
         )
-    return SpacingError(
-        f"{path} is in {unit} for case {case.id!r}, but the data set is in mm; give `images.spacing`"
-    )
+    return SpacingError(f"{path} is in {unit} for case {case.id!r}, but the data set is in mm; give `images.spacing`")

@@ -54,11 +54,7 @@ def file_of(case: Case, observer: str) -> str:
 
 
 def _unreadable(case: Case, error: AnatomarkError) -> Finding:
-    files = (
-        source.file(case, source.observer)
-        for source in case.labelling.sources
-        if isinstance(source, FileSource)
-    )
+    files = (source.file(case, source.observer) for source in case.labelling.sources if isinstance(source, FileSource))
     path = next((str(p) for p in files if p is not None and str(p) in str(error)), "")
     landmark = error.landmark if isinstance(error, UnknownLandmarkError) else ""
     code = "unknown-landmark" if landmark else "frame" if isinstance(error, FrameError) else "annotation"
@@ -94,9 +90,7 @@ def _extra_files(dataset: Dataset) -> list[Finding]:
     return findings
 
 
-def outside_findings(
-    dataset: Dataset, looks: Sequence[Look], rows: Sequence[Row], points: np.ndarray
-) -> list[Finding]:
+def outside_findings(dataset: Dataset, looks: Sequence[Look], rows: Sequence[Row], points: np.ndarray) -> list[Finding]:
     """Points (M, N, d) outside their image: a warning up to two elements, for rounding, else an error."""
     grids = {case.id: look.grid for case, look in zip(dataset.cases, looks, strict=True)}
     findings = []

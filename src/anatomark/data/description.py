@@ -176,13 +176,7 @@ def data_root(description: Description, path: Path, root: str | Path | None) -> 
     base = Path(root) if root is not None else Path(os.environ.get("ANATOMARK_DATA") or own)
     folder = base / description.root
     if not folder.is_dir():
-        said = (
-            "--root"
-            if root is not None
-            else "ANATOMARK_DATA"
-            if os.environ.get("ANATOMARK_DATA")
-            else "the yaml"
-        )
+        said = "--root" if root is not None else "ANATOMARK_DATA" if os.environ.get("ANATOMARK_DATA") else "the yaml"
         raise DescriptionError(
             f"{path}: the data folder {folder} (`root` under {said}) does not exist; set --root or "
             f"ANATOMARK_DATA to the folder that holds {description.root!r}"

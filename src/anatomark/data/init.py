@@ -53,9 +53,7 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
     images = find_images(folder)
     tables = find_tables(folder, images.cases)
     landmark_tables = [t for t in tables if {"landmark", "x", "y"} <= t.columns.keys()]
-    case_tables = [
-        t for t in tables if "landmark" not in t.columns and {"subject", "split"} & t.columns.keys()
-    ]
+    case_tables = [t for t in tables if "landmark" not in t.columns and {"subject", "split"} & t.columns.keys()]
     files = _useful(find_files(folder, images.cases))
     # A model's output is no annotation, and points that are in a table and in files should not count twice.
     aside = [t.path for t in landmark_tables if "presence" in t.values or "predict" in t.path.lower()]
@@ -108,18 +106,14 @@ def _geometry(images: FoundImages, files: Sequence[FoundFiles]) -> tuple[int, li
         if grid.unit == "mm":
             return grid.ndim, ["  # spacing: the files know it"]
         if any(f.pattern.endswith(".txt") for f in files) and grid.shape == (2400, 1935):
-            return grid.ndim, [
-                "  spacing: [0.1, 0.1]    # mm, as the cephalometric challenge states for its images"
-            ]
+            return grid.ndim, ["  spacing: [0.1, 0.1]    # mm, as the cephalometric challenge states for its images"]
         return grid.ndim, [
             "  # These files know no spacing (their dpi speaks of printing). Write mm along x, y[, z],",
             "  # or delete the line to work in pixels; lengths are then never called mm.",
             f"  spacing: {ASKED}",
         ]
     first = next(iter(images.cases.values()))
-    raise DescriptionError(
-        f"none of the {len(images.cases)} images can be read, such as {first}; mend them first"
-    )
+    raise DescriptionError(f"none of the {len(images.cases)} images can be read, such as {first}; mend them first")
 
 
 def _complete(tables: Sequence[FoundTable], images: FoundImages) -> FoundTable | None:
@@ -153,9 +147,7 @@ def _images(images: FoundImages, spacing: Sequence[str], table: FoundTable | Non
     if table is not None:
         lines.append(f"  table: {_text(table.path)}")
         lines += ["  columns:", f"    image: {_text(table.columns['image'])}"]
-        steps = [
-            table.columns[s] for s in ("spacing_x", "spacing_y", "spacing_z")[:ndim] if s in table.columns
-        ]
+        steps = [table.columns[s] for s in ("spacing_x", "spacing_y", "spacing_z")[:ndim] if s in table.columns]
         if len(steps) == ndim and any(ASKED in line for line in spacing):
             lines.append(f"    spacing: [{', '.join(map(_text, steps))}]")
             spacing = []
@@ -184,9 +176,7 @@ def _subjects_and_splits(images: FoundImages, table: FoundTable | None, seed: in
         return [*lines, f"splits: {{column: {_text(table.columns['split'])}}}"]
     distinct = list(dict.fromkeys(subjects))
     if len(distinct) < FEWEST_SUBJECTS:
-        lines.append(
-            f"# {len(distinct)} subjects are too few to set some aside for a test; all are for training."
-        )
+        lines.append(f"# {len(distinct)} subjects are too few to set some aside for a test; all are for training.")
         return [*lines, "splits:", '  train: "*"']
     splits = propose_splits(distinct, FRACTIONS, seed)
     lines += [
@@ -234,9 +224,7 @@ def _annotations(tables: Sequence[FoundTable], files: Sequence[FoundFiles]) -> l
                 f"    frame: {ASKED}",
             ]
         if len(files) > 1:
-            lines.append(
-                f"    observer: {_text(_who(found.pattern, [f.pattern for f in files]))}    # guessed"
-            )
+            lines.append(f"    observer: {_text(_who(found.pattern, [f.pattern for f in files]))}    # guessed")
     return lines
 
 

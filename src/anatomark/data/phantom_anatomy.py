@@ -78,9 +78,7 @@ def _draw_points(rng: np.random.Generator, count: int, ndim: int) -> Floats:
     points = np.empty((0, ndim))
     for k in range(count - pairs):
         candidates = rng.normal(size=(12, ndim))
-        candidates *= (
-            RADIUS * rng.random((12, 1)) ** (1 / ndim) / np.linalg.norm(candidates, axis=1, keepdims=True)
-        )
+        candidates *= RADIUS * rng.random((12, 1)) ** (1 / ndim) / np.linalg.norm(candidates, axis=1, keepdims=True)
         paired = k >= count - 2 * pairs
         if paired:
             candidates[:, 0] = np.maximum(np.abs(candidates[:, 0]), 0.12)
@@ -182,9 +180,7 @@ def _tube(rng: np.random.Generator, grid: Grid, half: Floats) -> NDArray[np.floa
     curve *= 0.6 / max(1e-6, float(np.linalg.norm(curve, axis=1).max()))
     line = np.zeros(grid.shape, dtype=np.float32)
     np.add.at(line, tuple(np.round(grid.world_to_index(curve * half)).astype(int).T), 1)
-    line = ndimage.gaussian_filter(
-        np.minimum(line, 1), rng.uniform(0.015, 0.03) * half.min() / grid.spacing[0]
-    )
+    line = ndimage.gaussian_filter(np.minimum(line, 1), rng.uniform(0.015, 0.03) * half.min() / grid.spacing[0])
     return line / line.max()
 
 
@@ -192,9 +188,7 @@ def _texture(rng: np.random.Generator, grid: Grid, sigma_mm: float) -> NDArray[n
     """Smooth noise of mean 0 and standard deviation 1, (*grid.shape)."""
     from scipy import ndimage
 
-    noise = ndimage.gaussian_filter(
-        rng.standard_normal(grid.shape, dtype=np.float32), sigma_mm / grid.spacing[0]
-    )
+    noise = ndimage.gaussian_filter(rng.standard_normal(grid.shape, dtype=np.float32), sigma_mm / grid.spacing[0])
     return (noise - noise.mean()) / noise.std()
 
 

@@ -125,9 +125,7 @@ def draw_deformation(rng: np.random.Generator, box: Sequence[float]) -> Deformat
     matrix = turn * rng.uniform(0.92, 1.1, size=d)
     count = 6
     waves = rng.normal(size=(count, d))
-    waves *= (
-        np.pi / half * rng.uniform(0.6, 1.1, size=(count, 1)) / np.linalg.norm(waves, axis=1, keepdims=True)
-    )
+    waves *= np.pi / half * rng.uniform(0.6, 1.1, size=(count, 1)) / np.linalg.norm(waves, axis=1, keepdims=True)
     amplitudes = 0.03 * np.sqrt(2 / count) * rng.uniform(-1.5, 1.5, size=(count, d)) * half
     shift = rng.uniform(-0.12, 0.12, size=d) * half
     return Deformation(matrix, shift, waves, rng.uniform(0, 2 * np.pi, size=count), amplitudes)
@@ -252,9 +250,7 @@ def _write_description(path: Path, description: dict[str, Any]) -> Path:
     import yaml
 
     text = yaml.safe_dump(description, sort_keys=False, default_flow_style=None, width=100)
-    path.write_text(
-        "# Made by anatomark: synthetic images whose landmarks are known exactly.\n" + text, "utf-8"
-    )
+    path.write_text("# Made by anatomark: synthetic images whose landmarks are known exactly.\n" + text, "utf-8")
     return path
 
 
@@ -308,9 +304,7 @@ def _expose(
     gamma = np.exp(rng.uniform(-1, 1) * (0.1 if spec.modality == "ct" else 0.35))
     gain, noise = rng.uniform(0.85, 1.1), rng.uniform(0.01, 0.035)
     slope = rng.uniform(-1, 1, size=(2, grid.ndim))
-    ramps = np.meshgrid(
-        *(np.linspace(-1, 1, n, dtype=np.float32) for n in grid.shape), indexing="ij", sparse=True
-    )
+    ramps = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in grid.shape), indexing="ij", sparse=True)
     bias = sum(slope[0, k] * ramps[k] + slope[1, k] * (ramps[k] ** 2 - 0.4) for k in range(grid.ndim))
     grey = gain * np.clip(values, 0, None) ** gamma * np.exp(strength * bias)
     grey += noise * rng.standard_normal(grid.shape, dtype=np.float32)

@@ -23,9 +23,7 @@ def mean_of_observers(observers: Sequence[Landmarks]) -> Landmarks:
     absent = (states == State.ABSENT).sum(axis=0)
     points = np.nan_to_num(np.stack([o.points for o in observers])).sum(axis=0)
     points = np.where((present > absent)[:, None], points / np.maximum(present, 1)[:, None], np.nan)
-    state = np.where(
-        present > absent, State.PRESENT, np.where(absent > present, State.ABSENT, State.NOT_ANNOTATED)
-    )
+    state = np.where(present > absent, State.PRESENT, np.where(absent > present, State.ABSENT, State.NOT_ANNOTATED))
     return Landmarks(observers[0].names, points, state, observers[0].unit)
 
 

@@ -106,9 +106,7 @@ class Images(_Part):
     @classmethod
     def _asked(cls, value: Any) -> Any:
         if isinstance(value, str) and ASKED in value:
-            raise ValueError(
-                "the spacing is still ???; write mm along x, y[, z], or delete the line to work in pixels"
-            )
+            raise ValueError("the spacing is still ???; write mm along x, y[, z], or delete the line to work in pixels")
         return value
 
     @model_validator(mode="after")
@@ -169,8 +167,7 @@ class Annotations(_Part):
     def _asked(cls, value: Any) -> Any:
         if isinstance(value, str) and ASKED in value:
             raise ValueError(
-                "the frame of the coordinates is still ???; "
-                "write LPS or RAS (mm), or pixel (column, row[, slice])"
+                "the frame of the coordinates is still ???; write LPS or RAS (mm), or pixel (column, row[, slice])"
             )
         return value
 
@@ -283,9 +280,7 @@ def _cross_faults(data: dict[str, Any], description: Description | None) -> list
     pairs = data.get("pairs")
     pairs = pairs if isinstance(pairs, list) else []
     paired = [str(n) for pair in pairs if isinstance(pair, list) for n in pair]
-    faults += [
-        f"`pairs`: {n!r} is not in landmarks{near(n, names)}" for n in dict.fromkeys(paired) if n not in names
-    ]
+    faults += [f"`pairs`: {n!r} is not in landmarks{near(n, names)}" for n in dict.fromkeys(paired) if n not in names]
     faults += [f"`pairs`: {n!r} occurs twice" for n in dict.fromkeys(paired) if paired.count(n) > 1]
     if description is None:
         return faults

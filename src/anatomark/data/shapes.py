@@ -134,6 +134,4 @@ def _median_of_aligned(shape: Floats, cases: Floats) -> Floats:
     middle, _ = spread(moved)
     there = middle[np.isfinite(middle).all(axis=1)]
     size = radius(middle)
-    return (
-        (middle - there.mean(axis=0)) / size if len(there) > 1 and size > 0 else np.full_like(shape, np.nan)
-    )
+    return (middle - there.mean(axis=0)) / size if len(there) > 1 and size > 0 else np.full_like(shape, np.nan)

@@ -19,9 +19,7 @@ class _HasSubject(Protocol):
 C = TypeVar("C", bound=_HasSubject)
 
 
-def carve_validation(
-    cases: Sequence[C], fraction: float, seed: int = 0
-) -> tuple[tuple[C, ...], tuple[C, ...]]:
+def carve_validation(cases: Sequence[C], fraction: float, seed: int = 0) -> tuple[tuple[C, ...], tuple[C, ...]]:
     """(training, validation): `cases` parted by subject, about `fraction` of them in validation.
 
     Both keep the order of `cases`. The choice depends on `seed` and the set of subjects, not on their order.
@@ -38,9 +36,7 @@ def carve_validation(
     count = 0
     for subject in _shuffled(by_subject, seed)[:-1]:
         # stop where one more subject would lead farther from the wanted number of cases
-        if chosen and abs(count + by_subject[subject] - fraction * len(cases)) >= abs(
-            count - fraction * len(cases)
-        ):
+        if chosen and abs(count + by_subject[subject] - fraction * len(cases)) >= abs(count - fraction * len(cases)):
             break
         chosen.add(subject)
         count += by_subject[subject]
@@ -49,9 +45,7 @@ def carve_validation(
     return training, validation
 
 
-def propose_splits(
-    subjects: Sequence[str], fractions: Mapping[str, float], seed: int = 0
-) -> dict[str, list[str]]:
+def propose_splits(subjects: Sequence[str], fractions: Mapping[str, float], seed: int = 0) -> dict[str, list[str]]:
     """{split: sorted subjects}: distinct `subjects` dealt out at random by `fractions`, which sum to 1.
 
     Rounding goes to the split with the largest fraction.

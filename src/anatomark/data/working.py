@@ -43,8 +43,8 @@ def working_image(
 
     Raises ImageError where all grey values are equal, for nothing can be found in such an image.
     """
-    low, high = intensity_window(image.array, source)
     canonical = image.canonical()
+    low, high = intensity_window(canonical.array, source)  # a sample: the same one however the axes are stored
     fine = canonical.resampled(canonical.grid.respaced(spacing))
     if image.array.dtype == np.uint8:
         stored, window = np.clip(np.round(fine.array), 0, 255).astype(np.uint8), (low, high)

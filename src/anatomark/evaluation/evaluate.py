@@ -69,7 +69,8 @@ def evaluate(
     elif frame is not None and frame != predictions.frame:
         raise FrameError(f"the table is in {predictions.frame}, {frame} was asked for; leave the frame out")
 
-    rows, cases, unknown = gather(dataset, predictions, split=split, presence_threshold=presence_threshold)
+    told = f"the predictions {source}" if isinstance(source, Path | str) else "the predictions"
+    rows, cases, unknown = gather(dataset, predictions, split=split, presence_threshold=presence_threshold, source=told)
     baseline, about_shape = _baseline(dataset, cases, rows)
     observers = observer_distances([case.observers for case in cases], rows.names)
     metrics: dict[str, Any] = {
@@ -128,9 +129,7 @@ def _baseline(dataset: Dataset, cases: Sequence[Case], rows: Rows) -> tuple[Rows
     return placed, {"training_cases": len(train), "placement": shape.placement}
 
 
-def _command(
-    dataset: Any, predictions: Any, split: Any, frame: Any, root: Any, threshold: float, out: Any
-) -> str:
+def _command(dataset: Any, predictions: Any, split: Any, frame: Any, root: Any, threshold: float, out: Any) -> str:
     """The command line that repeats this evaluation, as far as it was given by files."""
     words = ["anatomark", "evaluate"]
     words.append(str(dataset if isinstance(dataset, Path | str) else dataset.path or dataset.name))

@@ -70,9 +70,7 @@ def gallery(rows: Rows, cases: Sequence[Case], *, worst: int = 6, others: int = 
             point_tiles[where] = _point_tile(rows, where, image)
         images[i] = None
     shown.cases = [case_tiles[i] for i in dict.fromkeys(whole.values()) if i in case_tiles]
-    shown.points = {
-        word: [point_tiles[p] for p in group if p in point_tiles] for word, group in points.items()
-    }
+    shown.points = {word: [point_tiles[p] for p in group if p in point_tiles] for word, group in points.items()}
     return shown
 
 

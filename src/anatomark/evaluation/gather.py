@@ -21,20 +21,25 @@ if TYPE_CHECKING:
 
 
 def gather(
-    dataset: Dataset, table: LandmarkTable, *, split: str | None, presence_threshold: float
+    dataset: Dataset,
+    table: LandmarkTable,
+    *,
+    split: str | None,
+    presence_threshold: float,
+    source: str = "the predictions",
 ) -> tuple[Rows, list[Case], list[str]]:
     """Rows of reference and prediction, their cases, and the images of the table that the data set has not.
 
-    Raises as `evaluate` does.
+    `source` names the table in messages. Raises as `evaluate` does.
     """
     names = tuple(dataset.names)
-    _check_table(dataset, table)
+    _check_table(dataset, table, source)
     every = list(dataset.cases)
     images, image_of = np.unique(np.asarray(table.image, dtype=str), return_inverse=True)
-    case_of, unknown = _match_images(images.tolist(), every)
+    case_of, unknown = _match_images(images.tolist(), every, source)
     if (case_of < 0).all():
         raise UnknownNameError(
-            f"none of the {len(images)} images in the predictions ({_some(images.tolist())}) is a case of "
+            f"none of the {len(images)} images in {source} ({_some(images.tolist())}) is a case of "
             f"{dataset.name} ({_some([c.id for c in every])}); write the case names in the column image"
         )
     if split is None:
@@ -48,7 +53,7 @@ def gather(
     strange = sorted(set(landmarks.tolist()) - set(names))
     if strange:
         raise UnknownNameError(
-            f"the predictions name landmarks that {dataset.name} has not: {_some(strange)}; it has "
+            f"{source} name landmarks that {dataset.name} has not: {_some(strange)}; it has "
             f"{_some(names)}. Rename or remove these rows"
         )
     block_row = np.full(len(every) + 1, -1)  # case -> row of the block; the last entry serves unknown images
@@ -57,7 +62,7 @@ def gather(
     i, k = block_row[case_of[image_of]], column[landmark_of]
     mine = i >= 0
     i, k = i[mine], k[mine]
-    _refuse_twice(i, k, cases, names)
+    _refuse_twice(i, k, cases, names, source)
 
     shape = (len(cases), len(names))
     predicted = np.full((*shape, dataset.ndim), np.nan)
@@ -72,33 +77,31 @@ def gather(
 
     reference, reference_states = reference_block([case.reference for case in cases], names)
     ids = tuple(case.id for case in cases)
-    rows = Rows(
-        ids, names, reference, reference_states, predicted, answers.astype(np.uint8), presence, dataset.unit
-    )
+    rows = Rows(ids, names, reference, reference_states, predicted, answers.astype(np.uint8), presence, dataset.unit)
     return rows, cases, unknown
 
 
-def _check_table(dataset: Dataset, table: LandmarkTable) -> None:
+def _check_table(dataset: Dataset, table: LandmarkTable, source: str) -> None:
     if not len(table.image):
-        raise LandmarkFileError("the predictions hold no row; wanted is one row for each image and landmark")
+        raise LandmarkFileError(f"{source} hold no row; wanted is one row for each image and landmark")
     if table.coordinates.shape[1] != dataset.ndim:
         raise LandmarkFileError(
-            f"the predictions are {table.coordinates.shape[1]}D, {dataset.name} is {dataset.ndim}D; give "
+            f"{source} are {table.coordinates.shape[1]}D, {dataset.name} is {dataset.ndim}D; give "
             f"predictions with the columns {', '.join('xyz'[: dataset.ndim])}"
         )
     if table.frame != "pixel" and table.unit != dataset.unit:
         raise FrameError(
-            f"the predictions are in {table.unit}, {dataset.name} in {dataset.unit}; if they are pixel "
+            f"{source} are in {table.unit}, {dataset.name} in {dataset.unit}; if they are pixel "
             "coordinates of its images say --frame pixel, else predict again with this description"
         )
     observers = sorted(set(np.asarray(table.observer, dtype=str).tolist()))
     if len(observers) > 1:
         raise LandmarkFileError(
-            f"the predictions come from several observers ({_some(observers)}); give a table with one of them"
+            f"{source} come from several observers ({_some(observers)}); give a table with one of them"
         )
 
 
-def _match_images(images: Sequence[str], cases: Sequence[Case]) -> tuple[NDArray[np.int64], list[str]]:
+def _match_images(images: Sequence[str], cases: Sequence[Case], source: str) -> tuple[NDArray[np.int64], list[str]]:
     """Index of the case of each image, -1 for none, and the images without one.
 
     A name is a case's id, or that of its image file, with or without folder and ending.
@@ -121,8 +124,7 @@ def _match_images(images: Sequence[str], cases: Sequence[Case]) -> tuple[NDArray
         if len(candidates) > 1:
             which = _some([cases[c].id for c in candidates])
             raise UnknownNameError(
-                f"image {image!r} of the predictions may be any of the cases {which}; write the case name in "
-                "the column image"
+                f"image {image!r} of {source} may be any of the cases {which}; write the case name in the column image"
             )
         if candidates:
             found[row] = candidates[0]
@@ -130,15 +132,14 @@ def _match_images(images: Sequence[str], cases: Sequence[Case]) -> tuple[NDArray
 
 
 def _refuse_twice(
-    i: NDArray[np.int64], k: NDArray[np.int64], cases: Sequence[Case], names: Sequence[str]
+    i: NDArray[np.int64], k: NDArray[np.int64], cases: Sequence[Case], names: Sequence[str], source: str
 ) -> None:
     counts = np.bincount(i * len(names) + k)
     if counts.size and counts.max() > 1:
         twice = np.flatnonzero(counts > 1).tolist()
         which = [f"{cases[t // len(names)].id} {names[t % len(names)]}" for t in twice]
         raise LandmarkFileError(
-            f"the predictions hold more than one row for {_some(which)}; leave one for each image and "
-            "landmark"
+            f"{source} hold more than one row for {_some(which)}; leave one for each image and landmark"
         )
 
 
@@ -148,9 +149,7 @@ def _to_world(points: Floats, frame: str, cases: Sequence[Case]) -> Floats:
         return swap_ras(points.reshape(-1, points.shape[-1])).reshape(points.shape)
     if frame == "pixel":
         # table order is column, row[, slice]; an index follows array axes
-        return np.stack(
-            [c.read_grid().index_to_world(p[:, ::-1]) for c, p in zip(cases, points, strict=True)]
-        )
+        return np.stack([c.read_grid().index_to_world(p[:, ::-1]) for c, p in zip(cases, points, strict=True)])
     return points
 
 

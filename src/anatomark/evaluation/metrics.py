@@ -61,9 +61,7 @@ def presence_confusion(rows: Rows) -> dict[str, dict[str, int]]:
     """Counts {state of the reference: {answer of the prediction: rows}}."""
     counts = np.bincount((rows.states.astype(int) * len(Answer) + rows.answers).ravel(), minlength=9)
     table = counts.reshape(len(State), len(Answer))
-    return {
-        STATE_WORDS[s]: {ANSWER_WORDS[a]: int(table[s, a]) for a in reversed(Answer)} for s in reversed(State)
-    }
+    return {STATE_WORDS[s]: {ANSWER_WORDS[a]: int(table[s, a]) for a in reversed(Answer)} for s in reversed(State)}
 
 
 def observer_distances(

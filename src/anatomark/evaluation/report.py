@@ -80,9 +80,7 @@ def summary(metrics: dict[str, Any]) -> str:
         f"{o['median']:.2f} {unit}); {o['sdr']['2']:.1f} % of {o['n']} landmarks are within 2 {unit} and "
         f"{o['sdr']['4']:.1f} % within 4 {unit}. "
     )
-    text += (
-        f"{o['n_missing']} were not found and count as failures." if o["n_missing"] else "None was missed."
-    )
+    text += f"{o['n_missing']} were not found and count as failures." if o["n_missing"] else "None was missed."
     shape = metrics["mean_shape"]
     if shape is not None and shape["overall"]["mre"] is not None:
         text += f" Without looking at the image, the mean shape is {shape['overall']['mre']:.2f} {unit} off."
@@ -99,8 +97,7 @@ def _landmark_table(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     lines = []
     for name, line in metrics["landmarks"].items():
         others = {
-            key: metrics[key]["landmarks"][name]["mre"] if metrics[key] else None
-            for key in ("mean_shape", "observers")
+            key: metrics[key]["landmarks"][name]["mre"] if metrics[key] else None for key in ("mean_shape", "observers")
         }
         lines.append({"name": name, **line, **others})
     return lines

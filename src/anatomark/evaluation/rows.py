@@ -52,9 +52,7 @@ class Rows:
         for field in ("reference", "states", "predicted", "answers", "presence"):
             array = getattr(self, field)
             if array.shape[:2] != block:
-                raise ValueError(
-                    f"{field} must be {block[0]} cases x {block[1]} landmarks, got {array.shape}"
-                )
+                raise ValueError(f"{field} must be {block[0]} cases x {block[1]} landmarks, got {array.shape}")
 
     @cached_property
     def error(self) -> Floats:
@@ -82,9 +80,7 @@ class Rows:
         return np.where(self.found, self.radial, np.where(self.counted, np.inf, np.nan))
 
 
-def reference_block(
-    references: Sequence[Landmarks], names: Sequence[str]
-) -> tuple[Floats, NDArray[np.uint8]]:
+def reference_block(references: Sequence[Landmarks], names: Sequence[str]) -> tuple[Floats, NDArray[np.uint8]]:
     """Points (C, N, d) and states (C, N) of `names`; a name that a case lacks is not annotated."""
     chosen = [r if r.names == tuple(names) else r.select(names) for r in references]
     return np.stack([c.points for c in chosen]), np.stack([c.states for c in chosen])

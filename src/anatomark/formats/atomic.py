@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,27 @@ def replacing(path: str | Path, suffix: str = "") -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[None]:
+    """`path` made a folder, its parents too; on failure, those of them that are new and still empty are removed.
+
+    Raises `OutputError` when the system refuses.
+    """
+    path = Path(path)
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be made a folder: {error.strerror}; choose another place") from error
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # one that is not empty stays, and those around it
+            for folder in made:
+                folder.rmdir()
+        raise
 
 
 def write_text(path: str | Path, text: str) -> None:

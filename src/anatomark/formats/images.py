@@ -21,7 +21,7 @@ from anatomark.core.image import Image
 from anatomark.errors import ImageError, SpacingError
 from anatomark.formats import dicom, itk, photos
 from anatomark.formats.atomic import replacing
-from anatomark.formats.wholeness import nifti_header, require_whole
+from anatomark.formats.wholeness import nifti_header, not_finite, require_whole
 
 PHOTOS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -52,6 +52,8 @@ def read_image(path: str | Path, *, spacing: Sequence[float] | None = None) -> I
         reader = itk.header(path)
         grid = _photo_grid(reader) if kind == "photo" else _volume_grid(reader, path)
         image, array = itk.voxels(reader, path)
+        if path.name.lower().endswith((".nii", ".nii.gz")) and (bad := not_finite(path)) is not None:
+            array = np.where(bad.reshape(array.shape), np.nan, array)
         array = _grey(array, image, path, kind)
     return Image(array.reshape(grid.shape), _spaced(grid, spacing, path))
 

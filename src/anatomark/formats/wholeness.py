@@ -1,4 +1,4 @@
-"""Files cut short that ITK would read as if they were whole: NIfTI, JPEG and BMP."""
+"""What ITK passes over in silence: NIfTI, JPEG and BMP files cut short, and NaN or infinite voxels of NIfTI files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,24 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from anatomark.errors import ImageError
+
+FLOATS = (16, 64)  # NIfTI's codes of 32 and 64 bit floating-point voxels
 
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """What is wanted of a NIfTI-1 or -2 header: file size in bytes (uncompressed), and pixdim[1:]."""
+    """What is wanted of a NIfTI-1 or -2 header: file size and start of the voxels in bytes (uncompressed), number of
+    dimensions, pixdim[1:], and the voxels' type where it is a floating-point one."""
 
     size: int
     ndim: int
     pixdim: tuple[float, ...]
+    offset: int
+    floats: np.dtype | None
 
 
 def require_whole(path: Path) -> None:
@@ -49,13 +57,13 @@ def nifti_header(path: Path) -> NiftiHeader | None:
     for order in "<>":
         if len(head) >= 348 and struct.unpack(order + "i", head[:4])[0] == 348:
             dim = struct.unpack(order + "8h", head[40:56])
-            bits = struct.unpack(order + "h", head[72:74])[0]
+            code, bits = struct.unpack(order + "2h", head[70:74])
             pixdim = struct.unpack(order + "8f", head[76:108])
             offset = struct.unpack(order + "f", head[108:112])[0]
             break
         if len(head) >= 540 and struct.unpack(order + "i", head[:4])[0] == 540:
             dim = struct.unpack(order + "8q", head[16:80])
-            bits = struct.unpack(order + "h", head[14:16])[0]
+            code, bits = struct.unpack(order + "2h", head[12:16])
             pixdim = struct.unpack(order + "8d", head[104:168])
             offset = struct.unpack(order + "q", head[168:176])[0]
             break
@@ -66,7 +74,22 @@ def nifti_header(path: Path) -> NiftiHeader | None:
     if not 1 <= dim[0] <= 7:
         raise ImageError(f"{path} is damaged: its NIfTI header speaks of {dim[0]} dimensions; export it again")
     used = dim[1 : dim[0] + 1]
-    return NiftiHeader(int(offset) + math.prod(max(n, 1) for n in used) * bits // 8, dim[0], pixdim[1 : dim[0] + 1])
+    size = int(offset) + math.prod(max(n, 1) for n in used) * bits // 8
+    floats = np.dtype(f"{order}f{bits // 8}") if code in FLOATS else None
+    return NiftiHeader(size, dim[0], pixdim[1 : dim[0] + 1], int(offset), floats)
+
+
+def not_finite(path: Path) -> NDArray[np.bool_] | None:
+    """Which voxels of a NIfTI file, in file order, are NaN or infinite: ITK reads them as 0. None where no voxel is."""
+    header = nifti_header(path)
+    if header is None or header.floats is None:
+        return None
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    with opened(path, "rb") as file:
+        file.seek(header.offset)
+        voxels = np.frombuffer(file.read(header.size - header.offset), dtype=header.floats)
+    bad = ~np.isfinite(voxels)
+    return bad if bad.any() else None
 
 
 def _require_whole_nifti(path: Path) -> None:

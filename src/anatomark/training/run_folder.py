@@ -62,9 +62,7 @@ class RunFolder:
                 return True
             if self.begun:
                 short = reprlib.Repr(maxdict=40, maxlist=4, maxtuple=4, maxstring=60, maxlevel=4).repr
-                changes = "; ".join(
-                    f"{k} was {short(earlier.get(k))}, now {short(request.get(k))}" for k in different
-                )
+                changes = "; ".join(f"{k} was {short(earlier.get(k))}, now {short(request.get(k))}" for k in different)
                 raise SettingsError(f"{self.path} holds a run of another kind ({changes}); choose another --out")
             self.settings.unlink(missing_ok=True)
             write_json(self.request, request)

@@ -95,9 +95,7 @@ def train(
     return run.path
 
 
-def _planned(
-    kind: Any, chosen: Any, dataset: Dataset, training: Sequence[Case], run: RunFolder, device: str
-) -> Any:
+def _planned(kind: Any, chosen: Any, dataset: Dataset, training: Sequence[Case], run: RunFolder, device: str) -> Any:
     """The settings that a stopped run has planned already, or planned anew and saved."""
     from anatomark.data.cache import require_alike
     from anatomark.methods.interface import DataFacts

@@ -5,6 +5,7 @@ Noothout et al., IEEE TMI 39(12):4011-4022, 2020 (arXiv 2007.05295).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,8 +73,8 @@ class GlobalToLocal:
     def _network(self, stage: str) -> nn.Module:
         s = self.settings
         if stage == "global":
-            assert s.global_downsample is not None
-            assert s.global_crop is not None
+            assert s.global_downsample is not None, "global_downsample"
+            assert s.global_crop is not None, "global_crop"
             stride = 2 * 2 ** sum(s.global_downsample)
             return ResidualNet(
                 self.ndim,
@@ -83,18 +84,18 @@ class GlobalToLocal:
                 channels=s.global_channels,
                 downsample=s.global_downsample,
                 head=s.global_head,
-                prior=1 / np.prod([n // stride for n in s.global_crop]) if s.class_prior else None,
+                prior=_prior([n // stride for n in s.global_crop]) if s.class_prior else None,
             )
-        assert s.local_channels is not None
-        assert s.local_window is not None
-        patches = np.prod([n // 2 ** (len(s.local_channels) - 1) for n in s.local_window])
+        assert s.local_channels is not None, "local_channels"
+        assert s.local_window is not None and len(s.local_window) == self.ndim, "local_window"  # noqa: PT018
+        stride = 2 ** (len(s.local_channels) - 1)
         return GroupedNet(
             self.ndim,
             self.landmarks,
             channels=s.local_channels,
             head=s.local_head,
             norm=s.local_norm,
-            prior=1 / patches if s.class_prior else None,
+            prior=_prior([n // stride for n in s.local_window]) if s.class_prior else None,
         )
 
     def stage_plan(self, stage: str) -> StagePlan:
@@ -239,3 +240,8 @@ class GlobalToLocal:
             spread[0].double().cpu().numpy(),
             votes.posterior_mass(posterior)[0].double().cpu().numpy(),
         )
+
+
+def _prior(patches: Sequence[int]) -> float:
+    """The share of patches that hold the landmark, where one of them does; never a certainty."""
+    return 1 / max(2, math.prod(patches))

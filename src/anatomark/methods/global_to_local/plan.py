@@ -46,6 +46,16 @@ def plan(settings: GlobalToLocalSettings, facts: DataFacts, *, on_gpu: bool) -> 
     }
     if len(stages) != 1:
         faults.append("global_blocks, global_channels and global_downsample need one entry for each stage alike")
+    channels = settings.local_channels
+    if channels is None:
+        channels = ((32, 32), (48, 48), (64, 64, 64)) if d == 2 else ((16, 16), (32, 32), (64, 64))
+    if not channels or not all(channels):
+        faults.append(f"local_channels {channels} needs a level, and at least one convolution in each")
+    local_stride = 2 ** (len(channels) - 1)
+    if settings.local_window and any(n % local_stride for n in settings.local_window):
+        faults.append(
+            f"local_window {settings.local_window} must be multiples of {local_stride}, the stride of local_channels"
+        )
     if faults:
         raise SettingsError("; ".join(faults))
     coarse = longest / (COARSE_SIDE[d] * finer)
@@ -59,12 +69,9 @@ def plan(settings: GlobalToLocalSettings, facts: DataFacts, *, on_gpu: bool) -> 
     )
     if any(n % stride for n in crop):
         raise SettingsError(f"global_crop {crop} must be multiples of {stride}, the stride of the global network")
-    channels = settings.local_channels or (
-        ((32, 32), (48, 48), (64, 64, 64)) if d == 2 else ((16, 16), (32, 32), (64, 64))
-    )
     patches = math.prod(n // stride for n in crop)
     window = settings.local_window or largest_window(d)
-    local_patches = math.prod(n // 2 ** (len(channels) - 1) for n in window)
+    local_patches = math.prod(max(1, n // local_stride) for n in window)
     budget = 0.4 * facts.memory_bytes
     global_batch = settings.global_batch or _batch(
         4 if d == 2 else 2, global_bytes(settings, crop), budget, "global_crop or global_channels"
@@ -85,7 +92,7 @@ def plan(settings: GlobalToLocalSettings, facts: DataFacts, *, on_gpu: bool) -> 
             "global_class_weight": settings.global_class_weight or 0.1 * patches,
             "local_channels": channels,
             "local_batch": local_batch,
-            "local_landmarks_per_step": min(chosen, facts.landmarks),
+            "local_landmarks_per_step": chosen,
             "local_steps": settings.local_steps or (20_000 if on_gpu else 3_000),
             "local_class_weight": settings.local_class_weight or 0.1 * local_patches,
             "mirror": facts.has_pairs if settings.mirror is None else settings.mirror,

@@ -1,0 +1,79 @@
+"""model.json, the card of a trained model: what beside the weights is needed to predict."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+
+from anatomark.errors import ModelError
+
+FORMAT = 1
+NAME = "model.json"
+
+
+class Presence(BaseModel):
+    """A `methods.presence.PresenceModel`."""
+
+    weights: tuple[Annotated[FiniteFloat, Field(ge=0)], ...]
+    bias: FiniteFloat
+
+
+class Card(BaseModel):
+    """All of model.json; `settings` are judged by the method."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = FORMAT
+    anatomark: str
+    method: str
+    dataset: str
+    ndim: Literal[2, 3]
+    unit: Literal["mm", "px"]
+    landmarks: Annotated[tuple[str, ...], Field(min_length=1)]
+    pairs: tuple[tuple[str, str], ...]
+    presence: Presence
+    settings: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Card:
+        if len(set(self.landmarks)) < len(self.landmarks):
+            raise ValueError("a landmark comes twice")
+        strange = {name for pair in self.pairs for name in pair} - set(self.landmarks)
+        if strange:
+            raise ValueError(f"pairs name {sorted(strange)[0]!r}, which is no landmark")
+        return self
+
+
+def read_card(run: Path) -> Card:
+    """The card in a run folder. ModelError where there is none, or none that this version understands."""
+    path = run / NAME
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        state = "its training has not ended" if (run / "request.json").exists() else "it is not a run folder"
+        raise ModelError(f"{run} has no {NAME}: {state}; give the --out folder of anatomark train") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
+        raise ModelError(f"{path} cannot be read: {reason}; copy it again or train again") from None
+    if not isinstance(held, dict):
+        raise not_a_model(path, "it is no JSON object")
+    if held.get("format") != FORMAT:
+        raise ModelError(
+            f"{path} has format {held.get('format')!r}, this version reads {FORMAT}; "
+            "use the anatomark that wrote it, or train again"
+        )
+    try:
+        return Card(**held)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise not_a_model(path, f"{where}: {fault['msg'].lower()}" if where else fault["msg"]) from None
+    except TypeError:
+        raise not_a_model(path, "its keys are none") from None
+
+
+def not_a_model(path: Path, reason: str) -> ModelError:
+    return ModelError(f"{path} does not describe a model ({reason}); copy it again or train again")
