@@ -43,6 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--train-commit", required=True, help="the commit it was made with")
     options = parser.parse_args(arguments)
 
+    measured = arguments[: list(arguments).index("--train-command")]
     dataset = load_dataset(options.dataset, options.root)
     model = load(options.run, device="cpu")
     settings = model.method.settings
@@ -50,9 +51,7 @@ def main(arguments: Sequence[str]) -> None:
         "kind": "accuracy",
         "dataset": dataset.name,
         "unit": dataset.unit,
-        **provenance(
-            "python -m benchmarks accuracy " + " ".join(arguments[: list(arguments).index("--train-command")])
-        ),
+        **provenance(f"python -m benchmarks accuracy {' '.join(measured)}"),
         "train": {
             "command": options.train_command,
             "commit": options.train_commit,

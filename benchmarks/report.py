@@ -32,10 +32,11 @@ def accuracy(result: dict[str, Any]) -> str:
         "",
         f"- trained by `{train['command']}` at {train['commit']}, seed {train['seed']}",
         f"- {', '.join(f'{stage}: {n} steps' for stage, n in train['steps'].items())}; "
-        f"{', '.join(f'{stage} {m:.0f} min' for stage, m in minutes.items())}, {sum(minutes.values()):.0f} min together, "
-        f"validations included, on {result['hardware']}, bf16",
+        f"{', '.join(f'{stage} {m:.0f} min' for stage, m in minutes.items())}, {sum(minutes.values()):.0f} min "
+        f"together, validations included, on {result['hardware']}, bf16",
         f"- best validation MRE: {', '.join(f'{stage} {v:.2f} {unit}' for stage, v in train['validation'].items())}",
-        f"- measured by `{result['command']}` at {result['commit']}; PyTorch {result['torch']}, Python {result['python']}",
+        f"- measured by `{result['command']}` at {result['commit']}; "
+        f"PyTorch {result['torch']}, Python {result['python']}",
         "- GPU: not measured",
         "",
         f"| split | what | n | not found | MRE ({unit}) | median | SD | "

@@ -44,9 +44,9 @@ def evaluate(
     """The metrics of predicted landmarks; with `out`, also metrics.json, rows.csv and report.html there.
 
     `unit` is mm or px, rates are percent. `overall` and each of `landmarks` have n, n_missing, mre, median,
-    sd and sdr {"2", "2.5", "3", "4"}; `mean_shape` has the same for the training cases' mean shape (its overall
-    numbers also directly), or is None with the reason in `mean_shape_note`. `missing` lists what was not found, `presence` is {reference:
-    {prediction: count}}.
+    sd and sdr {"2", "2.5", "3", "4"}; `mean_shape` has the same for the training cases' mean
+    shape (its overall numbers also directly), or is None with the reason in `mean_shape_note`. `missing` lists what was
+    not found, `presence` is {reference: {prediction: count}}.
 
     `predictions` is a table or its file; a file that does not say its frame needs `frame`. Images are matched
     to cases by name, with or without folder and ending. Scored are the cases of `split`, each of which is
