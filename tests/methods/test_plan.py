@@ -130,7 +130,7 @@ def test_pairs_bring_mirrored_images() -> None:
 def test_little_memory_makes_smaller_batches_and_then_an_error() -> None:
     plenty = facts((300, 512, 512), (1, 0.5, 0.5), memory_gib=64)
     batches, landmarks = [], []
-    for memory in (64, 16, 8, 4, 2):
+    for memory in (64, 16, 8, 4, 2, 1.2, 0.6):
         given = DataFacts(plenty.grids, 200, False, memory * GIB)
         settings = plan(GlobalToLocalSettings(), given, on_gpu=False)
         batches.append(settings.global_batch)

@@ -34,8 +34,9 @@ def test_unfitted_is_the_mean_logit() -> None:
     assert PresenceModel.unfitted(1).probability(np.array([[0.8]])) == pytest.approx(0.8)
 
 
-def test_nothing_to_fit_to_leaves_it_unfitted() -> None:
-    assert PresenceModel.fitted(np.empty((0, 3)), np.empty(0, dtype=bool)) == PresenceModel.unfitted(3)
+def test_nothing_to_fit_to_knows_nothing() -> None:
+    fitted = PresenceModel.fitted(np.empty((0, 3)), np.empty(0, dtype=bool))
+    assert fitted.probability(np.array([[0.0, 0.5, 1.0], [1.0, 1.0, 1.0]])) == pytest.approx(0.5)
 
 
 def test_it_learns_which_mass_means_presence() -> None:
@@ -67,10 +68,16 @@ def test_it_is_calibrated_where_masses_overlap() -> None:
         assert present[inside].mean() == pytest.approx(low + 0.1, abs=0.1)
 
 
-def test_where_none_was_ever_absent_it_says_present() -> None:
-    mass = np.random.default_rng(0).uniform(0.05, 0.9, (40, 2))
+def test_where_none_was_ever_absent_nothing_tells_absence() -> None:
+    mass = np.random.default_rng(0).uniform(0, 1, (40, 2))
     fitted = PresenceModel.fitted(mass, np.ones(40, dtype=bool))
-    assert (fitted.probability(mass) > 0.5).all()
+    assert fitted.probability(mass) == pytest.approx(41 / 42), "the rule of succession"
+
+
+def test_where_none_was_ever_present_it_says_absent() -> None:
+    mass = np.random.default_rng(0).uniform(0, 0.6, (40, 2))
+    fitted = PresenceModel.fitted(mass, np.zeros(40, dtype=bool))
+    assert (fitted.probability(mass) < 0.5).all()
 
 
 def test_masses_of_zero_and_one_are_no_trouble() -> None:

@@ -22,6 +22,9 @@ from typing import Any
 from anatomark.errors import OutputError, SettingsError
 from anatomark.formats.atomic import write_json, write_text
 
+_SHORT = reprlib.Repr()  # a list of cases may be long
+_SHORT.maxdict, _SHORT.maxlist, _SHORT.maxstring = 40, 4, 60
+
 
 class RunFolder:
     """Paths of a run and its log. `open` makes or continues the folder."""
@@ -61,7 +64,7 @@ class RunFolder:
             if not different:
                 return True
             if self.begun:
-                short = reprlib.Repr(maxdict=40, maxlist=4, maxtuple=4, maxstring=60, maxlevel=4).repr
+                short = _SHORT.repr
                 changes = "; ".join(f"{k} was {short(earlier.get(k))}, now {short(request.get(k))}" for k in different)
                 raise SettingsError(f"{self.path} holds a run of another kind ({changes}); choose another --out")
             self.settings.unlink(missing_ok=True)
