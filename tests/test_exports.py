@@ -19,11 +19,13 @@ FLOORS = (
     ("nets",),
     ("votes",),
     ("methods",),
-    ("training", "model"),  # a training writes a model, and a model reads what a training wrote
+    ("card", "model"),
+    ("training",),
     ("evaluation",),
     ("predict",),
     ("review",),
     ("cli",),
+    ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 

@@ -68,11 +68,17 @@ def read_card(run: Path) -> Card:
     try:
         return Card(**held)
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"]))
-        raise not_a_model(path, f"{where}: {fault['msg'].lower()}" if where else fault["msg"]) from None
+        raise not_a_model(path, first_fault(error)) from None
     except TypeError:
         raise not_a_model(path, "its keys are none") from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first fault in a few words, after the place where it is."""
+    fault = error.errors()[0]
+    where = ".".join(map(str, fault["loc"]))
+    what = fault["msg"].removeprefix("Value error, ").lower()
+    return f"{where}: {what}" if where else what
 
 
 def not_a_model(path: Path, reason: str) -> ModelError:

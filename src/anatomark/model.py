@@ -68,7 +68,8 @@ class Model:
             )
         if image.grid.unit != self.unit:
             what = "has no spacing" if image.grid.unit == "px" else "has a spacing in mm"
-            todo = "give --spacing x,y in mm" if self.unit == "mm" else "train on images with spacing"
+            axes = "x,y" if self.ndim == 2 else "x,y,z"
+            todo = f"give --spacing {axes} in mm" if self.unit == "mm" else "train on images with spacing"
             raise SpacingError(f"{source}: {what}, but the model works in {self.unit}; {todo}")
 
     def save(self, folder: Path) -> None:
@@ -85,7 +86,7 @@ class Model:
             anatomark=__version__,
             method=self.method.name,
             dataset=self.dataset,
-            ndim=self.ndim,
+            ndim=2 if self.ndim == 2 else 3,
             unit=self.unit,
             landmarks=self.names,
             pairs=self.pairs,
@@ -101,8 +102,9 @@ def load(run: str | Path, *, device: str = "auto") -> Model:
     Raises ModelError where the folder has no whole model: not a run, not finished, or weights that do not fit.
     """
     import torch
+    from pydantic import ValidationError
 
-    from anatomark.card import NAME, not_a_model, read_card
+    from anatomark.card import NAME, first_fault, not_a_model, read_card
     from anatomark.methods import method_class
     from anatomark.methods.presence import PresenceModel
     from anatomark.nets.devices import choose_device
@@ -115,9 +117,10 @@ def load(run: str | Path, *, device: str = "auto") -> Model:
         settings = kind.Settings(**card.settings)
         method = kind(settings, ndim=card.ndim, landmarks=len(card.landmarks))
         method.make_networks()
+    except ValidationError as error:
+        raise not_a_model(folder / NAME, f"settings.{first_fault(error)}") from None
     except (UnknownNameError, TypeError, ValueError, AssertionError) as error:
-        reason = " ".join(str(error).split()) or "a setting is missing"
-        raise not_a_model(folder / NAME, reason[:200]) from None
+        raise not_a_model(folder / NAME, str(error) or "a setting is missing") from None
     lengths = {len(v) if v else 0 for v in (settings.spacing, settings.pool)}
     if lengths != {card.ndim} or len(card.presence.weights) != len(method.stages):
         raise not_a_model(folder / NAME, "settings or presence of another dimension or number of stages")

@@ -57,4 +57,5 @@ def posterior_mass(posterior: Tensor) -> Tensor:
     """
     d = posterior.dim() - 2
     pool = torch.nn.functional.avg_pool2d if d == 2 else torch.nn.functional.avg_pool3d
-    return (pool(posterior, 3, 1, 1) * 3**d).flatten(2).amax(-1).clamp(max=1)
+    padded = torch.nn.functional.pad(posterior, (1, 1) * d)  # the pooling pads too, but refuses a grid below 3^d
+    return (pool(padded, 3, 1) * 3**d).flatten(2).amax(-1).clamp(max=1)

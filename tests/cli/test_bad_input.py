@@ -241,6 +241,7 @@ def test_nothing_to_predict(run: Path, earlier: Path, tmp_path: Path, refused: R
     assert "a folder without images" in refused("predict", run, tmp_path / "empty", out=earlier)
 
 
+@pytest.mark.parametrize("phantoms", [2], indirect=True)
 def test_a_program_of_its_own_says_the_same(run: Path, image: Image, earlier: Path, tmp_path: Path) -> None:
     bad = cut(tmp_path / "bad.nii.gz", image)
     before = tree(earlier)
@@ -253,6 +254,22 @@ def test_a_program_of_its_own_says_the_same(run: Path, image: Image, earlier: Pa
         f"error: {bad} is cut short or damaged: it ends before its image does; copy or export it again"
     ]
     assert tree(earlier) == before
+
+
+@pytest.mark.parametrize("phantoms", [3], indirect=True)
+def test_a_program_of_its_own_goes_through_a_batch(run: Path, image: Image, tmp_path: Path) -> None:
+    files = [written(tmp_path / "images" / f"{name}.nii", image) for name in ("a", "c")]
+    bad = cut(tmp_path / "images" / "b.nii", image)
+    done = subprocess.run(
+        [sys.executable, "-m", "anatomark", "predict", str(run), str(bad.parent), "--out", str(tmp_path / "out")],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == [
+        f"error: {bad} is cut short or damaged: it ends before its image does; copy or export it again"
+    ]
+    assert "Traceback" not in done.stderr
+    assert {p.name for p in (tmp_path / "out" / "overlays").iterdir()} == {f"{f.stem}.png" for f in files}
 
 
 # --- frames and names -----------------------------------------------------------------------------------------------
@@ -472,9 +489,10 @@ BAD_CARDS: dict[str, tuple[Callable[[str], str], str]] = {
     "an unknown setting": (put_setting(colour="red"), "colour"),
     "a setting left out": (put_setting(spacing=None), "does not describe a model"),
     "a spacing of another dimension": (put_setting(spacing=[1.0] * 4), "does not describe a model"),
-    "a window left out": (put_setting(local_window=None), "does not describe a model"),
-    "a window of another dimension": (put_setting(local_window=[16]), "does not describe a model"),
+    "a window left out": (put_setting(local_window=None), "local_window is missing"),
+    "a window of another dimension": (put_setting(local_window=[16]), "local_window is not"),
     "other channels": (put_setting(global_channels=[8, 16]), "does not describe a model"),
+    "a value out of range": (put_setting(ema=-3), "settings.ema: input should be greater"),
     "wider channels": (put_setting(global_channels=[8, 16, 16, 64]), "of another shape"),
 }
 
@@ -506,11 +524,10 @@ def test_an_image_in_mm_for_a_model_in_px(
     ("setting", "words"),
     [
         ("global_step=5", "no setting 'global_step', did you mean 'global_steps'?"),
-        ("colour=red", "no setting 'colour'"),
+        ("colour=red", "no setting 'colour'; there are: "),
         ("ema=2", "ema=2: input should be less than 1"),
         ("global_steps=0", "global_steps=0: input should be greater than 0"),
         ("global_steps=many", "global_steps='many'"),
-        ("global_steps=", "global_steps=None"),
         ("precision=16", "precision=16"),
         ("spacing=[1]", "spacing has 1 entries, the images have"),
         ("spacing=[1,-1,1]", "spacing=-1"),
@@ -531,7 +548,8 @@ def test_a_setting_that_cannot_be(
 ) -> None:
     if dataset.ndim == 3:
         setting = setting.replace("[33,33]", "[33,33,33]").replace("[3,3]", "[3,3,3]").replace("[0,0]", "[0,0,0]")
-    said = refused("train", phantoms, "--set", setting, "--device", "cpu", out=tmp_path / "new")
+    few = ("--set", "global_steps=1", "--set", "local_steps=1")  # should it be taken, the test is soon over
+    said = refused("train", phantoms, *few, "--set", setting, "--device", "cpu", out=tmp_path / "new")
     assert words in said
 
 
@@ -732,26 +750,73 @@ def test_convert_on_a_full_disk(
     assert [p.name for p in out.iterdir()] == ["filler"]
 
 
-@pytest.mark.parametrize("moment", ["at once", "images", "checkpoint"])
-def test_train_on_a_full_disk(
-    phantoms: Path, tiny: dict[str, Any], small_disk: Callable[[int], Path], capfd: pytest.CaptureFixture[str],
-    run: Path, moment: str,
-) -> None:  # fmt: skip
-    from anatomark.model import load
+@pytest.fixture
+def asked(phantoms: Path, tiny: dict[str, Any]) -> list[str]:
+    """A short training, but for its --out."""
+    settings = tiny | {"validations": 1, "global_steps": 10, "local_steps": 10}
+    return ["train", str(phantoms), "--device", "cpu"] + [
+        text for name, value in settings.items() for text in ("--set", f"{name}={json.dumps(value)}")
+    ]
 
-    tiny = {**tiny, "validations": 1, "global_steps": 10, "local_steps": 10}
-    weights = (run / "model.safetensors").stat().st_size
-    dataset = load_dataset(phantoms)
-    model = load(run, device="cpu").method.settings
-    del model
-    voxels = sum(int(np.prod(case.read_grid().shape)) for case in dataset.cases)
-    size = {"at once": 4096, "images": 65536, "checkpoint": 3 * voxels + weights}[moment]
+
+@pytest.mark.parametrize("size", [4096, 65536], ids=["settings", "images"])
+def test_train_on_a_full_disk(asked: list[str], small_disk: Callable[[int], Path], refused: Refused, size: int) -> None:
     out = small_disk(size) / "run"
-    settings = [t for k, v in tiny.items() for t in ("--set", f"{k}={json.dumps(v)}")]
-    code = command_line(["train", str(phantoms), *settings, "--device", "cpu", "--out", str(out)])
-    said = capfd.readouterr().err
-    assert code == 2
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1, said
+    said = refused(*asked, out=out)
     assert FULL in said
     assert str(out) in said
+
+
+def test_a_disk_that_fills_up_in_training_costs_no_step(
+    asked: list[str],
+    run: Path,
+    dataset: Dataset,
+    small_disk: Callable[[int], Path],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The cache has room, the first checkpoint has not; with more room, the same command goes on and ends."""
+    planned = json.loads((run / "settings.json").read_text())
+    coarser = 1 + 1 / np.prod(planned["pool"])
+    cases = [*dataset.split("train"), *dataset.split("val")]
+    grids = [case.read_grid().canonical().respaced(planned["spacing"]) for case in cases]
+    cache = sum(np.prod(grid.shape) for grid in grids) * coarser * (1 if dataset.ndim == 2 else 2)
+    disk = small_disk(int(1.02 * cache) + 2 * (run / "model.safetensors").stat().st_size + 50_000)
+    out = disk / "run"
+    assert command_line([*asked, "--out", str(out)]) == 2
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1, said
+    assert said.startswith(f"error: {out / 'checkpoint.safetensors'} cannot be written: ")
+    assert FULL in said
+    assert not [p for p in tree(out) if p.startswith(".") or p in ("checkpoint.safetensors", "model.json")]
+
+    subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+    assert command_line([*asked, "--out", str(out)]) == 0
+    assert capfd.readouterr().err == ""
+    assert {"model.json", "model.safetensors"} <= tree(out).keys()
+
+
+@pytest.mark.parametrize("verb", ["train", "predict", "evaluate", "convert"])
+def test_a_refusal_of_the_system(
+    asked: list[str], run: Path, phantoms: Path, dataset: Dataset, tmp_path: Path, refused: Refused,
+    monkeypatch: pytest.MonkeyPatch, verb: str,
+) -> None:  # fmt: skip
+    """As on a full disk, where none can be made."""
+    table = of_bytes(tmp_path / "a.csv", table_of(dataset, frame="LPS").encode())
+
+    def full(source: object, target: object) -> None:
+        raise OSError(errno.ENOSPC, FULL, str(target))
+
+    monkeypatch.setattr("anatomark.formats.atomic.os.replace", full)
+    out = tmp_path / "out"
+    if verb == "convert":
+        said = refused("convert", phantoms.parent / "landmarks.csv", out / "a.csv")
+    else:
+        arguments = {
+            "train": asked,
+            "predict": ["predict", run, phantoms, "--split", "test", "--no-overlays"],
+            "evaluate": ["evaluate", phantoms, "--predictions", table],
+        }[verb]
+        said = refused(*arguments, out=out)
+    assert FULL in said
+    assert str(out) in said
+    assert not out.exists() or not tree(out)

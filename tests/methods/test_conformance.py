@@ -254,7 +254,8 @@ def test_another_sampling_of_the_same_content(model: Model, image: Image, answer
     d = model.ndim
     canonical = image.canonical()
     spacing = np.asarray(canonical.grid.spacing) * (0.83, 1.31, 0.9)[:d]
-    shape = np.ceil(np.asarray(canonical.grid.extent) / spacing).astype(int)
+    shape = np.round(np.asarray(canonical.grid.extent) / spacing).astype(int)
+    spacing = np.asarray(canonical.grid.extent) / shape  # the same field of view
     affine = np.eye(d + 1)
     affine[:d, :d] = rotation(d, degrees)[:d, :d] @ canonical.grid.direction * spacing
     affine[:d, d] = canonical.grid.center - affine[:d, :d] @ ((shape - 1) / 2)
@@ -282,7 +283,7 @@ def sparse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     spacing = (2.0, 2.4) if request.param == 2 else (5.0, 4.8, 7.0)
     folder = tmp_path_factory.mktemp(f"sparse{request.param}")
     return make_phantoms(
-        folder, ndim=request.param, cases=10, landmarks=4, shape=shape, spacing=spacing, absent=0.5, not_annotated=0.35
+        folder, ndim=request.param, cases=10, landmarks=4, shape=shape, spacing=spacing, absent=0.9, not_annotated=0.3
     )
 
 

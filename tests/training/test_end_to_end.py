@@ -59,9 +59,7 @@ def test_a_killed_run_goes_on_to_the_same_losses_and_weights(
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in run.iterdir())
 
 
-def test_predict_needs_no_truth_and_evaluate_reads_what_it_wrote(
-    phantoms: Path, run: Path, tmp_path: Path
-) -> None:
+def test_predict_needs_no_truth_and_evaluate_reads_what_it_wrote(phantoms: Path, run: Path, tmp_path: Path) -> None:
     dataset = load_dataset(phantoms)
     cases = dataset.split("test")
     images = tmp_path / "images"
@@ -118,15 +116,14 @@ def test_a_finished_run_is_left_as_it_is_and_another_request_is_refused(
     train(phantoms, out=run, device="cpu", settings=tiny, show=said.append)
     assert "has ended" in said[0]
     assert (run / "model.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(SettingsError, match=r"settings was .*; choose another --out"):
+    with pytest.raises(SettingsError, match=r"\(settings.global_steps was 20, now 30\); choose another --out"):
         train(phantoms, out=run, device="cpu", settings={**tiny, "global_steps": 30})
 
 
 def test_the_run_folder_says_all_that_was_used(run: Path) -> None:
     settings = json.loads((run / "settings.json").read_text())
     assert all(
-        settings[name] is not None
-        for name in ("spacing", "pool", "global_crop", "local_window", "local_jitter")
+        settings[name] is not None for name in ("spacing", "pool", "global_crop", "local_window", "local_jitter")
     )
     assert list((run / "tensorboard").glob("events*"))
     assert not (run / "cache").exists()

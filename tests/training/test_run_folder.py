@@ -47,7 +47,7 @@ def test_another_request_is_told_what_differs(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         RunFolder(tmp_path).open(other)
     said = str(caught.value)
-    assert "settings was {'seed': 1}, now {'seed': 2}" in said
+    assert "settings.seed was 1, now 2" in said
     assert "preset was None, now 'noothout2020'" in said
     assert "train" not in said
     assert json.loads((tmp_path / "request.json").read_text()) == REQUEST

@@ -11,8 +11,8 @@ import typer
 CASES = {2: 60, 3: 40}
 # Enough for the phantoms on two CPU cores in a few minutes; real images take the defaults.
 SETTINGS: dict[int, dict[str, Any]] = {
-    2: {"global_steps": 500, "local_steps": 400},
-    3: {"global_steps": 400, "local_steps": 300},
+    2: {"global_steps": 300, "local_steps": 250},
+    3: {"global_steps": 300, "local_steps": 250},
 }
 
 

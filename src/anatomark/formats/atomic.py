@@ -7,10 +7,33 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from anatomark.errors import OutputError
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[None]:
+    """`path` made a folder, its parents too; on failure, those of them that are new and still empty are removed.
+
+    Raises `OutputError` when the system refuses.
+    """
+    path = Path(path)
+    made = list(takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
+        raise OutputError(f"{path} cannot be written to: {reason}; choose another place") from error
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # one that is not empty stays, and those around it
+            for folder in made:
+                folder.rmdir()
+        raise
 
 
 @contextmanager
@@ -22,43 +45,22 @@ def replacing(path: str | Path, suffix: str = "") -> Iterator[Path]:
     """
     path = Path(path)
     temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp gives 0600, an ordinary file would not have it
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{path} cannot be written: {reason}; choose another place or make room") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def new_folder(path: str | Path) -> Iterator[None]:
-    """`path` made a folder, its parents too; on failure, those of them that are new and still empty are removed.
-
-    Raises `OutputError` when the system refuses.
-    """
-    path = Path(path)
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be made a folder: {error.strerror}; choose another place") from error
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):  # one that is not empty stays, and those around it
-            for folder in made:
-                folder.rmdir()
-        raise
+    with new_folder(path.parent):
+        try:
+            handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=suffix, dir=path.parent)
+            os.close(handle)
+            temporary = Path(name)
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)  # mkstemp gives 0600, an ordinary file would not have it
+            os.replace(temporary, path)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OutputError(f"{path} cannot be written: {reason}; choose another place or make room") from error
+        finally:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -17,7 +17,7 @@ SECONDS_BETWEEN_FLUSHES = 5.0
 def curves(folder: Path) -> Iterator[Plot]:
     """A function that adds (name, value, step) to a new event file in `folder`; OutputError where it cannot."""
     from tensorboardX.event_file_writer import EventsWriter
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
     from tensorboardX.summary import scalar
 
     writer, flushed = None, 0.0

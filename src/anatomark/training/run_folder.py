@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from anatomark.errors import OutputError, SettingsError
-from anatomark.formats.atomic import write_json, write_text
+from anatomark.formats.atomic import new_folder, write_json, write_text
 
 _SHORT = reprlib.Repr()  # a list of cases may be long
-_SHORT.maxdict, _SHORT.maxlist, _SHORT.maxstring = 40, 4, 60
+_SHORT.maxlist, _SHORT.maxstring = 4, 60
 
 
 class RunFolder:
@@ -59,24 +59,21 @@ class RunFolder:
         folder holds something else, and names what differs.
         """
         if self.request.exists():
-            earlier = self._earlier_request()
-            different = sorted(k for k in request.keys() | earlier.keys() if request.get(k) != earlier.get(k))
+            earlier, now = _flat(self._earlier_request()), _flat(request)
+            different = sorted(k for k in now.keys() | earlier.keys() if now.get(k) != earlier.get(k))
             if not different:
                 return True
             if self.begun:
                 short = _SHORT.repr
-                changes = "; ".join(f"{k} was {short(earlier.get(k))}, now {short(request.get(k))}" for k in different)
+                changes = "; ".join(f"{k} was {short(earlier.get(k))}, now {short(now.get(k))}" for k in different)
                 raise SettingsError(f"{self.path} holds a run of another kind ({changes}); choose another --out")
             self.settings.unlink(missing_ok=True)
             write_json(self.request, request)
             return True
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise SettingsError(f"{self.path} exists and is not a run folder; choose another --out")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be made ({error}); choose another --out") from None
-        write_json(self.request, request)
+        with new_folder(self.path):
+            write_json(self.request, request)
         return False
 
     def _earlier_request(self) -> dict[str, Any]:
@@ -120,3 +117,11 @@ class RunFolder:
                 break
             kept.append(line + "\n")
         write_text(self.log, "".join(kept))
+
+
+def _flat(request: dict[str, Any]) -> dict[str, Any]:
+    """A request with "settings.NAME" for each of its settings."""
+    settings = request.get("settings")
+    if not isinstance(settings, dict):
+        return request
+    return {k: v for k, v in request.items() if k != "settings"} | {f"settings.{k}": v for k, v in settings.items()}

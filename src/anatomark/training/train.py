@@ -116,9 +116,7 @@ def _planned(kind: Any, chosen: Any, dataset: Dataset, training: Sequence[Case],
     return planned
 
 
-def _prepared(
-    dataset: Dataset, roles: Mapping[str, Sequence[Case]], run: RunFolder, planned: Any, progress: Any
-) -> Any:
+def _prepared(dataset: Dataset, roles: dict[str, Sequence[Case]], run: RunFolder, planned: Any, progress: Any) -> Any:
     """The cache of the training and validation images."""
     from anatomark.data.cache import open_cache, prepare
 
@@ -176,7 +174,8 @@ def resolve_settings(kind: Any, ndim: int, preset: str | None, settings: Mapping
         for fault in error.errors():
             name = ".".join(str(part) for part in fault["loc"][:1])
             if fault["type"] == "extra_forbidden":
-                faults.append(f"no setting {name!r}{near(name, list(kind.Settings.model_fields))}")
+                known = list(kind.Settings.model_fields)
+                faults.append(f"no setting {name!r}{near(name, known) or '; there are: ' + ', '.join(known)}")
             else:
                 faults.append(f"{name}={fault['input']!r}: {fault['msg'].lower()}")
         raise SettingsError("; ".join(faults)) from None

@@ -28,6 +28,7 @@ from anatomark.nets.grouped import GroupedNet
 from anatomark.nets.residual import ResidualNet
 
 Floats = NDArray[np.float64]
+EMPTY_POSTERIOR = 0.01  # a posterior mass below says that the landmark is not in the window
 ENOUGH_ABSENT = 10  # absent landmarks among validation cases, to learn presence from these alone
 
 
@@ -73,8 +74,8 @@ class GlobalToLocal:
     def _network(self, stage: str) -> nn.Module:
         s = self.settings
         if stage == "global":
-            assert s.global_downsample is not None, "global_downsample"
-            assert s.global_crop is not None, "global_crop"
+            assert s.global_downsample is not None, "global_downsample is missing"
+            assert s.global_crop is not None, "global_crop is missing"
             stride = 2 * 2 ** sum(s.global_downsample)
             return ResidualNet(
                 self.ndim,
@@ -86,8 +87,9 @@ class GlobalToLocal:
                 head=s.global_head,
                 prior=_prior([n // stride for n in s.global_crop]) if s.class_prior else None,
             )
-        assert s.local_channels is not None, "local_channels"
-        assert s.local_window is not None and len(s.local_window) == self.ndim, "local_window"  # noqa: PT018
+        assert s.local_channels is not None, "local_channels is missing"
+        assert s.local_window is not None, "local_window is missing"
+        assert len(s.local_window) == self.ndim, f"local_window is not {self.ndim}D"
         stride = 2 ** (len(s.local_channels) - 1)
         return GroupedNet(
             self.ndim,
@@ -208,6 +210,7 @@ class GlobalToLocal:
         for _ in range(self.settings.local_passes):
             center = image.fine_grid.world_to_index(located.points_world)
             parts = []
+            trusted = []
             for first in range(0, self.landmarks, count):
                 chosen = slice(first, first + count)
                 values, corner = plain_windows(
@@ -219,10 +222,16 @@ class GlobalToLocal:
                     device,
                 )
                 logits, encoded = network(values.unsqueeze(0), first)
-                parts.append(self._combine(logits, encoded, network.stride, corner, image.fine_grid))
+                part = self._combine(logits, encoded, network.stride, corner, image.fine_grid)
+                inside = image.fine_grid.world_to_index(part.points_world) - corner
+                within = ((inside >= -0.5) & (inside <= np.asarray(self.settings.local_window) - 0.5)).all(axis=1)
+                trusted.append(within & (part.mass >= EMPTY_POSTERIOR))
+                parts.append(part)
+            # A network that sees no landmark, or puts it outside its window, has no better answer than the one before.
+            better = np.concatenate(trusted)
             located = Located(
-                np.concatenate([p.points_world for p in parts]),
-                np.concatenate([p.spread for p in parts]),
+                np.where(better[:, None], np.concatenate([p.points_world for p in parts]), located.points_world),
+                np.where(better, np.concatenate([p.spread for p in parts]), located.spread),
                 np.concatenate([p.mass for p in parts]),
             )
         return located
