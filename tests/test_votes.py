@@ -49,8 +49,6 @@ def test_combine_weighs_votes_by_their_posterior_and_survives_no_posterior_at_al
 def test_posterior_mass_gathers_a_landmark_on_a_patch_border() -> None:
     for shape in ((6, 9), (5, 6, 7)):
         posterior = torch.zeros(1, 2, *shape)
-        posterior[(0, 0, *(slice(2, 4) for _ in shape))] = 1 / 2 ** len(
-            shape
-        )  # shared by the neighbours of a corner
+        posterior[(0, 0, *(slice(2, 4) for _ in shape))] = 1 / 2 ** len(shape)  # shared by the neighbours of a corner
         mass = votes.posterior_mass(posterior)
         torch.testing.assert_close(mass, torch.tensor([[1.0, 0.0]]))

@@ -11,9 +11,7 @@ SPACINGS = {2: (0.7, 1.1), 3: (2.0, 1.0, 1.3)}
 SHAPES = {2: (70, 50), 3: (30, 46, 38)}
 
 
-def blob(
-    shape: tuple[int, ...], spacing: tuple[float, ...], at: np.ndarray, sigma_mm: float = 2.5
-) -> np.ndarray:
+def blob(shape: tuple[int, ...], spacing: tuple[float, ...], at: np.ndarray, sigma_mm: float = 2.5) -> np.ndarray:
     axes = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
     distance2 = sum(((a - p) * s) ** 2 for a, p, s in zip(axes, at, spacing, strict=True))
     return (200 * np.exp(-distance2 / (2 * sigma_mm**2))).astype(np.float32)

@@ -147,9 +147,7 @@ def test_a_written_set_reads_back_exactly(tmp_path, ndim):
     from anatomark.data.description import load_dataset
 
     shape = (32, 40) if ndim == 2 else (16, 20, 18)
-    path = make_phantoms(
-        tmp_path / "set", ndim=ndim, cases=10, landmarks=6, seed=5, not_annotated=0.1, shape=shape
-    )
+    path = make_phantoms(tmp_path / "set", ndim=ndim, cases=10, landmarks=6, seed=5, not_annotated=0.1, shape=shape)
     dataset = load_dataset(path)
     spec = PhantomSpec(ndim=ndim, landmarks=6, absent=0.4, not_annotated=0.1, shape=shape)
     assert dataset.names == spec.names

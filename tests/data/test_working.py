@@ -38,9 +38,7 @@ def test_axes_come_nearest_to_z_y_x() -> None:
 
 def test_eight_bit_images_stay_eight_bit_with_the_same_window() -> None:
     array = np.random.default_rng(0).integers(20, 200, (40, 30), dtype=np.uint8)
-    working = working_image(
-        Image(array, Grid.from_geometry(array.shape, spacing=(1, 1))), spacing=(1, 1), pool=(1, 1)
-    )
+    working = working_image(Image(array, Grid.from_geometry(array.shape, spacing=(1, 1))), spacing=(1, 1), pool=(1, 1))
     assert working.fine.dtype == np.uint8
     assert working.coarse is working.fine
     np.testing.assert_array_equal(working.fine, array)

@@ -70,9 +70,7 @@ def make_dataset(folder, *, ndim=3, unit="mm", cases=6, observers=("expert",), i
     return Dataset(folder / "dataset.yaml", "thing", folder, ndim, unit, NAMES, (), made)
 
 
-def table_of(
-    dataset, cases, *, shift=0.0, frame="LPS", unit=None, presence=None, name=lambda c: c.id, drop=()
-):
+def table_of(dataset, cases, *, shift=0.0, frame="LPS", unit=None, presence=None, name=lambda c: c.id, drop=()):
     """Predictions `shift` along the last axis from the reference."""
     images, names, points = [], [], []
     for case in cases:
@@ -142,9 +140,7 @@ def test_the_same_points_in_any_frame_score_the_same(tmp_path, frame, ndim):
         points = points * np.array([-1, -1, 1])[:ndim]
     elif frame == "pixel":
         points = np.round(data.cases[0].read_grid().world_to_index(points)[:, ::-1], 9)
-    moved = make_table(
-        table.image, table.landmark, points, frame=frame, unit="px" if frame == "pixel" else "mm"
-    )
+    moved = make_table(table.image, table.landmark, points, frame=frame, unit="px" if frame == "pixel" else "mm")
     assert_allclose(evaluate(data, moved)["overall"]["mre"], 0, atol=1e-6)
     if frame != "LPS":
         wrong = make_table(table.image, table.landmark, points)
@@ -198,9 +194,7 @@ def test_a_set_without_training_split_has_no_mean_shape_and_says_why(tmp_path):
     metrics = evaluate(data, table_of(data, data.cases), out=tmp_path / "out")
     assert metrics["mean_shape"] is None
     assert "train" in metrics["mean_shape_note"]
-    assert "No mean shape: no annotated case" in (tmp_path / "out" / "report.html").read_text(
-        encoding="utf-8"
-    )
+    assert "No mean shape: no annotated case" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_two_observers_are_compared_with_each_other(tmp_path):
@@ -247,9 +241,7 @@ def test_images_that_are_no_case_are_listed(tmp_path):
 def test_the_same_file_name_in_two_folders_is_told_apart_by_the_folder(tmp_path):
     data = make_dataset(tmp_path, images=False)
     labelling = data.cases[0].labelling
-    cases = tuple(
-        Case(c.id, Path(f"/data/{c.id}/ct.nii.gz"), c.subject, c.split, None, labelling) for c in data.cases
-    )
+    cases = tuple(Case(c.id, Path(f"/data/{c.id}/ct.nii.gz"), c.subject, c.split, None, labelling) for c in data.cases)
     data = Dataset(data.path, "thing", data.root, 3, "mm", NAMES, (), cases)
     table = table_of(data, cases[3:], name=lambda c: f"{c.id}/ct.nii.gz")
     assert evaluate(data, table)["cases"] == ["case_3", "case_4", "case_5"]
@@ -355,9 +347,7 @@ def test_the_command_prints_where_the_report_is(tmp_path, monkeypatch):
     data = make_dataset(tmp_path)
     monkeypatch.setattr(description, "load_dataset", lambda path, root=None: data)
     path = tmp_path / "predictions.csv"
-    lines = [
-        f"case_3,{n},{x},{y},{z}" for n, (x, y, z) in zip(NAMES, data.cases[3].reference.points, strict=True)
-    ]
+    lines = [f"case_3,{n},{x},{y},{z}" for n, (x, y, z) in zip(NAMES, data.cases[3].reference.points, strict=True)]
     path.write_text("\n".join(["image,landmark,x,y,z", *lines]) + "\n")
     app = typer.Typer()
     app.command()(verb.evaluate)

@@ -17,9 +17,7 @@ SETTINGS: dict[int, dict[str, Any]] = {
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="A new folder for the images, the model and the report.")] = Path(
-        "demo"
-    ),
+    out: Annotated[Path, typer.Option(help="A new folder for the images, the model and the report.")] = Path("demo"),
     ndim: Annotated[int, typer.Option(min=2, max=3, help="2: radiographs, 3: CT volumes.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Another anatomy for every number.")] = 0,
 ) -> None:
@@ -57,9 +55,7 @@ def demo(
     unit, found = metrics["unit"], metrics["overall"]
     print(f"\nmean radial error {found['mre']:.2f} {unit}, {found['sdr']['2']:.0f} % within 2 {unit}")
     if metrics["mean_shape"]:
-        print(
-            f"a detector that knows only the mean shape: {metrics['mean_shape']['overall']['mre']:.2f} {unit}"
-        )
+        print(f"a detector that knows only the mean shape: {metrics['mean_shape']['overall']['mre']:.2f} {unit}")
     print(f"report with pictures: {out / 'evaluation' / 'report.html'}")
 
 

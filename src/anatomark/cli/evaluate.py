@@ -27,9 +27,7 @@ def evaluate(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Score the cases of this split, all of them.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that the data lie under.")] = None,
-    presence_threshold: Annotated[
-        float, typer.Option(help="Below this presence a landmark is absent.")
-    ] = 0.5,
+    presence_threshold: Annotated[float, typer.Option(help="Below this presence a landmark is absent.")] = 0.5,
 ) -> None:
     """Score predicted landmarks against the reference: errors, detection rates, a report with pictures."""
     from anatomark.evaluation.evaluate import evaluate as run
@@ -73,7 +71,5 @@ def _show(metrics: dict, out: Path) -> None:
     console.print(summary(metrics), markup=False, highlight=False)
     if metrics["unknown_images"]:
         count = len(metrics["unknown_images"])
-        console.print(
-            f"{count} images are no case of the data set and were left out; metrics.json lists them."
-        )
+        console.print(f"{count} images are no case of the data set and were left out; metrics.json lists them.")
     console.print(f"report: {out / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
