@@ -13,16 +13,22 @@ if TYPE_CHECKING:
     from anatomark.core.image import Image as Image
     from anatomark.core.landmarks import Landmarks as Landmarks
     from anatomark.core.landmarks import State as State
+    from anatomark.data.check import check as check
     from anatomark.data.description import Dataset as Dataset
     from anatomark.data.description import load_dataset as load_dataset
+    from anatomark.data.init import init_dataset as init_dataset
+    from anatomark.data.phantoms import make_phantoms as make_phantoms
     from anatomark.errors import AnatomarkError as AnatomarkError
     from anatomark.evaluation.evaluate import evaluate as evaluate
+    from anatomark.formats.convert import convert as convert
     from anatomark.formats.images import read_image as read_image
     from anatomark.formats.images import write_image as write_image
     from anatomark.formats.landmarks import read_landmarks as read_landmarks
     from anatomark.formats.landmarks import write_landmarks as write_landmarks
+    from anatomark.methods.prediction import Prediction as Prediction
     from anatomark.model import Model as Model
     from anatomark.model import load as load
+    from anatomark.predict import predict_to_folder as predict_to_folder
     from anatomark.training.train import train as train
 
 _HOME = {
@@ -41,8 +47,14 @@ _HOME = {
     "Model": "anatomark.model",
     "load": "anatomark.model",
     "train": "anatomark.training.train",
+    "Prediction": "anatomark.methods.prediction",
+    "check": "anatomark.data.check",
+    "convert": "anatomark.formats.convert",
+    "init_dataset": "anatomark.data.init",
+    "make_phantoms": "anatomark.data.phantoms",
+    "predict_to_folder": "anatomark.predict",
 }
-__all__ = ["__version__", *sorted(_HOME)]
+__all__ = ["__version__", *sorted(_HOME)]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -122,4 +122,6 @@ def _line(path: Path, error: RuntimeError) -> str:
     if "Unable to determine ImageIO" in text:
         return f"{path} cannot be read: cut short, or not of the kind its name says; export it again"
     last = [line.split("): ", 1)[-1].strip() for line in text.splitlines() if line.strip()][-1]
-    return f"{path} cannot be read ({last[:120]}): it is damaged or cut short; export or copy it again"
+    # ITK reports an errno of its own making after a short read, and names the path once more
+    detail = "" if last.startswith("Reason:") or path.name in last else f" ({last[:120]})"
+    return f"{path} cannot be read{detail}: it is damaged or cut short; export or copy it again"
