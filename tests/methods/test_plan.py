@@ -1,5 +1,6 @@
 """The plan for images of every kind: what the data decide, and what they must leave alone."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def test_a_plan_is_whole_and_its_numbers_agree(kind: str, on_gpu: bool) -> None:
     settings = planned(kind, on_gpu=on_gpu)
     d = given.grids[0].ndim
     left = {name for name, value in settings if value is None}
-    assert left == {"local_window", "local_jitter"}, "these await the global stage"
+    assert left == {"local_window", "local_jitter", "local_class_weight"}, "these await the global stage"
     assert settings.spacing is not None
     assert settings.pool is not None
     assert settings.global_crop is not None
@@ -244,6 +245,8 @@ def test_the_window_holds_the_errors_of_the_global_stage() -> None:
     assert settings.spacing is not None
     errors = np.linspace(0, 15, 200)
     finished = plan_local(settings, errors.tolist(), ndim=2)
+    stride = 2 ** (len(finished.local_channels) - 1)
+    assert finished.local_class_weight == pytest.approx(0.1 * math.prod(n // stride for n in finished.local_window))
     assert finished.local_window is not None
     half = min(np.multiply(finished.local_window, settings.spacing)) / 2
     assert half > np.percentile(errors, 98)

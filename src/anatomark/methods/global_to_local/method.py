@@ -61,7 +61,8 @@ class GlobalToLocal:
 
     def begin(self, stage: str, cache: Cache, device: torch.device) -> None:
         """Make the network of a stage; the local one is planned from the global stage's errors on validation cases."""
-        if stage == "local" and None in (self.settings.local_window, self.settings.local_jitter):
+        s = self.settings
+        if stage == "local" and None in (s.local_window, s.local_jitter, s.local_class_weight):
             errors = self._errors("global", cache.role("validation") or cache.role("train"), device)
             self.settings = plan_local(self.settings, errors.ravel().tolist(), ndim=self.ndim)
         torch.manual_seed(self.settings.seed + self.stages.index(stage))

@@ -15,11 +15,12 @@ from anatomark.methods.interface import DataFacts
 FINE_SIDE = {2: 512, 3: 160}
 COARSE_SIDE = {2: 256, 3: 80}
 LARGEST_CROP = {2: 320, 3: 112}
+CLASS_WEIGHT = 0.1  # a patch: one in all is positive, so the mean over patches alone would say little
 BYTES_PER_ACTIVATION = 8  # bf16 or fp32 values kept for the backward pass, with the normalisation's copies
 
 
 def plan(settings: GlobalToLocalSettings, facts: DataFacts, *, on_gpu: bool) -> GlobalToLocalSettings:
-    """The settings with everything filled in but `local_window` and `local_jitter`, which await the global stage.
+    """The settings with everything filled in but window, jitter and class weight of the local stage: see `plan_local`.
 
     Raises SettingsError where a setting does not fit the data, naming all faults at once.
     """
@@ -71,7 +72,6 @@ def plan(settings: GlobalToLocalSettings, facts: DataFacts, *, on_gpu: bool) -> 
         raise SettingsError(f"global_crop {crop} must be multiples of {stride}, the stride of the global network")
     patches = math.prod(n // stride for n in crop)
     window = settings.local_window or largest_window(d)
-    local_patches = math.prod(max(1, n // local_stride) for n in window)
     budget = 0.4 * facts.memory_bytes
     global_batch = settings.global_batch or _batch(
         4 if d == 2 else 2, global_bytes(settings, crop), budget, "global_crop or global_channels"
@@ -89,23 +89,22 @@ def plan(settings: GlobalToLocalSettings, facts: DataFacts, *, on_gpu: bool) -> 
             "global_crop": crop,
             "global_batch": global_batch,
             "global_steps": settings.global_steps or (10_000 if on_gpu else 1_500),
-            "global_class_weight": settings.global_class_weight or 0.1 * patches,
+            "global_class_weight": settings.global_class_weight or CLASS_WEIGHT * patches,
             "local_channels": channels,
             "local_batch": local_batch,
             "local_landmarks_per_step": chosen,
             "local_steps": settings.local_steps or (20_000 if on_gpu else 3_000),
-            "local_class_weight": settings.local_class_weight or 0.1 * local_patches,
             "mirror": facts.has_pairs if settings.mirror is None else settings.mirror,
         }
     )
 
 
 def plan_local(settings: GlobalToLocalSettings, errors_world: Sequence[float], *, ndim: int) -> GlobalToLocalSettings:
-    """The settings with window and jitter sized from the global stage's validation errors (world units).
+    """The settings with the local window and jitter sized from the global stage's validation errors (world units).
 
-    The window holds the 98th percentile of the errors on each side and a margin of context; the jitter of training
-    windows is the errors' root mean square along one axis. The mean spacing stands for all where axes differ, and a
-    window spans about the same length along each axis.
+    The window holds the 98th percentile of the errors on each side and a margin of context, and spans about the same
+    length along each axis; the jitter of training windows is the errors' root mean square along one axis. The class
+    weight follows from the number of patches in the window.
     """
     assert settings.spacing is not None
     assert settings.local_channels is not None
@@ -121,11 +120,14 @@ def plan_local(settings: GlobalToLocalSettings, errors_world: Sequence[float], *
         jitter = float(np.sqrt(np.mean(common**2) / ndim)) if common.size else smallest * finest / 8
         jitter = max(jitter, finest)
     window = settings.local_window
+    stride = 2 ** (len(settings.local_channels) - 1)
     if window is None:
-        stride = 2 ** (len(settings.local_channels) - 1)
         length = min(max(2 * far + smallest / 2 * finest, smallest * finest), max(largest_window(ndim)) * finest)
         window = tuple(max(2 * stride, round_up(length / s, 2 * stride)) for s in spacing)
-    return settings.model_copy(update={"local_window": window, "local_jitter": jitter})
+    class_weight = settings.local_class_weight or CLASS_WEIGHT * math.prod(n // stride for n in window)
+    return settings.model_copy(
+        update={"local_window": window, "local_jitter": jitter, "local_class_weight": class_weight}
+    )
 
 
 def largest_window(ndim: int) -> tuple[int, ...]:
