@@ -69,7 +69,8 @@ class Model:
         if image.grid.unit != self.unit:
             what = "has no spacing" if image.grid.unit == "px" else "has a spacing in mm"
             axes = "x,y" if self.ndim == 2 else "x,y,z"
-            todo = f"give --spacing {axes} in mm" if self.unit == "mm" else "train on images with spacing"
+            without = "leave out --spacing, or use a model trained in mm"
+            todo = f"give --spacing {axes} in mm" if self.unit == "mm" else without
             raise SpacingError(f"{source}: {what}, but the model works in {self.unit}; {todo}")
 
     def save(self, folder: Path) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anatomark.core.landmarks import Landmarks, State
-from anatomark.errors import AnatomarkError, ImageError, UnknownNameError
+from anatomark.errors import AnatomarkError, DescriptionError, ImageError, SpacingError, UnknownNameError
 from anatomark.methods.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ def predict_to_folder(
     """Predict `inputs` (images, folders of images, dataset.yaml files) and write `out`/predictions.csv.
 
     `model` is a loaded Model or a run folder. `split` chooses cases of data sets; `spacing` (x, y[, z], mm) is for
-    images that have none. `formats` adds out/NAME.mrk.json or out/NAME.fcsv for each image, in which a landmark with a
-    presence below one half is marked as missing; the table has coordinates and presence for all. An overlay picture of
-    each image goes to out/overlays. No ground truth is needed or looked at.
+    images that have none, in the file or in the description. `formats` adds out/NAME.mrk.json or out/NAME.fcsv for
+    each image, in which a landmark with a presence below one half is marked as missing; the table has coordinates and
+    presence for all. An overlay picture of each image goes to out/overlays. No ground truth is needed or looked at.
 
     An image that cannot be predicted is told in the Summary, and the others are predicted; where none can, the first
     reason is raised. The table is written at the end, whole.
@@ -69,6 +70,12 @@ def predict_to_folder(
     cases = list(_cases(inputs, model.ndim, split, spacing, root))
     if not cases:
         raise ImageError("no image to predict: give image files, folders that hold some, or a dataset.yaml")
+    twice = [name for name, count in Counter(case.id for case in cases).items() if count > 1]
+    if twice:
+        which = " and ".join(str(case.image_path) for case in cases if case.id == twice[0])
+        raise DescriptionError(
+            f"two inputs have the case name {twice[0]!r}: {which}; predict them into folders of their own"
+        )
     folder = Path(out)
     with new_folder(folder / "overlays" if overlays else folder):
         return _predict_each(model, cases, folder, formats, overlays, progress)
@@ -162,13 +169,17 @@ def _cases(
     for given in map(Path, inputs):
         if given.suffix.lower() in (".yaml", ".yml") or (given / "dataset.yaml").is_file():
             dataset = load_dataset(given, root)
-            described += dataset.cases if split is None else dataset.split(split)
+            chosen = dataset.cases if split is None else dataset.split(split)
+            described += [replace(c, spacing=tuple(spacing)) if spacing and not c.spacing else c for c in chosen]
         elif not given.exists():
             raise ImageError(f"{given}: no such file or folder; give an image, a folder of images or a dataset.yaml")
         elif given.is_dir() and not is_image(given):
             found = list_images(given)
             if not found:
-                raise ImageError(f"{given}: a folder without images; give one that holds some")
+                raise ImageError(
+                    f"{given}: a folder without images directly in it, and its subfolders are not searched; "
+                    "give the folders that hold some, or a dataset.yaml"
+                )
             images += found
         else:
             images.append(given)
@@ -183,11 +194,13 @@ def _each_image(dataset: type, images: Sequence[Path], ndim: int, spacing: Seque
     """A case an image; described one by one where they do not go together (mm and px), so that each is judged alone."""
     try:
         yield from dataset.from_images(images, ndim=ndim, spacing=spacing).cases
-    except AnatomarkError:
+    except SpacingError:
         if len(images) == 1:
             raise
-        for image in images:
-            yield from dataset.from_images([image], ndim=ndim, spacing=spacing).cases
+        alike = dataset.from_images(images, ndim=ndim, spacing=(1.0,) * ndim)  # for the names
+        for named in alike.cases:
+            (case,) = dataset.from_images([named.image_path], ndim=ndim, spacing=spacing).cases
+            yield replace(case, id=named.id, subject=named.id)
 
 
 def _write_overlay(image: Image, result: Prediction, path: Path) -> None:

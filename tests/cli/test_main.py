@@ -69,6 +69,15 @@ def test_interrupted(verb):
     assert cli.run(["train", "a.yaml"]) == 130
 
 
+def test_an_interrupted_training_says_how_to_go_on(monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("anatomark.training.train.train", stopped)
+    assert cli.run(["train", "a.yaml", "--out", "run"]) == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on from the last checkpoint in run\n"
+
+
 def test_wrong_calls(verb, capsys):
     assert cli.run(["trian"]) == 2
     assert "train" in capsys.readouterr().err
@@ -108,3 +117,12 @@ def test_help_imports_nothing_heavy_and_answers_at_once():
         seconds.append(time.perf_counter() - start)
     assert done.stdout.rstrip().endswith("loaded:")
     assert min(seconds) < 0.6, "0.1 s on a quiet machine; 0.3 s is the promise"
+
+
+def test_a_landmark_name_in_brackets_is_shown_whole(monkeypatch, capsys):
+    line = {"n": 1, "n_missing": 0, "mre": 1.0, "median": 1.0, "sd": None, "sdr": dict.fromkeys(("2", "4"), 100.0)}
+    nothing = dict.fromkeys(("mean_shape", "observers", "unknown_images", "n_training_cases", "split"))
+    metrics = {"unit": "mm", "overall": line, "landmarks": {"tip [x]": line}, "n_cases": 1, **nothing}
+    monkeypatch.setattr("anatomark.evaluation.evaluate.evaluate", lambda *_, **__: metrics)
+    assert cli.run(["evaluate", "a.yaml", "--predictions", "p.csv", "--out", "out"]) == 0
+    assert "worst: tip [x]" in capsys.readouterr().out

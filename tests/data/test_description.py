@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 import time
 from pathlib import Path
@@ -369,3 +370,19 @@ def test_shipped_descriptions_reach_the_real_data():
     assert {s: len(cmf.split(s)) for s in cmf.splits} == {"test": 15, "train": 82, "validation": 14}
     assert sum(int(case.reference.present.sum()) for case in cmf.cases) == 2392
     np.testing.assert_allclose(cmf.case("case_100_ct_patient").reference["S"], [108.8, 142.4, 99.2])
+
+
+@pytest.mark.parametrize("name", ["../a", "sub/a", "..", "a\\b"])
+def test_a_case_name_that_would_be_a_path(folder, name):
+    write(folder, f"image,case\na1.png,{name}\n", "cases.csv")
+    images = "{folder: images, table: cases.csv, columns: {case: case}}"
+    text = f"name: x\ndimension: 2\nlandmarks: [tip]\nimages: {images}\n"
+    with pytest.raises(DescriptionError, match="cannot name a file"):
+        load_dataset(write(folder, text))
+
+
+def test_the_yaml_of_the_documentation_holds_together():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for text, name in ((readme, "my_xrays"), (schema.__doc__, "hand_xrays")):
+        (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+        assert parse(yaml.safe_load(block), "documentation").name == name

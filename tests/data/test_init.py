@@ -11,6 +11,7 @@ from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks
 from anatomark.data.description import load_dataset
+from anatomark.data.discover import find_images
 from anatomark.data.init import init_dataset
 from anatomark.data.pairs import guess_pairs
 from anatomark.errors import DescriptionError, OutputError
@@ -164,3 +165,14 @@ def test_command_line(tmp_path, capsys):
 )
 def test_pairs_from_names(names, pairs):
     assert guess_pairs(names) == pairs
+
+
+@pytest.mark.parametrize("name", ["T1.NII.GZ", "{case}_T1w.nii.gz"])
+def test_one_image_deep_in_a_folder_of_each_subject(tmp_path, name):
+    for case in ("sub-1", "sub-2", "sub-10"):
+        path = tmp_path / "raw" / case / "anat" / name.replace("{case}", case)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+    found = find_images(tmp_path)
+    assert (found.folder, found.pattern) == ("raw", f"{{case}}/anat/{name}")
+    assert list(found.cases) == ["sub-1", "sub-2", "sub-10"]

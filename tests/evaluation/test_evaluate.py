@@ -1,7 +1,7 @@
 """evaluate: tables of any origin against a data set, and what it writes."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from anatomark.errors import (
     UnknownNameError,
 )
 from anatomark.evaluation.evaluate import evaluate
+from anatomark.evaluation.report import summary
 from anatomark.formats.images import write_image
 from anatomark.formats.table import LandmarkTable
 
@@ -357,3 +358,30 @@ def test_the_command_prints_where_the_report_is(tmp_path, monkeypatch):
     assert "all landmarks" in result.output
     assert "report.html" in result.output
     assert (tmp_path / "out" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("name", ["points.mrk.json", "points.fcsv", "folder"])
+def test_landmark_files_are_sent_to_convert(tmp_path, name):
+    path = tmp_path / name
+    path.mkdir() if name == "folder" else path.write_text("{}")
+    with pytest.raises(LandmarkFileError, match=r"is no table; .* anatomark convert"):
+        evaluate(make_dataset(tmp_path), path)
+
+
+def test_spaces_at_the_ends_of_a_case_name(tmp_path):
+    """Tables lose them, so that they cannot tell cases apart."""
+    dataset = make_dataset(tmp_path)
+    cases = tuple(replace(case, id=f"{case.id} ") for case in dataset.cases)
+    dataset.cases[0].labelling.sources[0].observers["expert"] |= {
+        f"{k} ": v for k, v in dataset.cases[0].labelling.sources[0].observers["expert"].items()
+    }
+    table = table_of(dataset, dataset.cases)
+    assert evaluate(replace(dataset, cases=cases), table)["n_cases"] == len(cases)
+
+
+def test_training_cases_are_told(tmp_path):
+    dataset = make_dataset(tmp_path)
+    everything = evaluate(dataset, table_of(dataset, dataset.cases))
+    assert everything["n_training_cases"] == 3
+    assert "3 of the cases are in split train" in summary(everything)
+    assert "split train:" not in summary(evaluate(dataset, table_of(dataset, dataset.cases), split="test"))

@@ -9,6 +9,7 @@ from anatomark.core.landmarks import Landmarks, State
 from anatomark.evaluation.pictures import (
     PREDICTED_COLOUR,
     REFERENCE_COLOUR,
+    _font,
     crop,
     grey_range,
     overlay,
@@ -158,3 +159,22 @@ def test_a_constant_and_a_nearly_empty_image_have_a_range():
     array = np.zeros((100, 100))
     array[5, 5] = 3
     assert window(array)[5, 5] == 255
+
+
+def test_a_name_beyond_ascii_gets_another_font_if_there_is_one(monkeypatch):
+    from PIL import ImageFont
+
+    asked = []
+    plain, wide = ImageFont.load_default(13), ImageFont.load_default(26)
+
+    def truetype(name, size):
+        asked.append(name)
+        if name != "DejaVuSans.ttf":
+            raise OSError
+        return wide
+
+    monkeypatch.setattr(ImageFont, "load_default", lambda size: plain)
+    monkeypatch.setattr(ImageFont, "truetype", truetype)
+    width = {name: _font(13, name).getlength("ab") for name in ("Sella", "Gnathion, äußerster")}
+    assert width["Gnathion, äußerster"] > 1.5 * width["Sella"]
+    assert asked[-1] == "DejaVuSans.ttf"

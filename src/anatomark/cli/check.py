@@ -63,6 +63,7 @@ def _show(findings: Sequence[Finding], errors: int) -> None:
     for code, count in shown.items():
         if count > MOST_OF_A_KIND:
             console.print(f"... and {count - MOST_OF_A_KIND} more of the kind {code}; --json lists all")
-    console.print(f"{errors} errors, {len(findings) - errors} warnings")
+    warnings = len(findings) - errors
+    console.print(f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}")
     for file in sorted({finding.file for finding in findings if finding.landmark and finding.file})[:3]:
         console.print(Text(f"landmarks in {file}"), soft_wrap=True)

@@ -23,7 +23,9 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for metrics.json, rows.csv and report.html.")],
     frame: Annotated[
         Frame | None,
-        typer.Option(help="Frame of the coordinates, if the table does not say.", case_sensitive=False),
+        typer.Option(
+            metavar="LPS|RAS|pixel", help="Frame of the coordinates, if the table does not say.", case_sensitive=False
+        ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Score the cases of this split, all of them.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that the data lie under.")] = None,
@@ -47,6 +49,7 @@ def evaluate(
 def _show(metrics: dict, out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from anatomark.evaluation.report import summary
 
@@ -66,7 +69,7 @@ def _show(metrics: dict, out: Path) -> None:
     for name, line in lines:
         lengths = ["–" if line[key] is None else f"{line[key]:.2f}" for key in ("mre", "median")]
         rates = ["–" if line["sdr"][t] is None else f"{line['sdr'][t]:.1f}" for t in ("2", "4")]
-        table.add_row(name, str(line["n"]), str(line["n_missing"]), *lengths, *rates)
+        table.add_row(Text(name), str(line["n"]), str(line["n_missing"]), *lengths, *rates)
     console.print(table)
     console.print(summary(metrics), markup=False, highlight=False)
     if metrics["unknown_images"]:

@@ -25,6 +25,7 @@ def init(
     asked = [n for n, line in enumerate(lines, 1) if ASKED in line.split("#")[0]]
     print(f"wrote {path}")
     if asked:
-        print(f"fill in the ??? in line {', '.join(map(str, asked))}, then run: anatomark check {path}")
+        lines_asked = f"line{'s' * (len(asked) > 1)} {', '.join(map(str, asked))}"
+        print(f"fill in the ??? in {lines_asked}, then run: anatomark check {path}")
     else:
         print(f"look it over, then run: anatomark check {path}")

@@ -29,6 +29,7 @@ def predict(
     overlays: Annotated[bool, typer.Option(help="A picture of each image with its landmarks.")] = True,
 ) -> None:
     """Predict the landmarks of images. No annotation is needed."""
+    from rich.markup import escape
     from rich.progress import Progress
 
     from anatomark.predict import predict_to_folder
@@ -45,15 +46,14 @@ def predict(
             device=device.value,
             root=root,
             overlays=overlays,
-            progress=lambda done, total, name: bars.update(bar, completed=done, total=total, description=name),
+            progress=lambda done, total, name: bars.update(bar, completed=done, total=total, description=escape(name)),
         )
     for reason in summary.failed.values():
         print("error:", " ".join(reason.split()), file=sys.stderr)
     count = len(summary.predicted)
     each = {step: seconds / count for step, seconds in summary.seconds.items()}
-    print(
-        f"{count} images predicted ({', '.join(f'{s} {t:.2f} s' for s, t in each.items())} an image): {summary.table}"
-    )
+    steps = ", ".join(f"{step} {time:.2f} s" for step, time in each.items())
+    print(f"{count} image{'s' * (count != 1)} predicted ({steps} an image): {summary.table}")
     if summary.failed:
         print(f"{len(summary.failed)} images could not be predicted", file=sys.stderr)
         raise typer.Exit(1)

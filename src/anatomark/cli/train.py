@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -39,16 +40,20 @@ def train(
     from anatomark.training.train import parse_setting
     from anatomark.training.train import train as run
 
-    run(
-        dataset,
-        out=out,
-        method=method,
-        preset=preset,
-        settings=dict(parse_setting(text) for text in set_ or []),
-        device=device.value,
-        root=root,
-        train_split=train_split,
-        validation_split=validation_split,
-        show=print,
-    )
+    try:
+        run(
+            dataset,
+            out=out,
+            method=method,
+            preset=preset,
+            settings=dict(parse_setting(text) for text in set_ or []),
+            device=device.value,
+            root=root,
+            train_split=train_split,
+            validation_split=validation_split,
+            show=print,
+        )
+    except KeyboardInterrupt:
+        print(f"interrupted; the same command goes on from the last checkpoint in {out}", file=sys.stderr)
+        raise typer.Exit(130) from None
     print(f"model: {out}")

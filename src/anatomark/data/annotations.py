@@ -261,6 +261,7 @@ def _aliases(cases: Sequence[Case]) -> dict[str, int]:
             # a file name that several cases share (as in one folder a case) stands for none of them
             aliases[alias] = number if aliases.get(alias, number) == number else -1
     for number, case in enumerate(cases):
+        aliases.setdefault(case.id.strip(), number)  # tables keep no spaces at the ends of a cell
         aliases[case.id] = number
     return aliases
 

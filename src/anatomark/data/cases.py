@@ -148,6 +148,7 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
     if not paths:
         where = root / images.table if images.table else folder / images.pattern
         raise DescriptionError(f"no image found by {where}; mend `images` in the description")
+    _refuse_paths(names)
     _refuse_twice(names, paths)
     subjects = _subjects(description, names, columns, root)
     splits = _splits(description, names, subjects, columns, root)
@@ -221,6 +222,13 @@ def _regex(shell: str) -> str:
 def natural(text: str) -> list[tuple[int, int, str]]:
     """A sorting key by which case_2 comes before case_10."""
     return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", text) if p]
+
+
+def _refuse_paths(names: Sequence[str]) -> None:
+    """A case's name becomes the name of files, which must not land in other folders."""
+    bad = next((name for name in names if name in ("", ".", "..") or "/" in name or "\\" in name), None)
+    if bad is not None:
+        raise DescriptionError(f"the case name {bad!r} cannot name a file; rename it in `images.columns.case`'s column")
 
 
 def _refuse_twice(names: Sequence[str], paths: Sequence[Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -55,18 +56,11 @@ class Dataset:
     ) -> Dataset:
         """A data set of images alone, without annotations; `spacing` is mm along x, y[, z] for all of them.
 
-        Two images of the same name get their folder put before it. Raises SpacingError where some are in mm
-        and others in px.
+        Images of the same name get as many of their folders put before it as tell them apart. Raises SpacingError where
+        some are in mm and others in px, DescriptionError where names cannot be told apart.
         """
-        from anatomark.formats.images import image_name
-
         files = [Path(p) for p in paths]
-        ids = [image_name(p) for p in files]
-        if len(set(ids)) < len(ids):
-            ids = [f"{p.parent.name}_{i}" if ids.count(i) > 1 else i for p, i in zip(files, ids, strict=True)]
-        if len(set(ids)) < len(ids):
-            twice = next(i for i in ids if ids.count(i) > 1)
-            raise DescriptionError(f"the image {twice!r} comes twice; give each image once")
+        ids = _distinct_names(files)
         given = tuple(float(s) for s in spacing) if spacing is not None else None
         cases = [Case(i, p, i, None, given) for i, p in zip(ids, files, strict=True)]
         labelling = Labelling(tuple(names), ndim, _unit(cases))
@@ -182,6 +176,30 @@ def data_root(description: Description, path: Path, root: str | Path | None) -> 
             f"ANATOMARK_DATA to the folder that holds {description.root!r}"
         )
     return folder
+
+
+def _distinct_names(files: Sequence[Path]) -> list[str]:
+    """The image names of `files`; those that several share with their folders before them."""
+    from anatomark.formats.images import image_name
+
+    names = [image_name(file) for file in files]
+    whole = [file.absolute() for file in files]
+    if len(set(whole)) < len(whole):
+        twice = next(path for path in whole if whole.count(path) > 1)
+        raise DescriptionError(f"the image {twice} comes twice; give each image once")
+    for depth in range(1, max((len(path.parts) for path in whole), default=1)):
+        shared = {name for name, count in Counter(names).items() if count > 1}
+        if not shared:
+            break
+        before = [path.parts[max(1, len(path.parts) - 1 - depth) : -1] for path in whole]
+        names = [
+            "_".join([*folders, image_name(path)]) if name in shared else name
+            for path, folders, name in zip(whole, before, names, strict=True)
+        ]
+    if len(set(names)) < len(names):
+        alike = " and ".join(str(path) for path, name in zip(files, names, strict=True) if names.count(name) > 1)
+        raise DescriptionError(f"{alike} differ in their ending only; rename them, or leave all but one out")
+    return names
 
 
 def _unit(cases: Sequence[Case]) -> Unit:

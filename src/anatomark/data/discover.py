@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,13 +72,9 @@ def find_images(root: Path) -> FoundImages:
             f"no image found in {root}, down to {DEPTH} folders deep; give the folder with the images "
             "(NIfTI, NRRD, MetaImage, DICOM, PNG, JPEG, TIFF, BMP)"
         )
-    names = Counter(file.name for files in by_folder.values() for file in files)
-    common, count = names.most_common(1)[0]
-    alike = [folder for folder, files in by_folder.items() if any(f.name == common for f in files)]
-    if count > 1 and len({folder.parent for folder in alike}) == 1:
-        parent = alike[0].parent
-        cases = {folder.name: folder / common for folder in sorted(alike, key=lambda p: natural(p.name))}
-        return FoundImages(_relative(parent, root), f"{{case}}/{common}", cases)
+    (parent, pattern), cases = _case_folders(root, by_folder)
+    if len(cases) > 1:
+        return FoundImages(parent, pattern, {name: cases[name] for name in sorted(cases, key=natural)})
     fullest = max(by_folder, key=lambda folder: (len(by_folder[folder]), -len(folder.parts)))
     siblings = [folder for folder in by_folder if folder.parent == fullest.parent]
     files = [file for folder in siblings for file in by_folder[folder]]
@@ -89,6 +84,17 @@ def find_images(root: Path) -> FoundImages:
         cases = {image_name(f): f for f in sorted(files, key=lambda f: natural(f.name))}
         return FoundImages(_relative(fullest.parent, root), f"*/*{endings.pop()}", cases)
     return _in_folder(fullest, root, by_folder)
+
+
+def _case_folders(root: Path, by_folder: dict[Path, list[Path]]) -> tuple[tuple[str, str], dict[str, Path]]:
+    """The folder and pattern, with {case} a folder's name, that fit most images, and the image of each case."""
+    found: dict[tuple[str, str], dict[str, Path]] = {}
+    for file in (file for files in by_folder.values() for file in files):
+        parts = file.relative_to(root).parts
+        for k, case in enumerate(parts[:-1]):
+            key = "/".join(parts[:k]) or ".", "{case}/" + _put_case("/".join(parts[k + 1 :]), case)
+            found.setdefault(key, {})[case] = file
+    return max(found.items(), key=lambda item: len(item[1]))
 
 
 def find_files(root: Path, cases: Iterable[str]) -> list[FoundFiles]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 import anatomark
-from anatomark.errors import AnatomarkError, FrameError, SettingsError
+from anatomark.errors import AnatomarkError, FrameError, LandmarkFileError, SettingsError
 from anatomark.evaluation.gather import gather
 from anatomark.evaluation.mean_shape import mean_shape
 from anatomark.evaluation.metrics import (
@@ -46,7 +46,7 @@ def evaluate(
     `unit` is mm or px, rates are percent. `overall` and each of `landmarks` have n, n_missing, mre, median,
     sd and sdr {"2", "2.5", "3", "4"}; `mean_shape` has the same for the training cases' mean
     shape (its overall numbers also directly), or is None with the reason in `mean_shape_note`. `missing` lists what was
-    not found, `presence` is {reference: {prediction: count}}.
+    not found, `presence` is {reference: {prediction: count}}. `n_training_cases` are those of a split called train.
 
     `predictions` is a table or its file; a file that does not say its frame needs `frame`. Images are matched
     to cases by name, with or without folder and ending. Scored are the cases of `split`, each of which is
@@ -65,7 +65,7 @@ def evaluate(
     if isinstance(dataset, Path | str):
         dataset = load_dataset(dataset, root)
     if isinstance(predictions, Path | str):
-        predictions = read_table(predictions, frame=frame)
+        predictions = read_table(_table_path(Path(predictions)), frame=frame)
     elif frame is not None and frame != predictions.frame:
         raise FrameError(f"the table is in {predictions.frame}, {frame} was asked for; leave the frame out")
 
@@ -85,6 +85,7 @@ def evaluate(
         "presence_threshold": presence_threshold,
         "observers": None,
         "n_cases": len(rows.cases),
+        "n_training_cases": sum(case.split == "train" for case in cases),
         "cases": list(rows.cases),
         "unknown_images": unknown,
         "versions": {
@@ -108,6 +109,14 @@ def evaluate(
         html = report_html(metrics, rows, cases, baseline=baseline, observers=distances, command=command)
         _write(Path(out), {"rows.csv": rows_csv(rows), "report.html": html, "metrics.json": _json(metrics)})
     return metrics
+
+
+def _table_path(path: Path) -> Path:
+    if path.is_dir() or path.name.lower().endswith((".json", ".fcsv")):
+        raise LandmarkFileError(
+            f"{path} is no table; make one of landmark files with: anatomark convert {shlex.quote(str(path))} table.csv"
+        )
+    return path
 
 
 def _baseline(dataset: Dataset, cases: Sequence[Case], rows: Rows) -> tuple[Rows | None, dict[str, Any]]:

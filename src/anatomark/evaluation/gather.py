@@ -90,10 +90,12 @@ def _check_table(dataset: Dataset, table: LandmarkTable, source: str) -> None:
             f"predictions with the columns {', '.join('xyz'[: dataset.ndim])}"
         )
     if table.frame != "pixel" and table.unit != dataset.unit:
-        raise FrameError(
-            f"{source} are in {table.unit}, {dataset.name} in {dataset.unit}; if they are pixel "
-            "coordinates of its images say --frame pixel, else predict again with this description"
+        todo = (
+            "give `images.spacing` in the description; pixel coordinates want --frame pixel"
+            if table.unit == "mm"
+            else "turn them into mm with anatomark convert IN OUT.csv --image IMAGES --spacing X,Y[,Z]"
         )
+        raise FrameError(f"{source} are in {table.unit}, {dataset.name} in {dataset.unit}; {todo}")
     observers = sorted(set(np.asarray(table.observer, dtype=str).tolist()))
     if len(observers) > 1:
         raise LandmarkFileError(
@@ -108,13 +110,14 @@ def _match_images(images: Sequence[str], cases: Sequence[Case], source: str) -> 
     """
     from anatomark.formats.images import image_name
 
-    by_id = {case.id: i for i, case in enumerate(cases)}
+    # tables keep no spaces at the ends of a cell
+    by_id = {case.id.strip(): i for i, case in enumerate(cases)} | {case.id: i for i, case in enumerate(cases)}
     by_file: dict[str, list[int]] = {}
     for i, case in enumerate(cases):
-        by_file.setdefault(image_name(case.image_path), []).append(i)
+        by_file.setdefault(image_name(case.image_path).strip(), []).append(i)
     found = np.full(len(images), -1)
     for row, image in enumerate(images):
-        stem = image_name(Path(image.replace("\\", "/")))
+        stem = image_name(Path(image.replace("\\", "/"))).strip()
         exact = next((by_id[name] for name in (image, stem) if name in by_id), None)
         candidates = by_file.get(stem, []) if exact is None else [exact]
         if len(candidates) > 1:  # the same file name in several folders: the folder has to tell

@@ -158,7 +158,7 @@ class _Plane:
 
     def names(self, landmarks: Landmarks) -> None:
         """Each name beside its point, on the first of eight places that nothing else takes, if any."""
-        font = _font(13)
+        font = _font(13, "".join(landmarks.names))
         taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in self.at(landmarks.points)]
         spots = [(1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1)]
         for name, (x, y) in zip(landmarks.names, self._project(landmarks.points), strict=True):
@@ -341,9 +341,19 @@ def _cross(draw: ImageDraw.ImageDraw, x: float, y: float) -> None:
         draw.line((x - r, y + r, x + r, y - r), fill=colour, width=width)
 
 
-def _font(size: int) -> Any:
+# wider ones first: the font that comes with Pillow has no letters beyond ASCII
+_WIDE_FONTS = ("NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "DejaVuSans.ttf", "NotoSans-Regular.ttf", "arial.ttf")
+
+
+def _font(size: int, text: str = "") -> Any:
+    """The font that comes with Pillow, or for text beyond ASCII one of the system's, if it has any."""
     from PIL import ImageFont
 
+    for name in () if text.isascii() else _WIDE_FONTS:
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
     return ImageFont.load_default(size)
 
 

@@ -86,6 +86,8 @@ def summary(metrics: dict[str, Any]) -> str:
         text += f" Without looking at the image, the mean shape is {shape['overall']['mre']:.2f} {unit} off."
     if metrics["observers"] is not None and metrics["observers"]["overall"]["mre"] is not None:
         text += f" Observers are {metrics['observers']['overall']['mre']:.2f} {unit} apart."
+    if metrics["n_training_cases"] and metrics["split"] is None:
+        text += f" {metrics['n_training_cases']} of the cases are in split train: on them a model looks too good."
     return text
 
 

@@ -85,7 +85,7 @@ def train(
             raise
         unfitted = kind(planned, ndim=dataset.ndim, landmarks=len(dataset.names))
         with curves(run.tensorboard) as plot:
-            fitted = _fit(_fabric(device, precision), unfitted, cache, run, progress, plot, say)
+            fitted = _fit(_fabric(device, precision), unfitted, cache, run, progress, plot, say, dataset.unit)
 
     Model(dataset.names, dataset.pairs, dataset.ndim, dataset.unit, dataset.name, fitted, device).save(run.path)
     for leftover in (run.checkpoint, *(run.stage(stage) for stage in fitted.stages)):
@@ -135,7 +135,14 @@ def _prepared(dataset: Dataset, roles: dict[str, Sequence[Case]], run: RunFolder
 
 
 def _fit(
-    fabric: Any, method: Any, cache: Any, run: RunFolder, progress: Any, plot: Plot, say: Callable[[str], None]
+    fabric: Any,
+    method: Any,
+    cache: Any,
+    run: RunFolder,
+    progress: Any,
+    plot: Plot,
+    say: Callable[[str], None],
+    unit: str,
 ) -> Any:
     """Train the stages one after another; those already ended are loaded."""
     from anatomark.nets.weights import load_network, load_tensors, save_tensors
@@ -153,7 +160,8 @@ def _fit(
             save_tensors(run.stage(stage), method.networks[stage].state_dict())
         if cache.role("validation"):
             error = method.validate(stage, cache.role("validation"), device)
-            say(f"{stage}: mean radial error {error:.2f} on {len(cache.role('validation'))} validation cases")
+            count = len(cache.role("validation"))
+            say(f"{stage}: mean radial error {error:.2f} {unit} on {count} validation case" + "s" * (count != 1))
     method.finish(cache, device)
     return method
 
@@ -231,8 +239,11 @@ def plan_text(planned: Any, asked: Any, roles: Mapping[str, Sequence[Case]], dev
         if getattr(asked, name) is None and value is not None:
             if isinstance(value, tuple) and value and isinstance(value[0], float):
                 value = tuple(round(v, 3) for v in value)
+            value = round(value, 3) if isinstance(value, float) else value
             lines.append(f"  {name} = {value}")
-    return "planned from the data (settings.json holds all; --set changes any):\n" + "\n".join(lines)
+    axes = ("slices, rows, columns", "rows, columns")[len(planned.spacing) == 2]
+    heading = f"planned from the data (settings.json holds all; --set changes any; axes are {axes}):"
+    return "\n".join([heading, *lines])
 
 
 def _fabric(device: str, precision: str) -> Any:
