@@ -146,13 +146,10 @@ def test_rows_refuse_blocks_that_disagree():
         )
 
 
-def test_a_million_rows_are_quick():
-    import time
-
+def test_a_million_rows_are_counted_once_each():
     rng = np.random.default_rng(0)
     states = rng.integers(0, 3, (10_000, 100))
-    start = time.perf_counter()
     rows = make_rows(states, rng.integers(0, 3, states.shape), rng.random(states.shape))
-    describe_block(rows.scored, tuple(map(str, range(100))))
-    presence_confusion(rows)
-    assert time.perf_counter() - start < 5
+    described = describe_block(rows.scored, tuple(map(str, range(100))))
+    assert described["overall"]["n"] == (states == 2).sum() == sum(d["n"] for d in described["landmarks"].values())
+    assert sum(sum(told.values()) for told in presence_confusion(rows).values()) == states.size
