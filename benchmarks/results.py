@@ -17,7 +17,8 @@ def provenance(command: str) -> dict[str, Any]:
     import torch
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], capture_output=True, text=True, cwd=FOLDER.parent, check=False).stdout
+        root = FOLDER.parents[1]
+        return subprocess.run(["git", *words], capture_output=True, text=True, cwd=root, check=False).stdout
 
     return {
         "command": command,
