@@ -13,7 +13,7 @@ import numpy as np
 
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.errors import AnatomarkError, DescriptionError, ImageError, SpacingError, UnknownNameError
-from anatomark.methods.prediction import Prediction
+from anatomark.methods.prediction import SAID_ABSENT_BELOW, Prediction
 
 if TYPE_CHECKING:
     from anatomark.core.image import Image
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from anatomark.model import Model
 
 FORMATS = ("csv", "mrk.json", "fcsv")
-SAID_ABSENT_BELOW = 0.5
 
 
 @dataclass

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from anatomark.methods.prediction import SAID_ABSENT_BELOW
+
 
 class Frame(StrEnum):
     """Frames that coordinates may be in."""
@@ -29,7 +31,9 @@ def evaluate(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Score the cases of this split, all of them.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that the data lie under.")] = None,
-    presence_threshold: Annotated[float, typer.Option(help="Below this presence a landmark is absent.")] = 0.5,
+    presence_threshold: Annotated[
+        float, typer.Option(help="Below this presence a landmark is absent.")
+    ] = SAID_ABSENT_BELOW,
 ) -> None:
     """Score predicted landmarks against the reference: errors, detection rates, a report with pictures."""
     from anatomark.evaluation.evaluate import evaluate as run

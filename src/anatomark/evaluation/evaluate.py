@@ -25,6 +25,7 @@ from anatomark.evaluation.metrics import (
 )
 from anatomark.evaluation.rows import Answer, Rows, reference_block, rows_csv
 from anatomark.formats.atomic import replacing
+from anatomark.methods.prediction import SAID_ABSENT_BELOW
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
@@ -39,7 +40,7 @@ def evaluate(
     frame: Literal["LPS", "RAS", "pixel"] | None = None,
     out: Path | str | None = None,
     root: Path | str | None = None,
-    presence_threshold: float = 0.5,
+    presence_threshold: float = SAID_ABSENT_BELOW,
 ) -> dict[str, Any]:
     """The metrics of predicted landmarks; with `out`, also metrics.json, rows.csv and report.html there.
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from anatomark.core.landmarks import Landmarks
 
 Floats = NDArray[np.float64]
+SAID_ABSENT_BELOW = 0.5  # a presence below says that the landmark is not in the image
 
 
 @dataclass(frozen=True, eq=False)

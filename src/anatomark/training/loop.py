@@ -11,10 +11,12 @@ import json
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from anatomark.data.cache import Cache
@@ -175,4 +177,9 @@ def update_average(averaged: nn.Module, network: nn.Module, decay: float) -> Non
 def _shuffled(position: int, count: int, seed: int) -> int:
     """The case at `position` of an endless sequence that goes through all cases, in another order each time."""
     epoch, place = divmod(position, count)
-    return int(np.random.default_rng([seed, 7, epoch]).permutation(count)[place])
+    return int(_order(epoch, count, seed)[place])
+
+
+@lru_cache(maxsize=2)  # a batch may reach from one round into the next
+def _order(epoch: int, count: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, 7, epoch]).permutation(count)
