@@ -1,12 +1,16 @@
-"""Error of a trained run on test splits: both stages, the first stage alone, what it must beat, and what it costs.
+"""Error of a trained run on test splits: every answer of its method, what it must beat, and what it costs.
 
-python -m benchmarks accuracy datasets/isbi2015_ceph.yaml --run runs/ceph --splits test1 test2
+python -m benchmarks accuracy datasets/isbi2015_ceph.yaml --run runs/ceph --splits test1 test2 \\
+    --train-command "anatomark train ..." --train-commit 0123abc
+
+The result is named by data set and method; benchmarks/README.md sets the methods of a data set side by side.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -14,12 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from anatomark import evaluate, load, load_dataset
-from anatomark.data.working import working_image
 from anatomark.formats.table import LandmarkTable
+from anatomark.nets.devices import choose_precision
+from benchmarks.answers import answers_of_model
 from benchmarks.results import provenance, write
+from benchmarks.run_log import log_of
 
 # Runs one prediction call and prints what it cost, from outside the measured process.
 MEASURE = """
@@ -37,47 +41,49 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--run", required=True, help="a finished run folder")
     parser.add_argument("--root", default=None)
     parser.add_argument("--splits", nargs="+", default=["test"])
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--published", default=None, help="a table of other predictions, scored beside ours")
     parser.add_argument("--frame", default=None, help="the frame of the published table")
     parser.add_argument("--train-command", required=True, help="the command that made the run, for the record")
     parser.add_argument("--train-commit", required=True, help="the commit it was made with")
+    parser.add_argument("--train-hardware", default=None, help="where it was made, if not here")
     options = parser.parse_args(arguments)
 
-    measured = arguments[: list(arguments).index("--train-command")]
+    measured = list(arguments)[: list(arguments).index("--train-command")]
     dataset = load_dataset(options.dataset, options.root)
-    model = load(options.run, device="cpu")
-    settings = model.method.settings
+    model = load(options.run, device=options.device)
+    about = provenance(f"python -m benchmarks accuracy {shlex.join(measured)}", model.device)
     result: dict[str, Any] = {
         "kind": "accuracy",
         "dataset": dataset.name,
         "unit": dataset.unit,
-        **provenance(f"python -m benchmarks accuracy {' '.join(measured)}"),
+        "method": model.method.name,
+        **about,
         "train": {
             "command": options.train_command,
             "commit": options.train_commit,
-            "seed": settings.seed,
-            "steps": {stage: model.method.stage_plan(stage).steps for stage in model.method.stages},
-            "seconds": training_seconds(Path(options.run)),
-            "validation": best_validation(Path(options.run)),
+            "hardware": options.train_hardware or about["hardware"],
+            "precision": choose_precision(model.method.settings.precision, model.device),
+            "seed": model.method.settings.seed,
+            **log_of(Path(options.run)),
         },
         "splits": {},
     }
     for split in options.splits:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "anatomark", "predict", options.run, options.dataset, "--split", split]
-            command += ["--out", folder, "--device", "cpu", "--no-overlays"]
+            command += ["--out", folder, "--device", model.device, "--no-overlays"]
             command += ["--root", options.root] if options.root else []
             told = subprocess.run([sys.executable, "-c", MEASURE, *command], check=True, capture_output=True, text=True)
             seconds, peak_bytes = json.loads(told.stdout)
-            both = evaluate(dataset, Path(folder) / "predictions.csv", split=split)
+            final = evaluate(dataset, Path(folder) / "predictions.csv", split=split)
         entry = {
             "cases": len(dataset.split(split)),
-            "both stages": brief(both),
-            "landmarks": both["landmarks"],
-            "presence": both["presence"],
-            "global stage alone": brief(evaluate(dataset, first_stage(model, dataset, split), split=split)),
-            "mean shape": both["mean_shape"] and both["mean_shape"]["overall"],
-            "observers": both["observers"] and both["observers"]["overall"],
+            "answers": every_answer(model, dataset, split, final),
+            "landmarks": final["landmarks"],
+            "presence": final["presence"],
+            "mean shape": final["mean_shape"] and final["mean_shape"]["overall"],
+            "observers": final["observers"] and final["observers"]["overall"],
             "seconds_per_image": seconds / len(dataset.split(split)),
             "peak_bytes": peak_bytes,
         }
@@ -85,7 +91,7 @@ def main(arguments: Sequence[str]) -> None:
             entry["published"] = brief(evaluate(dataset, options.published, split=split, frame=options.frame))
         result["splits"][split] = entry
         print(split, json.dumps({k: v for k, v in entry.items() if k not in ("landmarks",)}, indent=1))
-    print(write(f"accuracy_{dataset.name}", result))
+    print(write(f"accuracy_{dataset.name}_{model.method.name}", result))
 
 
 def brief(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -96,34 +102,20 @@ def brief(metrics: dict[str, Any]) -> dict[str, Any]:
     return overall
 
 
-def first_stage(model: Any, dataset: Any, split: str) -> LandmarkTable:
-    """Predictions of the first stage alone, all landmarks taken as present."""
-    import torch
-
-    settings = model.method.settings
-    rows = []
+def every_answer(model: Any, dataset: Any, split: str, final: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """{answer: numbers} of a split; the last is `final`, the others with all landmarks taken as present."""
+    if not model.method.stages:  # one answer, and a slow one: not to be found twice
+        return {model.method.name: brief(final)}
+    rows: dict[str, list[Any]] = {}
     for case in dataset.split(split):
-        image = working_image(case.read_image(), spacing=settings.spacing, pool=settings.pool)
-        located = model.method.locate(image, torch.device("cpu"), upto=model.method.stages[0])[0]
-        rows += [(case.id, name, point) for name, point in zip(model.names, located.points_world, strict=True)]
-    return LandmarkTable.from_rows(rows, unit=dataset.unit, ndim=dataset.ndim)
-
-
-def training_seconds(run: Path) -> dict[str, float]:
-    """Seconds each stage took, from the log."""
-    seconds: dict[str, float] = {}
-    for line in (run / "log.jsonl").read_text().splitlines():
-        record = json.loads(line)
-        if "seconds" in record:
-            seconds[record["stage"]] = record["seconds"]
-    return seconds
-
-
-def best_validation(run: Path) -> dict[str, float]:
-    """The lowest mean radial error on validation cases of each stage, from the log."""
-    best: dict[str, float] = {}
-    for line in (run / "log.jsonl").read_text().splitlines():
-        record = json.loads(line)
-        if "validation_mre" in record:
-            best[record["stage"]] = float(np.fmin(best.get(record["stage"], np.inf), record["validation_mre"]))
-    return best
+        for answer, points in answers_of_model(model, case.read_image()).items():
+            rows.setdefault(answer, []).extend(
+                (case.id, name, point) for name, point in zip(model.names, points, strict=True)
+            )
+    last = list(rows)[-1]
+    numbers = {}
+    for answer, lines in rows.items():
+        if answer != last:
+            table = LandmarkTable.from_rows(lines, unit=dataset.unit, ndim=dataset.ndim)
+            numbers[answer] = brief(evaluate(dataset, table, split=split))
+    return numbers | {last: brief(final)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -12,18 +11,19 @@ from typing import Any
 FOLDER = Path(__file__).parent / "results"
 
 
-def provenance(command: str) -> dict[str, Any]:
-    """What a reader needs to repeat a measurement."""
+def provenance(command: str, device: str = "cpu") -> dict[str, Any]:
+    """What a reader needs to repeat a measurement made on `device`."""
     import torch
 
     def git(*words: str) -> str:
         root = FOLDER.parents[1]
         return subprocess.run(["git", *words], capture_output=True, text=True, cwd=root, check=False).stdout
 
+    cores = f"cores of {cpu_name()}"
     return {
         "command": command,
         "commit": git("rev-parse", "--short", "HEAD").strip() + ("+" if git("status", "--porcelain", "src") else ""),
-        "hardware": f"{len(os.sched_getaffinity(0))} cores of {cpu_name()}",
+        "hardware": torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} {cores}",
         "python": platform.python_version(),
         "torch": torch.__version__,
     }

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from anatomark.model import Model as Model
     from anatomark.model import load as load
     from anatomark.predict import predict_to_folder as predict_to_folder
+    from anatomark.registration.interest import propose_landmarks as propose_landmarks
+    from anatomark.registration.transfer import transfer_landmarks as transfer_landmarks
+    from anatomark.registration.transfer_to_folder import transfer_to_folder as transfer_to_folder
     from anatomark.training.train import train as train
 
 _HOME = {
@@ -53,6 +56,9 @@ _HOME = {
     "init_dataset": "anatomark.data.init",
     "make_phantoms": "anatomark.data.phantoms",
     "predict_to_folder": "anatomark.predict",
+    "propose_landmarks": "anatomark.registration.interest",
+    "transfer_landmarks": "anatomark.registration.transfer",
+    "transfer_to_folder": "anatomark.registration.transfer_to_folder",
 }
 __all__ = ["__version__", *sorted(_HOME)]  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -21,6 +21,14 @@ class Presence(BaseModel):
     bias: FiniteFloat
 
 
+class Template(BaseModel):
+    """What is beside the grey values of a `data.alignment.Alignment`: the kind of map, the case, `Grid.to_dict`."""
+
+    kind: Literal["rigid", "affine"]
+    case: str
+    grid: dict[str, Any]
+
+
 class Card(BaseModel):
     """All of model.json; `settings` are judged by the method."""
 
@@ -35,6 +43,7 @@ class Card(BaseModel):
     landmarks: Annotated[tuple[str, ...], Field(min_length=1)]
     pairs: tuple[tuple[str, str], ...]
     presence: Presence
+    alignment: Template | None = None
     settings: dict[str, Any]
 
     @model_validator(mode="after")

@@ -41,5 +41,13 @@ class ModelError(AnatomarkError):
     """A run folder or checkpoint with missing, foreign or damaged parts."""
 
 
+class RegistrationError(AnatomarkError):
+    """Two images that could not be brought into agreement."""
+
+
+class MissingExtraError(AnatomarkError):
+    """A package that only some methods need and that is not installed; the message names the extra."""
+
+
 class OutputError(AnatomarkError):
     """Results that cannot be written: full disk, no permission, a file in the way."""

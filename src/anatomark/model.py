@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,21 @@ from anatomark.core.landmarks import Landmarks
 from anatomark.errors import ImageError, ModelError, SpacingError, UnknownNameError
 from anatomark.methods.prediction import Prediction
 
+TEMPLATE = "alignment.template"  # its tensor in model.safetensors
+
 if TYPE_CHECKING:
-    from anatomark.methods.interface import Method
+    import torch
+
+    from anatomark.card import Card
+    from anatomark.data.alignment import Alignment, Placement
+    from anatomark.methods.interface import Located, Method
 
 
 class Model:
-    """A method with its weights, and the names, pairs, dimension and unit of what it learned."""
+    """A method with its weights, and the names, pairs, dimension and unit of what it learned.
+
+    With `alignment`, images are brought into the world of its template, and what is found there back into theirs.
+    """
 
     def __init__(
         self,
@@ -29,36 +39,63 @@ class Model:
         dataset: str,
         method: Method,
         device: str = "cpu",
+        alignment: Alignment | None = None,
     ) -> None:
         self.names, self.pairs, self.ndim, self.dataset = names, pairs, ndim, dataset
         self.unit: Unit = unit
-        self.method, self.device = method, device
+        self.method, self.device, self.alignment = method, device, alignment
 
     def predict(self, image: Image, *, source: str = "image") -> Prediction:
         """All landmarks of `image`, in world LPS, with presence and spread. Pure: nothing is kept between calls.
 
         Raises ImageError for an image of another dimension, with one voxel, constant or not finite, and SpacingError
         where the model works in mm and the image's spacing is unknown, or the other way round. `source` names the
-        image in messages.
+        image in messages. An image that cannot be aligned to the template is predicted as it lies, with a `warning`.
         """
-        import torch
-
-        from anatomark.data.working import working_image
-        from anatomark.formats.images import require_usable
-
-        self._require_fitting(image, source)
-        require_usable(image, source)
-        settings = self.method.settings
-        assert settings.spacing is not None
-        assert settings.pool is not None
-        working = working_image(image, spacing=settings.spacing, pool=settings.pool, source=source)
-        located = self.method.locate(working, torch.device(self.device))
+        placed = self.place(image, source=source)
+        located = self._located(placed, None, source)
         mass = np.stack([stage.mass for stage in located], axis=-1)
         return Prediction(
             Landmarks.from_points(self.names, located[-1].points_world, self.unit),
             self.method.presence.probability(mass),
             located[-1].spread,
+            f"{placed.failure}; predicted as it lies" if placed.failure else None,
         )
+
+    def locate(self, image: Image, *, upto: str | None = None, source: str = "image") -> list[Located]:
+        """The answer of each stage, up to stage `upto`, in the world of `image`. Raises as `predict`.
+
+        A spread is a length without direction; how it goes back is said in `Placement.length_from_template`.
+        """
+        return self._located(self.place(image, source=source), upto, source)
+
+    def place(self, image: Image, *, source: str = "image") -> Placement:
+        """Where the method is to see `image`: in the template's world if the model has one, else in its own.
+
+        Raises as `predict`.
+        """
+        from anatomark.data.alignment import place
+        from anatomark.formats.images import require_usable
+
+        self._require_fitting(image, source)
+        require_usable(image, source)
+        return place(self.alignment, image)
+
+    def _located(self, placed: Placement, upto: str | None, source: str) -> list[Located]:
+        import torch
+
+        settings = self.method.settings
+        assert settings.spacing is not None
+        assert settings.pool is not None
+        working = placed.working_image(spacing=settings.spacing, pool=settings.pool, source=source)
+        return [
+            replace(
+                stage,
+                points_world=placed.from_template(stage.points_world),
+                spread=placed.length_from_template(stage.spread),
+            )
+            for stage in self.method.locate(working, torch.device(self.device), upto=upto)
+        ]
 
     def _require_fitting(self, image: Image, source: str) -> None:
         if image.grid.ndim != self.ndim:
@@ -76,12 +113,19 @@ class Model:
     def save(self, folder: Path) -> None:
         """Write model.safetensors, then model.json, into `folder`."""
         from anatomark import __version__
-        from anatomark.card import NAME, Card, Presence
+        from anatomark.card import NAME, Card, Presence, Template
         from anatomark.formats.atomic import write_json
         from anatomark.nets.weights import save_tensors, with_prefix
 
         networks = self.method.networks
         tensors = {k: v for stage in networks for k, v in with_prefix(stage, networks[stage].state_dict()).items()}
+        template = None
+        if self.alignment is not None:
+            import torch
+
+            aligned = self.alignment
+            tensors[TEMPLATE] = torch.from_numpy(aligned.template.array.copy())
+            template = Template(kind=aligned.kind, case=aligned.case, grid=aligned.template.grid.to_dict())
         save_tensors(folder / "model.safetensors", tensors)
         card = Card(
             anatomark=__version__,
@@ -92,6 +136,7 @@ class Model:
             landmarks=self.names,
             pairs=self.pairs,
             presence=Presence(weights=self.method.presence.weights, bias=self.method.presence.bias),
+            alignment=template,
             settings=self.method.settings.model_dump(),
         )
         write_json(folder / NAME, card.model_dump(mode="json"))
@@ -123,12 +168,16 @@ def load(run: str | Path, *, device: str = "auto") -> Model:
     except (UnknownNameError, TypeError, ValueError, AssertionError) as error:
         raise not_a_model(folder / NAME, str(error) or "a setting is missing") from None
     lengths = {len(v) if v else 0 for v in (settings.spacing, settings.pool)}
-    if lengths != {card.ndim} or len(card.presence.weights) != len(method.stages):
+    if lengths != {card.ndim} or len(card.presence.weights) != len(method.presence.weights):
         raise not_a_model(folder / NAME, "settings or presence of another dimension or number of stages")
     method.presence = PresenceModel(card.presence.weights, card.presence.bias)
-    model = Model(card.landmarks, card.pairs, card.ndim, card.unit, card.dataset, method, choose_device(device))
+    if settings.align != (card.alignment.kind if card.alignment else "none"):
+        raise not_a_model(folder / NAME, "settings and alignment disagree")
     tensors, _ = load_tensors(folder / "model.safetensors")
-    foreign = sorted({name.split(".", 1)[0] for name in tensors} - set(method.stages))
+    alignment = _alignment(folder, card, tensors.pop(TEMPLATE, None)) if card.alignment else None
+    about = (card.landmarks, card.pairs, card.ndim, card.unit, card.dataset)
+    model = Model(*about, method, choose_device(device), alignment)
+    foreign = sorted({name.split(".", 1)[0] for name in tensors} - set(method.networks))
     if foreign:
         raise ModelError(
             f"{folder / 'model.safetensors'}: foreign tensors ({', '.join(foreign)}); not this model's weights"
@@ -137,3 +186,24 @@ def load(run: str | Path, *, device: str = "auto") -> Model:
         load_network(network, under_prefix(stage, tensors), str(folder / "model.safetensors"))
         network.to(torch.device(model.device)).eval()
     return model
+
+
+def _alignment(folder: Path, card: Card, array: torch.Tensor | None) -> Alignment:
+    """What `card` says of the template, with its grey values `array`; ModelError where they do not go together."""
+    import torch
+
+    from anatomark.card import NAME, not_a_model
+    from anatomark.core.grid import Grid
+    from anatomark.data.alignment import Alignment
+
+    assert card.alignment is not None
+    try:
+        grid = Grid.from_dict(card.alignment.grid)
+    except (KeyError, TypeError, ValueError):
+        raise not_a_model(folder / NAME, "alignment.grid: no Grid") from None
+    if (grid.ndim, grid.unit) != (card.ndim, card.unit):
+        raise not_a_model(folder / NAME, "alignment.grid: of another dimension or unit")
+    if array is None or array.dtype != torch.uint8 or tuple(array.shape) != grid.shape:
+        what = "no template" if array is None else "a template of another shape or type"
+        raise ModelError(f"{folder / 'model.safetensors'}: {what}; not this model's weights, or damaged")
+    return Alignment(card.alignment.kind, card.alignment.case, Image(array.numpy(), grid))

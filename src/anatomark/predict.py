@@ -26,11 +26,15 @@ FORMATS = ("csv", "mrk.json", "fcsv")
 
 @dataclass
 class Summary:
-    """What became of the images: `predicted` names, `failed` {name: the reason in one line}, seconds of each step."""
+    """What became of the images: `predicted` names, `failed` {name: the reason in one line}, seconds of each step.
+
+    `warnings` {name: a line} are of predicted images that a person should look at, as they could not be aligned.
+    """
 
     table: Path
     predicted: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "predict": 0.0, "write": 0.0})
 
 
@@ -109,6 +113,8 @@ def _predict_each(
         marks.append(time.perf_counter())
         results[case.id] = result
         summary.predicted.append(case.id)
+        if result.warning is not None:
+            summary.warnings[case.id] = f"{case.image_path}: {result.warning}"
         for name in formats:
             if name != "csv":
                 write_landmarks(said(result), folder / f"{case.id}.{name}")

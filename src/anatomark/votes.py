@@ -6,6 +6,7 @@ A feature map of stride s tiles the array from index 0; patch k is centred at k*
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -25,6 +26,22 @@ def patch_of(points_index: Tensor, stride: Sequence[int]) -> Tensor:
     """Patch indices (..., d) int64 that hold points (..., d); a point before the array is in patch -1 or less."""
     steps = torch.tensor(stride, dtype=points_index.dtype, device=points_index.device)
     return torch.floor((points_index + 0.5) / steps).long()
+
+
+def holders(points_index: Tensor, present: Tensor, grid: Sequence[int], stride: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """(B, N, P) 1 at the patch that holds a present landmark, else 0; and (B, N) whether a patch of `grid` holds it.
+
+    `points_index` (B, N, d) finite, `present` (B, N).
+    """
+    b, n, d = points_index.shape
+    cell = patch_of(points_index, stride)
+    size = torch.tensor(list(grid), device=cell.device)
+    inside = present & ((cell >= 0) & (cell < size)).all(-1)
+    flat = torch.zeros(b, n, dtype=torch.long, device=cell.device)
+    for axis in range(d):
+        flat = flat * grid[axis] + cell[..., axis].clamp(0, grid[axis] - 1)
+    held = torch.zeros(b, n, math.prod(grid), device=cell.device)
+    return held.scatter_(2, flat.unsqueeze(-1), inside.float().unsqueeze(-1)), inside
 
 
 def encode(displacement: Tensor) -> Tensor:

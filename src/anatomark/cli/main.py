@@ -23,6 +23,8 @@ VERBS = {
     "train": "Train a model on a data set.",
     "predict": "Find the landmarks in images, with a trained model.",
     "evaluate": "Score predicted landmarks, in numbers and pictures.",
+    "landmarks": "Propose salient, well-spread landmarks on a template.",
+    "transfer": "Carry a template's landmarks onto other images, by registration.",
     "convert": "Turn a landmark or image file into another format.",
     "demo": "Run the whole way once on synthetic images, in a few minutes.",
 }

@@ -48,6 +48,8 @@ def predict(
             overlays=overlays,
             progress=lambda done, total, name: bars.update(bar, completed=done, total=total, description=escape(name)),
         )
+    for warning in summary.warnings.values():
+        print("warning:", " ".join(warning.split()), file=sys.stderr)
     for reason in summary.failed.values():
         print("error:", " ".join(reason.split()), file=sys.stderr)
     count = len(summary.predicted)

@@ -35,24 +35,31 @@ def train(
         str | None,
         typer.Option(help="The split to choose by; without it, some training subjects are set aside."),
     ] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only say what memory and time it will take; nothing is trained.")
+    ] = False,
 ) -> None:
     """Train on a data set and leave a model in the run folder. The same command goes on after a stop."""
     from anatomark.training.train import parse_setting
     from anatomark.training.train import train as run
 
+    asked = {
+        "method": method,
+        "preset": preset,
+        "settings": dict(parse_setting(text) for text in set_ or []),
+        "device": device.value,
+        "root": root,
+        "train_split": train_split,
+        "validation_split": validation_split,
+        "show": print,
+    }
+    if estimate:
+        from anatomark.training.estimate import estimate as foresee
+
+        print(foresee(dataset, **asked).text())
+        return
     try:
-        run(
-            dataset,
-            out=out,
-            method=method,
-            preset=preset,
-            settings=dict(parse_setting(text) for text in set_ or []),
-            device=device.value,
-            root=root,
-            train_split=train_split,
-            validation_split=validation_split,
-            show=print,
-        )
+        run(dataset, out=out, **asked)
     except KeyboardInterrupt:
         print(f"interrupted; the same command goes on from the last checkpoint in {out}", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -140,7 +140,7 @@ class Grid:
         affine[:-1, -1] = self.index_to_world((steps - 1) / 2)
         return Grid(tuple(int(n) for n in np.asarray(self.shape) // steps), affine, self.unit)
 
-    def respaced(self, spacing: float | Sequence[float]) -> Grid:
+    def respaced(self, spacing: ArrayLike) -> Grid:
         """The Grid over the same extent with another spacing, array-axis order.
 
         Its outer border agrees with this Grid's at index zero; the far border may reach up to half an element
@@ -152,6 +152,22 @@ class Grid:
         affine = self.affine.copy()
         affine[:-1, :-1] *= scale
         affine[:-1, -1] = self.index_to_world(0.5 * scale - 0.5)
+        return Grid(tuple(int(n) for n in shape), affine, self.unit)
+
+    def enclosing(self, direction: ArrayLike, spacing: ArrayLike) -> Grid:
+        """The Grid along other axes that just covers this one, with the same middle.
+
+        The columns of `direction` (d, d) are the world directions of its array axes, at right angles; `spacing` (d,)
+        goes along them.
+        """
+        axes, steps = np.asarray(direction, dtype=float), np.broadcast_to(np.asarray(spacing, dtype=float), self.ndim)
+        ends = [(-0.5, n - 0.5) for n in self.shape]
+        corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, self.ndim)
+        along = (self.index_to_world(corners) - self.center) @ axes
+        shape = np.maximum(1, np.ceil(np.ptp(along, axis=0) / steps - 1e-3)).astype(int)
+        affine = np.eye(self.ndim + 1)
+        affine[:-1, :-1] = axes * steps
+        affine[:-1, -1] = self.center - affine[:-1, :-1] @ ((shape - 1) / 2)
         return Grid(tuple(int(n) for n in shape), affine, self.unit)
 
     def canonical_axes(self) -> tuple[tuple[int, ...], tuple[bool, ...]]:

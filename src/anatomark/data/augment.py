@@ -143,6 +143,8 @@ def sample(array: NDArray[np.generic], window: tuple[float, float], warp: Warp, 
     Only the part of `array` (*spatial) that the windows touch is read, so it may be a memory map.
     """
     d = len(warp.shape)
+    if device.type == "meta":  # no values, as in an estimate of memory
+        return torch.empty((len(warp.center_index), *warp.shape), device=device)
     index = warp.source_index(device)
     low = index.flatten(0, -2).amin(0).floor().long().clamp(min=0)
     high = index.flatten(0, -2).amax(0).ceil().long() + 1
@@ -168,7 +170,7 @@ def change_grey_values(windows: Tensor, rng: np.random.Generator, strength: Stre
     if strength.gain or strength.shift:
         gain = float(np.exp(rng.uniform(-1, 1) * np.log1p(strength.gain)))
         windows = windows * gain + float(rng.uniform(-strength.shift, strength.shift))
-    if strength.noise:
+    if strength.noise and not windows.is_meta:
         seed = int(rng.integers(2**62))
         generator = torch.Generator(device=windows.device).manual_seed(seed)
         noise = torch.randn(windows.shape, generator=generator, device=windows.device)

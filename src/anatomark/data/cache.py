@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats, Grid
-from anatomark.data.working import WorkingImage, working_image
+from anatomark.core.image import Image
+from anatomark.data.alignment import Alignment, place
+from anatomark.data.working import WorkingImage
 from anatomark.errors import AnatomarkError, ImageError, ModelError, SpacingError
 from anatomark.formats.atomic import replacing, write_text
 
@@ -29,7 +31,10 @@ VERSION = 1
 
 @dataclass(frozen=True, eq=False)
 class CachedCase:
-    """A working image with its reference: `points_world` (N, d) LPS, NaN unless present; `states` (N,)."""
+    """A working image with its reference: `points_world` (N, d) LPS, NaN unless present; `states` (N,).
+
+    Where images are aligned, both are in the world of the template, unless `failure` says why they are not.
+    """
 
     id: str
     subject: str
@@ -37,16 +42,18 @@ class CachedCase:
     image: WorkingImage
     points_world: Floats
     states: NDArray[np.uint8]
+    failure: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Cache:
-    """All cases of one training; `role` of a case is "train" or "validation"."""
+    """All cases of one training; `role` of a case is "train" or "validation". `alignment` is what they were put to."""
 
     names: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...]
     cases: tuple[CachedCase, ...]
     in_memory: bool
+    alignment: Alignment | None = None
 
     def role(self, role: str) -> tuple[CachedCase, ...]:
         return tuple(case for case in self.cases if case.role == role)
@@ -63,34 +70,38 @@ class Cache:
 
 def prepare(
     dataset: Dataset,
-    roles: dict[str, Sequence[Case]],
+    roles: Mapping[str, Sequence[Case]],
     folder: Path,
     *,
     spacing: Sequence[float],
     pool: Sequence[int],
+    align: Literal["none", "rigid", "affine"] = "none",
+    template: Case | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write the cache of `roles` ({"train": cases, "validation": cases}) into `folder`, or keep a matching one.
 
-    `spacing` and `pool` are those of `working_image`. The cache appears whole or not at all.
+    `spacing` and `pool` are those of `working_image`. With `align`, images and landmarks are brought into the world of
+    the case `template`. The cache appears whole or not at all.
     """
-    wanted = fingerprint(dataset, roles, spacing, pool)
+    if align != "none" and template is None:
+        raise ValueError("images are aligned to a template; name its case")
+    wanted = fingerprint(dataset, roles, spacing, pool, align, template)
     try:
         if json.loads((folder / "index.json").read_text())["fingerprint"] == wanted:
             return
     except (OSError, ValueError, KeyError):
         pass
-    from anatomark.formats.images import require_usable  # training from a ready cache needs no image library
-
     (folder / "index.json").unlink(missing_ok=True)
     entries: list[dict[str, Any]] = []
     cases = [(role, case) for role, members in roles.items() for case in members]
+    alignment = None
+    if align != "none" and template is not None:
+        alignment = Alignment.to(_usable_image(dataset, template), kind=align, case=template.id)
     with replacing(folder / "images.bin") as temporary, open(temporary, "wb") as file:
         for done, (role, case) in enumerate(cases):
-            original = case.read_image()
-            require_alike(original.grid, dataset, case.image_path)
-            require_usable(original, case.image_path)
-            image = working_image(original, spacing=spacing, pool=pool, source=str(case.image_path))
+            placed = place(alignment, _usable_image(dataset, case))
+            image = placed.working_image(spacing=spacing, pool=pool, source=str(case.image_path))
             reference = case.reference.select(dataset.names)
             entry: dict[str, Any] = {"id": case.id, "subject": case.subject, "role": role}
             for level, array, grid in (
@@ -100,20 +111,35 @@ def prepare(
                 entry[level] = {"offset": file.tell(), "dtype": str(array.dtype), "grid": grid.to_dict()}
                 file.write(np.ascontiguousarray(array).tobytes())
             entry["window"] = image.window
-            entry["points"] = [
-                p.tolist() if on else None for p, on in zip(reference.points, reference.present, strict=True)
-            ]
+            points = placed.to_template(reference.points)
+            entry["points"] = [p.tolist() if on else None for p, on in zip(points, reference.present, strict=True)]
             entry["states"] = reference.states.tolist()
+            entry["failure"] = placed.failure
             entries.append(entry)
             progress(done + 1, len(cases))
+        aligned = None
+        if alignment is not None:
+            array, grid = alignment.template.array, alignment.template.grid
+            aligned = {"kind": alignment.kind, "case": alignment.case, "offset": file.tell(), "grid": grid.to_dict()}
+            file.write(np.ascontiguousarray(array).tobytes())
     index = {
         "version": VERSION,
         "fingerprint": wanted,
         "names": dataset.names,
         "pairs": dataset.pairs,
         "cases": entries,
+        "alignment": aligned,
     }
     write_text(folder / "index.json", json.dumps(index))
+
+
+def _usable_image(dataset: Dataset, case: Case) -> Image:
+    from anatomark.formats.images import require_usable  # training from a ready cache needs no image library
+
+    image = case.read_image()
+    require_alike(image.grid, dataset, case.image_path)
+    require_usable(image, case.image_path)
+    return image
 
 
 def require_alike(grid: Grid, dataset: Dataset, source: str | Path) -> None:
@@ -128,11 +154,22 @@ def require_alike(grid: Grid, dataset: Dataset, source: str | Path) -> None:
 
 
 def fingerprint(
-    dataset: Dataset, roles: dict[str, Sequence[Case]], spacing: Sequence[float], pool: Sequence[int]
+    dataset: Dataset,
+    roles: Mapping[str, Sequence[Case]],
+    spacing: Sequence[float],
+    pool: Sequence[int],
+    align: str = "none",
+    template: Case | None = None,
 ) -> str:
-    """A hash of all that decides the contents of a cache: cases, landmarks, image files' sizes and times, spacing."""
+    """A hash of all that decides the contents of a cache.
+
+    These are cases, landmarks, sizes and times of image files, spacing, pooling and alignment.
+    """
     digest = hashlib.sha256(repr((VERSION, dataset.names, dataset.pairs, tuple(spacing), tuple(pool))).encode())
-    for role, members in roles.items():
+    members_of = dict(roles)
+    if align != "none" and template is not None:
+        members_of[f"template, {align}"] = (template,)
+    for role, members in members_of.items():
         for case in members:
             reference = case.reference.select(dataset.names)
             digest.update(repr((role, case.id, case.subject, case.spacing)).encode())
@@ -163,12 +200,13 @@ def open_cache(folder: Path, *, memory_limit_bytes: int = 4 << 30) -> Cache:
         if index["version"] != VERSION:
             raise ModelError(f"{folder}: a cache of version {index['version']}, wanted {VERSION}; prepare it again")
         cases = tuple(_read_case(entry, raw) for entry in index["cases"])
+        alignment = _read_alignment(index["alignment"], raw) if index.get("alignment") else None
     except AnatomarkError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder}: not a whole prepared cache ({error}); delete the folder and train again") from None
     pairs = tuple((left, right) for left, right in index["pairs"])
-    return Cache(tuple(index["names"]), pairs, cases, in_memory)
+    return Cache(tuple(index["names"]), pairs, cases, in_memory, alignment)
 
 
 def _read_case(entry: dict[str, Any], raw: NDArray[np.uint8]) -> CachedCase:
@@ -181,6 +219,11 @@ def _read_case(entry: dict[str, Any], raw: NDArray[np.uint8]) -> CachedCase:
         levels += [array, grid]
     image = WorkingImage(*levels, window=tuple(entry["window"]))
     points = np.array([p or [np.nan] * image.fine_grid.ndim for p in entry["points"]], dtype=float)
-    return CachedCase(
-        entry["id"], entry["subject"], entry["role"], image, points, np.array(entry["states"], dtype=np.uint8)
-    )
+    states = np.array(entry["states"], dtype=np.uint8)
+    return CachedCase(entry["id"], entry["subject"], entry["role"], image, points, states, entry.get("failure"))
+
+
+def _read_alignment(entry: dict[str, Any], raw: NDArray[np.uint8]) -> Alignment:
+    grid = Grid.from_dict(entry["grid"])
+    array = np.array(raw[entry["offset"] :][: int(np.prod(grid.shape))]).reshape(grid.shape)
+    return Alignment(entry["kind"], entry["case"], Image(array, grid))

@@ -56,7 +56,7 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
     case_tables = [t for t in tables if "landmark" not in t.columns and {"subject", "split"} & t.columns.keys()]
     files = _useful(find_files(folder, images.cases))
     # A model's output is no annotation, and points that are in a table and in files should not count twice.
-    aside = [t.path for t in landmark_tables if "presence" in t.values or "predict" in t.path.lower()]
+    aside = [t.path for t in landmark_tables if any(t.values.get("presence", ())) or "predict" in t.path.lower()]
     landmark_tables = [t for t in landmark_tables if t.path not in aside]
     if landmark_tables:
         aside += [f.pattern for f in files]

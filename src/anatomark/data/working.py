@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomark.core.grid import Grid
+from anatomark.core.grid import Floats, Grid
 from anatomark.core.image import Image
 from anatomark.errors import ImageError
 
@@ -37,15 +37,22 @@ class WorkingImage:
 
 
 def working_image(
-    image: Image, *, spacing: Sequence[float], pool: Sequence[int], source: str = "image"
+    image: Image,
+    *,
+    spacing: Sequence[float],
+    pool: Sequence[int],
+    source: str = "image",
+    axes: Floats | None = None,
 ) -> WorkingImage:
     """The working image at fine `spacing` (d,), array-axis order of the canonical axes, pooled by `pool` (d,).
 
+    It covers the image, along its own axes or along the world directions `axes`, the columns of (d, d).
     Raises ImageError where all grey values are equal, for nothing can be found in such an image.
     """
     canonical = image.canonical()
     low, high = intensity_window(canonical.array, source)  # a sample: the same one however the axes are stored
-    fine = canonical.resampled(canonical.grid.respaced(spacing))
+    grid = canonical.grid
+    fine = canonical.resampled(grid.respaced(spacing) if axes is None else grid.enclosing(axes, spacing))
     if image.array.dtype == np.uint8:
         stored, window = np.clip(np.round(fine.array), 0, 255).astype(np.uint8), (low, high)
     else:  # float16 holds about three digits: enough once the values are near 0 ... 1
@@ -79,5 +86,10 @@ def average_pool(array: NDArray[Any], grid: Grid, factor: Sequence[int]) -> tupl
     means = padded.reshape(split).mean(axis=tuple(range(1, 2 * array.ndim, 2)), dtype=np.float32)
     if np.issubdtype(array.dtype, np.integer):
         means = np.round(means)
-    full = grid.crop([0] * grid.ndim, padded.shape)
-    return means.astype(array.dtype), full.strided(factor)
+    return means.astype(array.dtype), pooled_grid(grid, factor)
+
+
+def pooled_grid(grid: Grid, factor: Sequence[int]) -> Grid:
+    """The Grid of what `average_pool` makes of an array on `grid`."""
+    filled = [n + (-n) % f for n, f in zip(grid.shape, factor, strict=True)]
+    return grid.crop([0] * grid.ndim, filled).strided(factor)

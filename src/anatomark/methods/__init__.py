@@ -10,7 +10,12 @@ from anatomark.errors import UnknownNameError
 if TYPE_CHECKING:
     from anatomark.methods.interface import Method
 
-METHODS = {"global-to-local": ("anatomark.methods.global_to_local.method", "GlobalToLocal")}
+METHODS = {
+    "global-to-local": ("anatomark.methods.global_to_local.method", "GlobalToLocal"),
+    "two-stage": ("anatomark.methods.two_stage.method", "TwoStage"),
+    "heatmap": ("anatomark.methods.heatmap.method", "Heatmap"),
+    "atlas": ("anatomark.methods.atlas.method", "Atlas"),
+}
 
 
 def method_class(name: str) -> type[Method]:

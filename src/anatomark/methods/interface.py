@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,14 @@ class CommonSettings(BaseModel):
     """The settings of every method: the working images and the training loop. `None` waits for the plan."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    # Of each stage, the settings that make its training need less memory where they are smaller: those to change first
+    # come first, the size of the network last.
+    memory_settings: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     spacing: tuple[PositiveFloat, ...] | None = Field(None, description="fine working spacing, z y x (world units)")
     pool: tuple[PositiveInt, ...] | None = Field(None, description="the coarse level has means over this many elements")
+    align: Literal["none", "rigid", "affine"] = Field("none", description="images are brought into a template's world")
+    template: str | None = Field(None, description="the training case that is the template; None: the most typical")
     validation_fraction: float = Field(
         0.15, ge=0, lt=1, description="share of subjects kept from training to choose by"
     )
@@ -45,6 +50,24 @@ class CommonSettings(BaseModel):
     validations: PositiveInt = Field(20, description="how often each stage is validated")
     patience: PositiveInt = Field(10, description="validations without improvement after which a stage ends")
     checkpoint_every: PositiveInt = 200
+
+    def bounds(self, ndim: int) -> tuple[CommonSettings, CommonSettings]:
+        """These settings, with what a stage plans from the stages before it at the least and at the most it may be."""
+        return self, self
+
+
+class AugmentedSettings(CommonSettings):
+    """And those of methods that are trained on warped crops."""
+
+    mirror: bool | None = Field(None, description="mirrored training images; None: where left/right pairs are declared")
+    rotation_degrees: NonNegativeFloat = 12.0
+    scale: NonNegativeFloat = 0.12
+    shear: NonNegativeFloat = 0.05
+    elastic: NonNegativeFloat = Field(0.01, description="s.d. of elastic control points, share of the crop")
+    gain: NonNegativeFloat = 0.25
+    shift: NonNegativeFloat = 0.1
+    gamma: NonNegativeFloat = 0.35
+    noise: NonNegativeFloat = 0.04
 
 
 @dataclass(frozen=True)
@@ -65,6 +88,7 @@ class StagePlan:
     batch: int
     learning_rate: float
     schedule: Schedule
+    patches: int = 0  # patches in a step, where it is patches that a stage learns from
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +101,11 @@ class Located:
 
 
 class Method(Protocol):
-    """A method in training and in use. Constructed from planned settings; see `global_to_local.method`."""
+    """A method in training and in use. Constructed from planned settings; see `global_to_local.method`.
+
+    A method without stages, whose time no training step can tell, also has `try_out(images, cases)`: seconds of a
+    "prediction" and of "finish" with that many cases, from a small part of each; afterwards it can be saved.
+    """
 
     name: str
     Settings: type[Any]

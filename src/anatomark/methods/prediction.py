@@ -18,9 +18,11 @@ class Prediction:
     """A located point for every landmark, how likely it is in the image, and how far its votes lie apart.
 
     `landmarks` has coordinates for all N (state PRESENT), whatever the presence says; `presence` (N,) is a probability;
-    `spread` (N,) is the root mean square distance of the votes, in the landmarks' unit.
+    `spread` (N,) is the root mean square distance of the votes, in the landmarks' unit. `warning` is what a person
+    should know of the image, such as that it could not be aligned.
     """
 
     landmarks: Landmarks
     presence: Floats
     spread: Floats
+    warning: str | None = None

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anatomark.core.landmarks import State
+
+if TYPE_CHECKING:
+    import torch
+
+    from anatomark.data.cache import Cache
+    from anatomark.methods.interface import Method
+
 Floats = NDArray[np.float64]
+ENOUGH_ABSENT = 10  # absent landmarks among validation cases, to learn presence from these alone
 RIDGE = 0.05  # in units of one case: enough to keep weights finite where all landmarks are present
 
 
@@ -51,6 +61,26 @@ class PresenceModel:
         """(N,) from posterior masses (N, stages)."""
         score = _logit(mass) @ np.asarray(self.weights) + self.bias
         return 1 / (1 + np.exp(-np.clip(score, -50, 50)))
+
+
+def learn_presence(method: Method, cache: Cache, device: torch.device) -> PresenceModel:
+    """How the masses of `method` tell presence: learned from validation cases, or from all where few lack landmarks."""
+    answers = len(method.presence.weights)
+    states = np.stack([case.states for case in cache.cases])
+    chosen = telling_cases(states, np.array([case.role == "validation" for case in cache.cases]))
+    if not chosen.size:
+        count = int((states == State.PRESENT).sum())
+        return PresenceModel.fitted(np.zeros((count, answers)), np.ones(count, dtype=bool))
+    masses = [np.stack([part.mass for part in method.locate(cache.cases[i].image, device)], axis=-1) for i in chosen]
+    known = states[chosen] != State.NOT_ANNOTATED
+    return PresenceModel.fitted(np.stack(masses)[known], states[chosen][known] == State.PRESENT)
+
+
+def telling_cases(states: NDArray[np.uint8], validation: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Which of C cases with `states` (C, N) presence is learned from; none where there is nothing to tell apart."""
+    if (states[validation] == State.ABSENT).sum() >= ENOUGH_ABSENT:
+        return np.flatnonzero(validation)
+    return np.arange(len(states) if (states == State.ABSENT).any() else 0)
 
 
 def _logit(probability: Floats) -> Floats:

@@ -86,7 +86,8 @@ def train_stage(
         network.train()
         run.append_log({"stage": stage, "step": step, "validation_mre": round(score, 6)})
         plot(f"{stage}/validation_mre", score, step)
-        progress.update(bar, status=f"validation {score:.2f}")
+        state["told"] = f"validation {score:.2f}"
+        progress.update(bar, status=state["told"])
         if state["best_score"] is None or not score >= state["best_score"]:
             state.update(best_score=score, best_step=step)
             best.load_state_dict(kept.state_dict())
@@ -124,7 +125,11 @@ def train_stage(
             if not math.isfinite(means["loss"]):
                 todo = "lower the learning rate or set precision=32-true"
                 raise ModelError(f"{stage}: the loss is {means['loss']} at step {step}; {todo}")
-            run.append_log({"stage": stage, "step": step, **means, "seconds": round(state["seconds"], 1)})
+            seen = _patches_seen(plan.patches * fabric.world_size, step, state["seconds"])
+            run.append_log({"stage": stage, "step": step, **means, **seen, "seconds": round(state["seconds"], 1)})
+            if seen:
+                speed = f"{seen['patches'] / 1e6:.2f} M patches, {seen['patches_per_second']:,} a second"
+                progress.update(bar, status="; ".join(part for part in (speed, state.get("told", "")) if part))
             for name, value in means.items():
                 plot(f"{stage}/{name}", value, step)
             sums = {}
@@ -146,6 +151,11 @@ def train_stage(
     else:
         method.networks[stage] = averaged if settings.ema else network
     progress.update(bar, completed=steps, status=f"validation {state['best_score']:.2f}" if validation else "")
+
+
+def _patches_seen(each: int, steps: int, seconds: float) -> dict[str, int]:
+    """Patches learned from so far, and per second; nothing for a stage that does not learn from patches."""
+    return {"patches": each * steps, "patches_per_second": round(each * steps / max(seconds, 1e-9))} if each else {}
 
 
 def rate_factor(schedule: str, step: int, steps: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from anatomark.formats.atomic import write_json
 from anatomark.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from anatomark.core.grid import Grid, Unit
+    from anatomark.data.cache import Cache
     from anatomark.data.description import Case, Dataset
     from anatomark.training.curves import Plot
 
@@ -44,13 +47,11 @@ def train(
 
     Raises SettingsError for settings or a folder that do not fit, UnknownNameError for a split or method there is not.
     """
+    from anatomark.data.alignment import chosen_template
     from anatomark.data.description import load_dataset
     from anatomark.methods import method_class
-    from anatomark.model import Model
-    from anatomark.nets.devices import choose_device, choose_precision
-    from anatomark.training.curves import curves
+    from anatomark.nets.devices import choose_device
 
-    say = show or (lambda line: None)
     kind = method_class(method)
     if isinstance(dataset, (str, Path)):
         dataset = load_dataset(dataset, root)
@@ -58,36 +59,92 @@ def train(
     chosen = resolve_settings(kind, dataset.ndim, preset, settings)
     roles = training_roles(dataset, train_split, validation_split, chosen.validation_fraction, chosen.seed)
     require_landmarks(dataset, roles["train"])
+    template = chosen_template(dataset, roles["train"], align=chosen.align, template=chosen.template)
+    return train_from_cache(
+        partial(_prepared, dataset, roles, RunFolder(Path(out)).cache),
+        grids=partial(canonical_grids, dataset, roles["train"]),
+        roles={role: [case.id for case in cases] for role, cases in roles.items()},
+        names=dataset.names,
+        pairs=dataset.pairs,
+        ndim=dataset.ndim,
+        unit=dataset.unit,
+        dataset=dataset.name,
+        out=out,
+        method=method,
+        preset=preset,
+        settings=settings,
+        device=device,
+        template=template,
+        show=show,
+    )
+
+
+def train_from_cache(
+    prepare: Callable[[Any, Callable[[int, int], None]], Cache],
+    *,
+    grids: Callable[[], Sequence[Grid]],
+    roles: Mapping[str, Sequence[str]],
+    names: Sequence[str],
+    pairs: Sequence[tuple[str, str]] = (),
+    ndim: int,
+    unit: Unit,
+    dataset: str,
+    out: str | Path,
+    method: str = "global-to-local",
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    template: str | None = None,
+    show: Callable[[str], None] | None = None,
+) -> Path:
+    """`train` for images that need no file: the same run folder from any Cache; no image library is loaded.
+
+    `prepare(settings, progress)` returns the Cache at the spacing and pooling of the planned settings, and tells
+    `progress(done, total)`; `grids()` returns the canonical Grids of the training images, which the plan looks at;
+    `roles` are the ids of the "train" and "validation" cases. `dataset` is a name, for the record. `template` is the
+    training case to align to where the settings name none; with alignment the Cache has one. Raises as `train`.
+    """
+    from anatomark.methods import method_class
+    from anatomark.model import Model
+    from anatomark.nets.devices import choose_device, choose_precision
+    from anatomark.training.curves import curves
+
+    say = show or (lambda line: None)
+    kind = method_class(method)
+    device = choose_device(device)
+    chosen = resolve_settings(kind, ndim, preset, settings)
 
     run = RunFolder(Path(out))
     request = {
         "method": method,
-        "dataset": dataset.name,
-        "landmarks": list(dataset.names),
+        "dataset": dataset,
+        "landmarks": list(names),
         "preset": preset,
         "settings": json.loads(json.dumps(dict(settings or {}))),
-        "train": [case.id for case in roles["train"]],
-        "validation": [case.id for case in roles["validation"]],
+        "train": list(roles["train"]),
+        "validation": list(roles["validation"]),
     }
     existed, resumed = run.path.exists(), run.open(request)
     if run.finished:
         say(f"{run.path}: this run has ended; its model is there. To train anew choose another --out")
         return run.path
-    with _progress(show is not None) as progress:
+    with progress_bar(show is not None) as progress:
         try:
-            planned = _planned(kind, chosen, dataset, roles["train"], run, device)
+            planned = _planned(kind, chosen, grids, len(names), bool(pairs), template, run, device)
             precision = choose_precision(planned.precision, device)
             say(plan_text(planned, chosen, roles, device, precision))
-            cache = _prepared(dataset, roles, run, planned, progress)
+            bar = progress.add_task("preparing images", total=sum(map(len, roles.values())), status="")
+            cache = prepare(planned, lambda done, total: progress.update(bar, completed=done, total=total))
+            _require_alignment(planned, cache, say)
         except (AnatomarkError, OSError):
             if not resumed:
                 run.discard(keep_folder=existed)
             raise
-        unfitted = kind(planned, ndim=dataset.ndim, landmarks=len(dataset.names))
+        unfitted = kind(planned, ndim=ndim, landmarks=len(names))
         with curves(run.tensorboard) as plot:
-            fitted = _fit(_fabric(device, precision), unfitted, cache, run, progress, plot, say, dataset.unit)
+            fitted = _fit(fabric_of(device, precision), unfitted, cache, run, progress, plot, say, unit)
 
-    Model(dataset.names, dataset.pairs, dataset.ndim, dataset.unit, dataset.name, fitted, device).save(run.path)
+    Model(tuple(names), tuple(pairs), ndim, unit, dataset, fitted, device, cache.alignment).save(run.path)
     for leftover in (run.checkpoint, *(run.stage(stage) for stage in fitted.stages)):
         leftover.unlink(missing_ok=True)
     if not planned.keep_cache:
@@ -95,43 +152,80 @@ def train(
     return run.path
 
 
-def _planned(kind: Any, chosen: Any, dataset: Dataset, training: Sequence[Case], run: RunFolder, device: str) -> Any:
+def _planned(
+    kind: Any,
+    chosen: Any,
+    grids: Callable[[], Sequence[Grid]],
+    landmarks: int,
+    has_pairs: bool,
+    template: str | None,
+    run: RunFolder,
+    device: str,
+) -> Any:
     """The settings that a stopped run has planned already, or planned anew and saved."""
-    from anatomark.data.cache import require_alike
     from anatomark.methods.interface import DataFacts
     from anatomark.nets.devices import available_memory_bytes
+    from anatomark.training.memory import require_room
 
     if run.settings.exists():
         try:
             return kind.Settings.model_validate_json(run.settings.read_text(encoding="utf-8"))
         except ValueError:
             raise SettingsError(f"{run.settings} is damaged; choose another --out") from None
-    grids = []
-    for case in training:
-        grids.append(case.read_grid().canonical())
-        require_alike(grids[-1], dataset, case.image_path)
-    facts = DataFacts(tuple(grids), len(dataset.names), bool(dataset.pairs), available_memory_bytes(device))
+    facts = DataFacts(tuple(grids()), landmarks, has_pairs, available_memory_bytes(device))
     planned = kind.plan(chosen, facts, on_gpu=device == "cuda")
+    if planned.align != "none" and planned.template is None:
+        planned = planned.model_copy(update={"template": template})
+    require_room(kind, planned, facts, device)
     write_json(run.settings, planned.model_dump())
     return planned
 
 
-def _prepared(dataset: Dataset, roles: dict[str, Sequence[Case]], run: RunFolder, planned: Any, progress: Any) -> Any:
-    """The cache of the training and validation images."""
+def canonical_grids(dataset: Dataset, cases: Sequence[Case]) -> list[Grid]:
+    """The canonical Grids of the images of `cases`, from their headers."""
+    from anatomark.data.cache import require_alike
+
+    grids = []
+    for case in cases:
+        grids.append(case.read_grid().canonical())
+        require_alike(grids[-1], dataset, case.image_path)
+    return grids
+
+
+def _prepared(
+    dataset: Dataset,
+    roles: dict[str, Sequence[Case]],
+    folder: Path,
+    planned: Any,
+    progress: Callable[[int, int], None],
+) -> Cache:
+    """The cache of the training and validation images, made in `folder` or found there."""
     from anatomark.data.cache import open_cache, prepare
 
-    total = sum(map(len, roles.values()))
-    bar = progress.add_task("preparing images", total=total, status="")
     prepare(
         dataset,
         roles,
-        run.cache,
+        folder,
         spacing=planned.spacing,
         pool=planned.pool,
-        progress=lambda done, _: progress.update(bar, completed=done),
+        align=planned.align,
+        template=next((case for case in roles["train"] if case.id == planned.template), None),
+        progress=progress,
     )
-    progress.update(bar, completed=total)
-    return open_cache(run.cache, memory_limit_bytes=int(planned.cache_memory_gib * 2**30))
+    total = sum(map(len, roles.values()))
+    progress(total, total)
+    return open_cache(folder, memory_limit_bytes=int(planned.cache_memory_gib * 2**30))
+
+
+def _require_alignment(settings: Any, cache: Cache, say: Callable[[str], None]) -> None:
+    """Say which images could not be aligned; SettingsError where alignment was asked for and none is there."""
+    if settings.align != (cache.alignment.kind if cache.alignment else "none"):
+        raise SettingsError(
+            f"align={settings.align!r}, but the prepared images are not; prepare them so, or leave it out"
+        )
+    for case in cache.cases:
+        if case.failure is not None:
+            say(f"{case.id}: {case.failure}; used as it lies")
 
 
 def _fit(
@@ -158,12 +252,19 @@ def _fit(
         else:
             train_stage(fabric, method, stage, cache, run, progress, plot)
             save_tensors(run.stage(stage), method.networks[stage].state_dict())
-        if cache.role("validation"):
-            error = method.validate(stage, cache.role("validation"), device)
-            count = len(cache.role("validation"))
-            say(f"{stage}: mean radial error {error:.2f} {unit} on {count} validation case" + "s" * (count != 1))
+        _say_error(method, stage, cache, device, say, unit)
     method.finish(cache, device)
+    if not method.stages:
+        _say_error(method, method.name, cache, device, say, unit)
     return method
+
+
+def _say_error(method: Any, stage: str, cache: Cache, device: Any, say: Callable[[str], None], unit: str) -> None:
+    if cases := cache.role("validation"):
+        error = method.validate(stage, cases, device)
+        scaled = cache.alignment is not None and cache.alignment.kind == "affine"
+        where = f" {unit} of the template" if scaled else f" {unit}"
+        say(f"{stage}: mean radial error {error:.2f}{where} on {len(cases)} validation case" + "s" * (len(cases) != 1))
 
 
 def resolve_settings(kind: Any, ndim: int, preset: str | None, settings: Mapping[str, Any] | None) -> Any:
@@ -231,7 +332,7 @@ def require_landmarks(dataset: Dataset, cases: Sequence[Case]) -> None:
         )
 
 
-def plan_text(planned: Any, asked: Any, roles: Mapping[str, Sequence[Case]], device: str, precision: str) -> str:
+def plan_text(planned: Any, asked: Any, roles: Mapping[str, Sequence[Any]], device: str, precision: str) -> str:
     """The plan in words: what the data decided, for a person to read before the run."""
     counts = f"{len(roles['train'])} training and {len(roles['validation'])} validation cases"
     lines = [f"  {counts}, on {device}, {precision}"]
@@ -246,7 +347,8 @@ def plan_text(planned: Any, asked: Any, roles: Mapping[str, Sequence[Case]], dev
     return "\n".join([heading, *lines])
 
 
-def _fabric(device: str, precision: str) -> Any:
+def fabric_of(device: str, precision: str) -> Any:
+    """The Fabric of one process."""
     import logging
 
     from lightning_fabric import Fabric
@@ -255,7 +357,8 @@ def _fabric(device: str, precision: str) -> Any:
     return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
 
 
-def _progress(visible: bool) -> Any:
+def progress_bar(visible: bool) -> Any:
+    """A rich Progress that shows how far a run is, or nothing."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

@@ -31,20 +31,12 @@ def vote_loss(
     units of its input, NaN unless present; `states` (B, N) of `State`. A landmark that is not annotated counts nowhere;
     an absent one teaches the classifier only, as does one outside the array: its class is 0 everywhere.
     """
-    b, n, d = points_index.shape
     grid = logits.shape[2:]
     present = (states == State.PRESENT) & torch.isfinite(points_index).all(-1)
     annotated = states != State.NOT_ANNOTATED
     points = torch.where(present.unsqueeze(-1), points_index, torch.zeros_like(points_index))
 
-    cell = votes.patch_of(points, stride)
-    size = torch.tensor(grid, device=cell.device)
-    inside = present & ((cell >= 0) & (cell < size)).all(-1)
-    flat = torch.zeros(b, n, dtype=torch.long, device=cell.device)
-    for axis in range(d):
-        flat = flat * grid[axis] + cell[..., axis].clamp(0, grid[axis] - 1)
-    target = torch.zeros(b, n, logits[0, 0].numel(), device=logits.device)
-    target.scatter_(2, flat.unsqueeze(-1), inside.float().unsqueeze(-1))
+    target, inside = votes.holders(points, present, grid, stride)
     cross_entropy = F.binary_cross_entropy_with_logits(logits.flatten(2), target, reduction="none").mean(-1)
 
     centers = votes.patch_centers(grid, stride, logits.device).flatten(1)

@@ -6,7 +6,7 @@ Noothout et al., IEEE TMI 39(12):4011-4022, 2020 (arXiv 2007.05295).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,21 +15,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anatomark import votes
-from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
+from anatomark.methods.examples import crop_example
 from anatomark.methods.global_to_local.loss import vote_loss
 from anatomark.methods.global_to_local.plan import plan, plan_local, round_up
 from anatomark.methods.global_to_local.settings import PRESETS, GlobalToLocalSettings
-from anatomark.methods.global_to_local.windows import global_example, local_example, plain_windows
+from anatomark.methods.global_to_local.windows import local_example, plain_windows
 from anatomark.methods.interface import DataFacts, Located, StagePlan
-from anatomark.methods.presence import PresenceModel
+from anatomark.methods.presence import PresenceModel, learn_presence
 from anatomark.nets.grouped import GroupedNet
 from anatomark.nets.residual import ResidualNet
 
 Floats = NDArray[np.float64]
 EMPTY_POSTERIOR = 0.01  # a posterior mass below says that the landmark is not in the window
-ENOUGH_ABSENT = 10  # absent landmarks among validation cases, to learn presence from these alone
 
 
 class GlobalToLocal:
@@ -41,7 +40,7 @@ class GlobalToLocal:
 
     name = "global-to-local"
     Settings = GlobalToLocalSettings
-    presets = PRESETS
+    presets: Mapping[str, Callable[[int], dict[str, Any]]] = PRESETS
 
     def __init__(self, settings: GlobalToLocalSettings, *, ndim: int, landmarks: int) -> None:
         self.settings = settings
@@ -122,7 +121,11 @@ class GlobalToLocal:
         """Random examples of `cases`, as tensors on `device`, for `loss`."""
         first = 0
         if stage == "global":
-            examples = [global_example(c, self.settings, mirrored, rng, device) for c in cases]
+            crop = self.settings.global_crop
+            assert crop is not None
+            examples = [
+                crop_example(c, self.settings, mirrored, rng, device, level="coarse", crop=crop) for c in cases
+            ]
         else:
             count = self.settings.local_landmarks_per_step or self.landmarks
             first = int(rng.integers(self.landmarks - count + 1)) if count < self.landmarks else 0
@@ -166,19 +169,7 @@ class GlobalToLocal:
 
     def finish(self, cache: Cache, device: torch.device) -> None:
         """Learn how posterior mass tells presence: from validation cases, or from all where few lack landmarks."""
-        states = np.stack([case.states for case in cache.cases])
-        validation = np.array([case.role == "validation" for case in cache.cases])
-        if (states[validation] == State.ABSENT).sum() >= ENOUGH_ABSENT:
-            chosen = np.flatnonzero(validation)
-        elif (states == State.ABSENT).any():
-            chosen = np.arange(len(states))
-        else:  # nothing to tell apart, so nothing to look at
-            count = int((states == State.PRESENT).sum())
-            self.presence = PresenceModel.fitted(np.zeros((count, len(self.stages))), np.ones(count, dtype=bool))
-            return
-        masses = [np.stack([part.mass for part in self.locate(cache.cases[i].image, device)], axis=-1) for i in chosen]
-        known = states[chosen] != State.NOT_ANNOTATED
-        self.presence = PresenceModel.fitted(np.stack(masses)[known], states[chosen][known] == State.PRESENT)
+        self.presence = learn_presence(self, cache, device)
 
     # --- prediction -----------------------------------------------------------------------------------------------
 

@@ -6,15 +6,21 @@ else is this project's choice.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from anatomark.methods.interface import CommonSettings, Schedule
+from anatomark.methods.interface import AugmentedSettings, Schedule
 
 
-class GlobalToLocalSettings(CommonSettings):
+class GlobalToLocalSettings(AugmentedSettings):
     """Flat and complete: what a run used is what its `settings.json` says. Lengths per axis are in array-axis order."""
+
+    memory_settings: ClassVar[Mapping[str, Sequence[str]]] = {
+        "global": ("global_batch", "global_crop", "global_channels"),
+        "local": ("local_landmarks_per_step", "local_batch", "local_window", "local_channels"),
+    }
 
     # the global network
     global_stem: PositiveInt = 16
@@ -50,15 +56,13 @@ class GlobalToLocalSettings(CommonSettings):
     # both
     coordinate_weight: NonNegativeFloat = Field(1.0, description="weight of the error of the combined coordinate")
     class_prior: bool = Field(True, description="start the classifiers at one positive patch in all")
-    mirror: bool | None = Field(None, description="mirrored training images; None: where left/right pairs are declared")
-    rotation_degrees: NonNegativeFloat = 12.0
-    scale: NonNegativeFloat = 0.12
-    shear: NonNegativeFloat = 0.05
-    elastic: NonNegativeFloat = Field(0.01, description="s.d. of elastic control points, share of the global crop")
-    gain: NonNegativeFloat = 0.25
-    shift: NonNegativeFloat = 0.1
-    gamma: NonNegativeFloat = 0.35
-    noise: NonNegativeFloat = 0.04
+
+    def bounds(self, ndim: int) -> tuple[GlobalToLocalSettings, GlobalToLocalSettings]:
+        """With the smallest and the largest local window that the global stage's errors may ask for."""
+        from anatomark.methods.global_to_local.plan import plan_local
+
+        nowhere = 1e9  # an error, in world units, beyond any image
+        return plan_local(self, [0.0], ndim=ndim), plan_local(self, [nowhere], ndim=ndim)
 
 
 def noothout2020(ndim: int) -> dict[str, Any]:

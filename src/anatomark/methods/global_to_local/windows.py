@@ -1,4 +1,4 @@
-"""Training examples of both stages: which windows of a case, how warped, and the landmarks inside them."""
+"""The windows of the local stage: which part of a case, how warped, and the landmarks inside them."""
 
 from __future__ import annotations
 
@@ -10,65 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anatomark.core.landmarks import State
-from anatomark.data.augment import Strength, Warp, change_grey_values, draw_warp, sample
+from anatomark.data.augment import Warp, change_grey_values, draw_warp, sample
 from anatomark.data.cache import CachedCase
+from anatomark.methods.examples import Example, reference_of, strength_of
 from anatomark.methods.global_to_local.settings import GlobalToLocalSettings
 
 Floats = NDArray[np.float64]
-Example = tuple[Tensor, Tensor, Tensor]  # grey values, points in index units, states
-
-
-def strength_of(settings: GlobalToLocalSettings, elastic_mm: float) -> Strength:
-    return Strength(
-        rotation_degrees=settings.rotation_degrees,
-        scale=settings.scale,
-        shear=settings.shear,
-        elastic_mm=elastic_mm,
-        gain=settings.gain,
-        shift=settings.shift,
-        gamma=settings.gamma,
-        noise=settings.noise,
-    )
-
-
-def reference_of(case: CachedCase, mirror: bool, mirrored: NDArray[np.int64]) -> tuple[Floats, NDArray[np.uint8]]:
-    """World points (N, d) and states (N,) of a case; of its mirror image, each name gets its partner's."""
-    order = mirrored if mirror else slice(None)
-    return case.points_world[order], case.states[order]
-
-
-def global_example(
-    case: CachedCase,
-    settings: GlobalToLocalSettings,
-    mirrored: NDArray[np.int64],
-    rng: np.random.Generator,
-    device: torch.device,
-) -> Example:
-    """One warped crop of the coarse level: (1, *crop), points (N, d), states (N,).
-
-    Crops lie uniformly over the image; where the image is smaller than the crop it lies uniformly in the crop.
-    """
-    assert settings.global_crop is not None
-    grid, array = case.image.coarse_grid, case.image.coarse
-    mirror = bool(settings.mirror) and rng.random() < 0.5
-    points, states = reference_of(case, mirror, mirrored)
-    crop, size = np.asarray(settings.global_crop), np.asarray(grid.shape)
-    slack = np.abs(size - crop) / 2
-    center = (size - 1) / 2 + rng.uniform(-1, 1, size=len(crop)) * slack
-    extent = float((crop * grid.spacing).max())
-    strength = strength_of(settings, settings.elastic * extent)
-    warp = draw_warp(
-        rng,
-        shape=settings.global_crop,
-        spacing=grid.spacing,
-        source_spacing=grid.spacing,
-        center_index=center[None],
-        strength=strength,
-        mirror=mirror,
-    )
-    values = change_grey_values(sample(array, case.image.window, warp, device), rng, strength)
-    points_window = warp.points_to_window(grid.world_to_index(points)[None])[0]
-    return values, torch.from_numpy(points_window).float(), torch.from_numpy(states)
 
 
 def local_example(

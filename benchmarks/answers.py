@@ -1,0 +1,71 @@
+"""What a method says of an image, stage by stage, and how its errors are summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+    from anatomark.core.image import Image
+    from anatomark.data.working import WorkingImage
+
+Floats = NDArray[np.float64]
+
+
+def answers(method: Any, image: WorkingImage, device: torch.device) -> dict[str, Floats]:
+    """{answer: points (N, d) world} of a trained method, the final one last: its kept stages, or the one it has.
+
+    Where stage 1 casts votes that are combined by a fixed rule ("stage1, mean vote", "stage1, near vote"), these stand
+    in the place of the first stage.
+    """
+    kept = [stage for stage in method.stages if stage in method.networks]
+    found: dict[str, Floats] = {}
+    if hasattr(method, "fixed_votes"):
+        first = kept.pop(0)
+        found = {f"{first}, {rule} vote": points for rule, points in method.fixed_votes(image, device).items()}
+    for stage in kept:
+        found[stage] = method.locate(image, device, upto=stage)[-1].points_world
+    return found or {method.name: method.locate(image, device)[-1].points_world}
+
+
+def answers_of_model(model: Any, image: Image) -> dict[str, Floats]:
+    """`answers` of a loaded Model for an Image, in the world of the image."""
+    import torch
+
+    settings, placed = model.method.settings, model.place(image)
+    working = placed.working_image(spacing=settings.spacing, pool=settings.pool)
+    found = answers(model.method, working, torch.device(model.device))
+    return {answer: placed.from_template(points) for answer, points in found.items()}
+
+
+def scores(errors: NDArray[Any], thresholds: Sequence[float]) -> dict[str, Any]:
+    """n, mre, median, sd, and sdr {threshold: percent within it} of radial errors; NaN does not count."""
+    counted = errors[~np.isnan(errors)]
+    if not counted.size:
+        return {"n": 0, "mre": None, "median": None, "sd": None, "sdr": dict.fromkeys(map("{:g}".format, thresholds))}
+    return {
+        "n": int(counted.size),
+        "mre": float(counted.mean()),
+        "median": float(np.median(counted)),
+        "sd": float(counted.std(ddof=1)) if counted.size > 1 else None,
+        "sdr": {f"{t:g}": float((counted <= t).mean() * 100) for t in thresholds},
+    }
+
+
+def parse_settings(texts: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Settings for all methods, and those of each, of "key=value" and "method:key=value" texts."""
+    from anatomark.training.train import parse_setting
+
+    everyone: dict[str, Any] = {}
+    of: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        method, colon, rest = text.partition(":")
+        own = bool(colon) and "=" not in method
+        key, value = parse_setting(rest if own else text)
+        (of.setdefault(method, {}) if own else everyone)[key] = value
+    return everyone, of

@@ -1,0 +1,41 @@
+"""benchmarks/README.md from the results, so that no number there is typed by hand; a kind of result a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.report.accuracy import accuracy
+from benchmarks.report.brain import brain
+from benchmarks.report.estimate import estimate
+from benchmarks.report.limited import limited, picture
+from benchmarks.report.one_pass import one_pass
+from benchmarks.results import FOLDER, read_all
+
+HEAD = """# Benchmarks
+
+Written by `python -m benchmarks report` from `benchmarks/results/*.json`; no number here is typed by hand.
+The data sets are not in this repository; set `ANATOMARK_DATA` to the folder that holds them, or give `--root`.
+"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    here = Path(__file__).parents[1]
+    for result in read_all("limited"):
+        name = f"limited_{result['dataset']}.svg"
+        (FOLDER / name).write_text(picture(result), encoding="utf-8")
+    notes = here / "notes.md"
+    (here / "README.md").write_text(document(notes.read_text() if notes.exists() else ""))
+
+
+def document(notes: str) -> str:
+    """All sections, those that have results."""
+    of_set: dict[str, list[dict]] = {}
+    for result in read_all("accuracy"):
+        of_set.setdefault(result["dataset"], []).append(result)
+    sections = [HEAD, *(accuracy(results) for results in of_set.values())]
+    sections += [limited(result) for result in read_all("limited")]
+    for kind, section in (("brain", brain), ("one_pass", one_pass), ("estimate", estimate)):
+        results = read_all(kind)
+        sections += [section(results)] if results else []
+    return "\n".join([*sections, notes] if notes else sections)

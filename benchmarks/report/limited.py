@@ -1,0 +1,70 @@
+"""The section of training with few images: table and plot."""
+
+from __future__ import annotations
+
+from statistics import mean
+from typing import Any
+
+from benchmarks.report.cells import head, measured_by, number, row
+from benchmarks.report.plot import curves
+
+MEAN_SHAPE = "mean shape"
+
+
+def limited(result: dict[str, Any]) -> str:
+    """The section of one data set."""
+    unit = result["unit"]
+    seeds = sorted({entry["seed"] for entry in result["rows"]})
+    spacing = f", all at {result['spacing']:g} {unit}" if result["spacing"] else ""
+    draws = f"seed {', '.join(map(str, seeds))}"
+    if len(seeds) > 1:
+        draws += ": means over the seeds, each with its own images and weights"
+    lines = [
+        f"## Few images: {result['dataset']}, scored on {result['score']}",
+        "",
+        f"- every method is trained on the same images{spacing}; those to choose by are among them",
+        f"- {draws}",
+        f"- {measured_by(result)}",
+        "",
+    ]
+    if result["score"] != "rest":
+        lines += [f"![MRE by number of training images](results/limited_{result['dataset']}.svg)", ""]
+    lines += head("images", "method", f"MRE ({unit})", "median", f"≤ 2 {unit} (%)", "not found", "minutes of training")
+    grouped = by_count(result["rows"])
+    best = {
+        count: min((told[0] for name, told in group.items() if name != MEAN_SHAPE), default=None)
+        for count, group in grouped.items()
+    }
+    for count, group in grouped.items():
+        for method, (mre, median, sdr, missing, minutes) in group.items():
+            shown = f"**{mre:.2f}**" if mre == best.get(count) else f"{mre:.2f}"
+            lines.append(row(count, method, shown, number(median, 2), number(sdr, 1), missing, number(minutes, 1)))
+    return "\n".join([*lines, ""])
+
+
+def by_count(rows: list[dict[str, Any]]) -> dict[int, dict[str, tuple[float, float, float, int, float | None]]]:
+    """{count: {method: (MRE, median, SDR within 2, not found, minutes)}}, means over the seeds."""
+    grouped: dict[int, dict[str, Any]] = {}
+    for count in sorted({entry["count"] for entry in rows}):
+        here = [entry for entry in rows if entry["count"] == count]
+        for method in dict.fromkeys(entry["method"] for entry in here):
+            told = [entry for entry in here if entry["method"] == method]
+            grouped.setdefault(count, {})[method] = (
+                mean(entry["mre"] for entry in told),
+                mean(entry["median"] for entry in told),
+                mean(entry["sdr"]["2"] for entry in told),
+                sum(entry["n_missing"] for entry in told),
+                mean(entry["minutes"] for entry in told) if "minutes" in told[0] else None,
+            )
+    return grouped
+
+
+def picture(result: dict[str, Any]) -> str:
+    """The plot, an SVG: MRE by number of training images, a line a method."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    for count, group in by_count(result["rows"]).items():
+        for method, told in group.items():
+            if method != MEAN_SHAPE:
+                series.setdefault(method, []).append((count, told[0]))
+    title = f"{result['dataset']}, scored on {result['score']}"
+    return curves(series, title=title, x_label="training images", y_label=f"mean radial error ({result['unit']})")

@@ -1,0 +1,148 @@
+"""Alignment: images brought into the world of one template case, so that networks see like anatomy in like places.
+
+What is found there goes back by the exact inverse of the map that brought the image there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from anatomark.core.grid import Floats, Grid
+from anatomark.core.image import Image
+from anatomark.data.working import WorkingImage, working_image
+from anatomark.errors import RegistrationError, SettingsError
+from anatomark.registration.linear import LinearKind, reduced_copy, register_linear
+
+if TYPE_CHECKING:
+    from anatomark.data.description import Case, Dataset
+
+SEED = 0  # of every registration: an image lies in one place, whatever the training's seed
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """An image as the networks are to see it.
+
+    `matrix` (d+1, d+1) maps the world of the image to that of the template. `axes` (d, d) are the world directions of
+    the template's array axes, along which the working image lies; None for an image that was not aligned: it stays in
+    its own world, `matrix` is the identity, and the working image has its own axes. `failure` is the reason where it
+    should have been aligned.
+    """
+
+    image: Image
+    matrix: Floats
+    axes: Floats | None = None
+    failure: str | None = None
+
+    @classmethod
+    def unaligned(cls, image: Image, failure: str | None = None) -> Placement:
+        return cls(image, np.eye(image.grid.ndim + 1), None, failure)
+
+    def working_image(self, *, spacing: Sequence[float], pool: Sequence[int], source: str = "image") -> WorkingImage:
+        """The working image in the template's world; arguments and errors are those of `data.working`."""
+        if self.axes is None:
+            return working_image(self.image, spacing=spacing, pool=pool, source=source)
+        grid = self.image.grid
+        there = Image(self.image.array, Grid(grid.shape, self.matrix @ grid.affine, grid.unit))
+        return working_image(there, spacing=spacing, pool=pool, source=source, axes=self.axes)
+
+    def to_template(self, points_world: ArrayLike) -> Floats:
+        """Points (..., d) of the image's world in the template's; NaN stays NaN."""
+        return np.asarray(points_world, dtype=float) @ self.matrix[:-1, :-1].T + self.matrix[:-1, -1]
+
+    def from_template(self, points_template: ArrayLike) -> Floats:
+        """Points (..., d) of the template's world in the image's, by the exact inverse."""
+        linear = np.linalg.inv(self.matrix[:-1, :-1])
+        return (np.asarray(points_template, dtype=float) - self.matrix[:-1, -1]) @ linear.T
+
+    def length_from_template(self, lengths: ArrayLike) -> Floats:
+        """Lengths (...) of no known direction, such as spreads, in the image's world.
+
+        An affine map changes a length by its direction; taken is the geometric mean, the d-th root of the change of
+        volume. A rigid map changes none.
+        """
+        volume = abs(np.linalg.det(self.matrix[:-1, :-1]))
+        return np.asarray(lengths, dtype=float) / volume ** (1 / (len(self.matrix) - 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """How images are aligned: `kind` of map, and the `template`, a reduced copy (uint8) of the case `case`."""
+
+    kind: LinearKind
+    case: str
+    template: Image
+
+    @classmethod
+    def to(cls, image: Image, *, kind: LinearKind, case: str) -> Alignment:
+        """The alignment to `image`; RegistrationError where it has no contrast."""
+        return cls(kind, case, reduced_copy(image))
+
+    def place(self, image: Image) -> Placement:
+        """The image in the template's world (`registration.linear`), or with `failure` where it is in its own."""
+        try:
+            back = register_linear(self.template, image, kind=self.kind, seed=SEED)
+        except RegistrationError as error:
+            return Placement.unaligned(image, f"not aligned to {self.case}: {error}")
+        return Placement(image, np.linalg.inv(back), _straight_axes(self.template.grid))
+
+
+def place(alignment: Alignment | None, image: Image) -> Placement:
+    """The image in the world of the template, if there is one."""
+    return Placement.unaligned(image) if alignment is None else alignment.place(image)
+
+
+def _straight_axes(grid: Grid) -> Floats:
+    """(d, d) the directions at right angles that are nearest to those of the canonical array axes of `grid`."""
+    from scipy.linalg import polar
+
+    return np.asarray(polar(grid.canonical().direction)[0])
+
+
+def chosen_template(
+    dataset: Dataset,
+    training: Sequence[Case],
+    *,
+    align: Literal["none", "rigid", "affine"],
+    template: str | None,
+) -> str | None:
+    """The id of the `training` case that images are to be aligned to; None where they are not.
+
+    It is `template`, or the most typical case (`most_typical`). SettingsError where `template` is no training case, or
+    without use.
+    """
+    from anatomark.data.schema import near
+
+    case_ids = [case.id for case in training]
+    if template is not None and template not in case_ids:
+        some = ", ".join(case_ids[:5]) + (", ..." if len(case_ids) > 5 else "")
+        hint = near(template, case_ids) or f"; there are: {some}"
+        raise SettingsError(f"template={template!r} is no training case of {dataset.path}{hint}")
+    if template is not None and align == "none":
+        raise SettingsError(f"template={template!r} is without use; set align=rigid or align=affine too")
+    if align == "none" or template is not None:
+        return template
+    return case_ids[most_typical(np.stack([case.reference.select(dataset.names).points for case in training]))]
+
+
+def most_typical(points: Floats) -> int:
+    """Which of M cases with landmarks (M, N, d), NaN where there are none, is nearest to the typical shape.
+
+    Nearest after a similarity map, in relation to the size; of the cases that have at least half of the landmarks, and
+    at least d + 2. The first case where there are none such.
+    """
+    from anatomark.data.shapes import lay, typical_shape
+
+    count, d = points.shape[1:]
+    here = np.isfinite(points).all(axis=2).sum(axis=1)
+    complete = np.flatnonzero(here >= max(d + 2, count / 2))
+    if not complete.size:
+        return 0
+    fit = lay(typical_shape(points[complete]), points[complete])
+    far = fit.costs / fit.scales
+    return int(complete[np.nanargmin(far)]) if np.isfinite(far).any() else 0

@@ -1,0 +1,1 @@
+"""Landmark transfer by image registration: the classical competitor that learns nothing by gradient steps."""

@@ -1,0 +1,103 @@
+"""From the atlases' transferred points to one answer: agreement of images, geometric median, presence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatomark.core.grid import Floats, Grid
+from anatomark.core.image import Image
+
+BINS = 32
+LEAST_OVERLAP = 64  # elements: fewer have no histogram worth the name
+WEISZFELD_ROUNDS = 60
+LEAST_AGREEMENT = 1e-6  # so that atlases that agree in nothing still share equally
+
+
+@dataclass(frozen=True, eq=False)
+class Transfer:
+    """One atlas's word: `points` (N, d) in the image, NaN unless present in the atlas; `annotated` (N,) there."""
+
+    agreement: float
+    points: Floats
+    annotated: NDArray[np.bool_]
+
+
+def mapped(matrix: Floats, points: Floats) -> Floats:
+    """Points (..., d) after a linear map (d+1, d+1)."""
+    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
+
+
+def agreement(fixed: Image, moving: Image, matrix: Floats) -> float:
+    """0 ... 1: normalised mutual information 2 I / (H + H) of two images in their overlap, times its share.
+
+    `matrix` (d+1, d+1) maps the world of `fixed` to that of `moving`. The share of the overlap is that of the smaller
+    field of view, so that an atlas loses nothing by showing more than the image.
+    """
+    from scipy import ndimage
+
+    places = mapped(matrix, fixed.grid.centers().reshape(-1, fixed.grid.ndim))
+    inside = moving.grid.contains(places)
+    if inside.sum() < LEAST_OVERLAP:
+        return 0.0
+    at = moving.grid.world_to_index(places[inside])
+    theirs = ndimage.map_coordinates(moving.array, at.T, order=1, mode="nearest")
+    joint, _, _ = np.histogram2d(fixed.array.reshape(-1)[inside], theirs, bins=BINS)
+    total = _entropy(joint.sum(axis=0)) + _entropy(joint.sum(axis=1))
+    information = 2 * (total - _entropy(joint)) / total if total > 0 else 0.0
+    element = abs(np.linalg.det(fixed.grid.affine[:-1, :-1]) * np.linalg.det(matrix[:-1, :-1]))
+    view = min(inside.size * element, moving.array.size * abs(np.linalg.det(moving.grid.affine[:-1, :-1])))
+    return float(np.clip(information, 0, 1) * min(1.0, inside.sum() * element / view))
+
+
+def _entropy(counts: Floats) -> float:
+    share = counts[counts > 0] / counts.sum()
+    return float(-(share * np.log(share)).sum())
+
+
+def geometric_median(points: Floats) -> Floats:
+    """(N, d) the points with the least sum of distances to K points (K, N, d), NaN left out; each needs one at least.
+
+    Weiszfeld's iteration from the median of each axis, distances rounded off near zero; the mean of two points.
+    """
+    here = np.asarray(np.isfinite(points).all(axis=2))
+    values = np.where(here[..., None], points, 0)
+    middle = np.nanmedian(points, axis=0)
+    near = np.nanmedian(np.sqrt(((points - middle) ** 2).sum(axis=2)), axis=0)
+    for _ in range(WEISZFELD_ROUNDS):
+        distance2 = ((values - middle) ** 2).sum(axis=2)
+        weight = here / np.sqrt(distance2 + (1e-3 * near) ** 2 + 1e-12)
+        middle = (values * weight[..., None]).sum(axis=0) / weight.sum(axis=0)[:, None]
+    return middle
+
+
+def fuse(
+    near: Sequence[Transfer], rest: Sequence[Transfer], grid: Grid, mean_shape: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Points (N, d), spread (N,) and mass (N,) in the frame of the image's `grid`.
+
+    The geometric median of the `near` atlases' points; for a landmark that none of them has, that of the `rest`; for
+    one that nobody has, `mean_shape` (N, d), with mass 0 and half the image's diagonal as spread. Mass is the share,
+    weighted by agreement, of the atlases that have the landmark, and put it into the image, among those in which
+    somebody looked for it.
+    """
+    points = mean_shape.copy()
+    spread = np.full(len(points), float(np.linalg.norm(grid.extent)) / 2)
+    mass = np.zeros(len(points))
+    for transfers in (rest, near):  # the near ones have the last word
+        if not transfers:
+            continue
+        cast = np.stack([t.points for t in transfers])
+        here = np.asarray(np.isfinite(cast).all(axis=2))
+        some = here.any(axis=0)
+        points[some] = geometric_median(cast[:, some])
+        distance2 = np.where(here, ((cast - points) ** 2).sum(axis=2), 0).sum(axis=0)
+        spread[some] = np.sqrt(distance2[some] / here[:, some].sum(axis=0))
+        weight = np.stack([max(t.agreement, LEAST_AGREEMENT) * t.annotated for t in transfers])
+        looked = weight.sum(axis=0) > 0
+        found = (weight * (here & grid.contains(cast))).sum(axis=0)
+        mass[looked] = found[looked] / weight[:, looked].sum(axis=0)
+    return points, spread, mass

@@ -1,0 +1,83 @@
+"""The losses of heatmaps, and what a heatmap says: `heat`, which adds up to about 1 around a landmark that is there.
+
+A heatmap of logits is read in one of two ways. "binary": each element for itself has the probability sigmoid(logit),
+to be learned as a Gaussian of height 1 around the landmark, 0 everywhere where the landmark is absent or outside.
+"softmax": all elements, and one more place "elsewhere" with a logit of 0, share a probability of 1; the target is a
+Gaussian of sum 1, or all of it elsewhere. The target of both is a product of one Gaussian along each axis, so that
+targets are vectors, made from the points as they are needed, and no array of targets ever exists.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from anatomark.core.landmarks import State
+
+Reading = Literal["binary", "softmax"]
+
+
+def cross_entropy(logits: Tensor, points: Tensor, inside: Tensor, sigma: Tensor, *, reading: Reading) -> Tensor:
+    """(B, N) of heatmaps (B, N, *grid) with the targets around `points` (B, N, d), in elements of the grid.
+
+    `inside` (B, N) says which landmarks are in the grid; points of others may be NaN. `sigma` (d,) in elements. The
+    target has an entropy of its own, so that 0 is not reached. "binary" is the sum over elements, relative to the
+    Gaussian's.
+    """
+    expected = logits
+    points = torch.where(inside.unsqueeze(-1), points, torch.zeros_like(points))
+    for axis in reversed(range(points.shape[-1])):  # the last axis of what is left is contracted first
+        weights = gaussian(points[..., axis], sigma[axis], logits.shape[2 + axis], reading=reading).unsqueeze(-1)
+        expected = (expected.reshape(*expected.shape[:2], -1, weights.shape[2]) @ weights).view(expected.shape[:-1])
+    expected = torch.where(inside, expected, torch.zeros_like(expected))
+    if reading == "binary":
+        return (F.softplus(logits).flatten(2).sum(-1) - expected) / gaussian_sum(sigma)
+    return _log_total(logits.flatten(2)) - expected
+
+
+def heat(logits: Tensor, sigma: Tensor, *, reading: Reading) -> Tensor:
+    """(B, N, *grid), at least 0, of heatmaps alike: what adds up to 1 where a heatmap is as its target was."""
+    if reading == "binary":
+        return logits.sigmoid() / gaussian_sum(sigma)
+    total = _log_total(logits.flatten(2))
+    return (logits - total.view(*total.shape, *(1,) * (logits.dim() - 2))).exp()
+
+
+def prior(sigma: Sequence[float], elements: int) -> float:
+    """The logit with which heatmaps of so many elements start: that of a landmark which may be anywhere in them."""
+    share = min(0.5, math.prod(math.sqrt(2 * math.pi) * s for s in sigma) / elements)
+    return math.log(share / (1 - share))
+
+
+def gaussian(center: Tensor, sigma: Tensor, size: int, *, reading: Reading) -> Tensor:
+    """(B, N, size): a Gaussian around `center` (B, N) at the elements 0, 1, ...; of height 1, for softmax of sum 1."""
+    at = torch.arange(size, dtype=center.dtype, device=center.device)
+    exponent = -0.5 * ((at - center.unsqueeze(-1)) / sigma).square()
+    return exponent.exp() if reading == "binary" else exponent.softmax(-1)
+
+
+def gaussian_sum(sigma: Tensor) -> Tensor:
+    """What a Gaussian of height 1 with `sigma` (d,) elements adds up to."""
+    return (math.sqrt(2 * math.pi) * sigma).prod()
+
+
+def inside_of(points: Tensor, states: Tensor, grid: Tensor) -> Tensor:
+    """(B, N): whether a landmark is present and within a grid of `grid` (d,) elements; `points` (B, N, d) in these."""
+    within = ((points >= -0.5) & (points < grid - 0.5)).all(-1)  # NaN is nowhere
+    return within & (states == State.PRESENT)
+
+
+def mean_over(values: Tensor, chosen: Tensor) -> Tensor:
+    """The mean of the chosen values; 0, with a gradient of 0, where none is chosen."""
+    return torch.where(chosen, values, torch.zeros_like(values)).sum() / chosen.sum().clamp(min=1)
+
+
+def _log_total(flat: Tensor) -> Tensor:
+    """Log of the sum of exp over elements and elsewhere: the softmax's denominator."""
+    inner = flat.logsumexp(-1)
+    return torch.logaddexp(inner, torch.zeros_like(inner))

@@ -1,0 +1,81 @@
+"""The losses of both stages. The weighting by distance and the terms of stage 2 are this project's choice."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from anatomark import votes
+from anatomark.core.landmarks import State
+from anatomark.methods.two_stage.joint import JointAnswer, patch_centers
+
+FAR_WEIGHT = 0.1  # what the farthest patch still counts, so that every vote has learned something
+SMOOTH = 0.04  # patches: below this error the loss is quadratic
+
+
+def displacement_loss(
+    encoded: Tensor, points: Tensor, states: Tensor, *, spacing: Tensor, stride: int, near: float
+) -> Tensor:
+    """Mean L1 error of encoded displacements (B, N, d, *grid) of patches, far ones counting less.
+
+    `points` (B, N, d) are landmarks in world units along the array axes, NaN unless present; `states` (B, N). A patch
+    at distance r counts exp(-r / near) and a little. Landmarks that are not annotated or absent count nowhere.
+    """
+    present = present_of(points, states)
+    known = torch.where(present.unsqueeze(-1), points, torch.zeros_like(points))
+    target = known.unsqueeze(-1) - patch_centers(encoded.shape[3:], stride, spacing)
+    error = (encoded.float().flatten(3) - votes.encode(target / spacing.min())).abs().sum(2)
+    weight = torch.exp(-target.square().sum(2).sqrt() / near) + FAR_WEIGHT
+    weight = weight * present.unsqueeze(-1)
+    return (error * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+def joint_loss(
+    answer: JointAnswer,
+    points: Tensor,
+    states: Tensor,
+    *,
+    spacing: Tensor,
+    stride: int,
+    say_weight: float,
+    class_weight: float,
+) -> dict[str, Tensor]:
+    """The terms {"coordinate", "earlier", "say", "class"} of stage 2; arguments as in `displacement_loss`.
+
+    Errors of coordinates are in patches. "say" is the cross-entropy between what patches count and a Gaussian of one
+    patch around the landmark. An absent landmark, or one outside the image, teaches the classifier only.
+    """
+    present = present_of(points, states)
+    known = torch.where(present.unsqueeze(-1), points, torch.zeros_like(points))
+    patch = stride * spacing.min()
+
+    def error(found: Tensor) -> Tensor:
+        each = F.smooth_l1_loss(found / patch, known / patch, beta=SMOOTH, reduction="none").sum(-1)
+        return _mean(each, present)
+
+    grid = answer.posterior.shape[2:]
+    target, _ = votes.holders(known / spacing, present, grid, (stride,) * len(grid))
+    entropy = F.binary_cross_entropy_with_logits(answer.posterior.float().flatten(2), target, reduction="none").mean(-1)
+    assert answer.says is not None
+    far = (known.unsqueeze(-1) - patch_centers(grid, stride, spacing)).square().sum(2) / patch**2
+    near = (-far / 2).softmax(-1)
+    say = -(near * answer.says).sum(-1).mean(0)
+    return {
+        "coordinate": error(answer.points),
+        "earlier": torch.stack([error(points) for points in answer.earlier]).mean(),
+        "say": say_weight * _mean(say, present),
+        "class": class_weight * math.prod(grid) * _mean(entropy, states != State.NOT_ANNOTATED),
+    }
+
+
+def present_of(points: Tensor, states: Tensor) -> Tensor:
+    """(B, N): whether a landmark is in the image and known."""
+    return (states == State.PRESENT) & torch.isfinite(points).all(-1)
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `values` where `mask` holds; 0 where it holds nowhere."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)

@@ -1,0 +1,249 @@
+"""Two-stage task-oriented networks (T2DL): stage 1 learns from patches, stage 2 finds all landmarks jointly.
+
+Zhang, Liu, Shen, IEEE TIP 26(10):4753-4764, 2017, doi 10.1109/TIP.2017.2721106.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anatomark import votes
+from anatomark.core.landmarks import State
+from anatomark.data.cache import Cache, CachedCase
+from anatomark.data.working import WorkingImage
+from anatomark.methods.examples import crop_example
+from anatomark.methods.interface import DataFacts, Located, StagePlan
+from anatomark.methods.presence import PresenceModel, learn_presence
+from anatomark.methods.two_stage.joint import JointNet, displacements, patch_centers
+from anatomark.methods.two_stage.loss import displacement_loss, joint_loss
+from anatomark.methods.two_stage.plan import plan
+from anatomark.methods.two_stage.settings import PRESETS, TwoStageSettings
+from anatomark.nets.ladder import LadderNet
+
+Floats = NDArray[np.float64]
+NEAREST_SHARE = 0.02  # of the patches are those next to a point
+NEAREST_ROUNDS = 5
+BYTES_PER_ELEMENT = 8  # of the widest features, while one convolution reads and writes them
+
+
+class TwoStage:
+    """The two stages, their networks and what they learned.
+
+    Stage 2 is trained twice: its extra layers alone on the frozen network of stage 1 ("stage2_frozen"), then all
+    together ("stage2"). Constructed from settings that the plan has completed.
+    """
+
+    name = "two-stage"
+    Settings = TwoStageSettings
+    presets: Mapping[str, Callable[[int], dict[str, Any]]] = PRESETS
+    stages = ("stage1", "stage2_frozen", "stage2")
+
+    def __init__(self, settings: TwoStageSettings, *, ndim: int, landmarks: int) -> None:
+        self.settings = settings
+        self.ndim, self.landmarks = ndim, landmarks
+        self.networks: dict[str, nn.Module] = {}
+        self.presence = PresenceModel.unfitted(1)
+
+    @staticmethod
+    def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoStageSettings:
+        return plan(settings, facts, on_gpu=on_gpu)
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def begin(self, stage: str, cache: Cache, device: torch.device) -> None:
+        """Make the network of a stage, from those of the stages before it."""
+        torch.manual_seed(self.settings.seed + self.stages.index(stage))
+        if stage == "stage1":
+            self.networks[stage] = self._patches()
+        elif stage == "stage2_frozen":
+            network = self._joint(copy.deepcopy(self.networks["stage1"]), _mean_shape(cache))
+            network.freeze()
+            self.networks[stage] = network
+        else:
+            network = self._joint(self._patches(), None)
+            network.load_state_dict(self.networks["stage2_frozen"].state_dict())
+            self.networks[stage] = network
+
+    def make_networks(self) -> None:
+        """The networks that a finished model keeps, with weights yet to be loaded."""
+        self.networks = {"stage1": self._patches(), "stage2": self._joint(self._patches(), None)}
+
+    def _patches(self) -> LadderNet:
+        s = self.settings
+        assert s.channels is not None, "channels is missing"
+        return LadderNet(self.ndim, self.landmarks, channels=s.channels, context=s.context or (), hidden=s.hidden)
+
+    def _joint(self, patches: nn.Module, mean_shape: Tensor | None) -> JointNet:
+        assert isinstance(patches, LadderNet)
+        s = self.settings
+        assert s.spacing is not None, "spacing is missing"
+        return JointNet(patches, spacing=s.spacing, rank=s.rank, rounds=s.rounds, mean_shape=mean_shape)
+
+    def stage_plan(self, stage: str) -> StagePlan:
+        s = self.settings
+        assert s.stage1_crop is not None
+        assert s.stage1_steps is not None
+        assert s.frozen_steps is not None
+        assert s.stage2_steps is not None
+        assert s.stage2_batch is not None
+        assert s.image is not None
+        stride = 2 ** (len(s.channels or ()) - 1)
+        if stage == "stage1":
+            patches = math.prod(n // stride for n in s.stage1_crop)
+            return StagePlan(
+                s.stage1_steps, s.stage1_batch, s.stage1_learning_rate, "cosine", patches=s.stage1_batch * patches
+            )
+        patches = math.prod(n // stride for n in s.image)
+        steps, rate = (s.frozen_steps, s.frozen_learning_rate)
+        if stage == "stage2":
+            steps, rate = (s.stage2_steps, s.stage2_learning_rate)
+        return StagePlan(steps, s.stage2_batch, rate, "cosine", patches=s.stage2_batch * patches)
+
+    def example_batch(
+        self,
+        stage: str,
+        cases: Sequence[CachedCase],
+        mirrored: NDArray[np.int64],
+        rng: np.random.Generator,
+        device: torch.device,
+    ) -> dict[str, Any]:
+        """Random crops of `cases` with their margins, as tensors on `device`, for `loss`."""
+        s = self.settings
+        network = self.networks[stage]
+        margin = (network.patches if isinstance(network, JointNet) else network).margin
+        crop, near = (s.stage1_crop, s.near_landmarks) if stage == "stage1" else (s.image, 0.0)
+        assert crop is not None
+        assert isinstance(margin, int)
+        examples = [
+            crop_example(case, s, mirrored, rng, device, level="fine", crop=crop, margin=margin, near_landmarks=near)
+            for case in cases
+        ]
+        values, points, states = (torch.stack(part) for part in zip(*examples, strict=True))
+        spacing = torch.tensor(cases[0].image.fine_grid.spacing, dtype=torch.float32, device=device)
+        return {
+            "values": values,
+            "points": points.to(device) * spacing,
+            "states": states.to(device),
+            "spacing": spacing,
+        }
+
+    def loss(self, stage: str, network: Any, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The weighted loss terms of a batch (see `loss.py`)."""
+        s = self.settings
+        assert s.near is not None
+        where: dict[str, Any] = {
+            "spacing": batch["spacing"],
+            "stride": 2 ** (len(s.channels or ()) - 1),
+        }
+        points, states = batch["points"], batch["states"]
+        if stage == "stage1":
+            found = network(batch["values"])
+            return {"displacement": displacement_loss(found, points, states, near=s.near, **where)}
+        answer = network(batch["values"])
+        terms = joint_loss(answer, points, states, say_weight=s.say_weight, class_weight=s.class_weight, **where)
+        if stage == "stage2" and s.displacement_weight:
+            error = displacement_loss(answer.displacement, points, states, near=s.near, **where)
+            terms["displacement"] = s.displacement_weight * error
+        return terms
+
+    def validate(self, stage: str, cases: Sequence[CachedCase], device: torch.device) -> float:
+        """Mean radial error (world units) of the stage over the present landmarks of `cases`; NaN if there are none."""
+        errors = [
+            np.linalg.norm(self.locate(case.image, device, upto=stage)[-1].points_world - case.points_world, axis=1)
+            for case in cases
+        ]
+        return float(np.nanmean(errors)) if np.isfinite(errors).any() else float("nan")
+
+    def finish(self, cache: Cache, device: torch.device) -> None:
+        """Learn how posterior mass tells presence; the network of the frozen stage has done its work."""
+        self.networks.pop("stage2_frozen", None)
+        self.presence = learn_presence(self, cache, device)
+
+    # --- prediction -----------------------------------------------------------------------------------------------
+
+    def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
+        """The answer of stage `upto` (the last by default), alone: stage 2 holds the network of stage 1 in itself."""
+        with torch.inference_mode():
+            if upto == "stage1":
+                return [self._located(image, *self._mean_votes(image, device), None)]
+            network = self.networks[upto or "stage2"].eval()
+            assert isinstance(network, JointNet)
+            answer = network(self._padded(image, network.patches, device), self._slab())
+            return [self._located(image, answer.points[0], answer.spread[0], answer.posterior.float().sigmoid())]
+
+    def fixed_votes(self, image: WorkingImage, device: torch.device) -> dict[str, Floats]:
+        """Points (N, d) world of stage 1 without stage 2: the "mean" of all votes, and of "near" patches' alone.
+
+        Near are the patches that lie next to the point, which is looked for in a few rounds from the mean vote.
+        """
+        with torch.inference_mode():
+            centers, cast = self._stage1_votes(image, device)
+            points, spread = votes.combine(cast, torch.ones_like(cast[:, :, 0]))
+            found = {"mean": points}
+            count = max(1, round(NEAREST_SHARE * cast.shape[-1]))
+            for _ in range(NEAREST_ROUNDS):
+                distance2 = (centers - points.unsqueeze(-1)).square().sum(2)
+                least = distance2.topk(count, dim=-1, largest=False).values[..., -1:]
+                points, spread = votes.combine(cast, (distance2 <= least).float())
+            found["near"] = points
+            return {name: self._located(image, p[0], spread[0], None).points_world for name, p in found.items()}
+
+    def _stage1_votes(self, image: WorkingImage, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Middles of the patches (d, P), and where each says that landmarks are (1, N, d, P), after stage 1."""
+        network = self.networks["stage1"].eval()
+        assert isinstance(network, LadderNet)
+        features = network.features_in_slabs(self._padded(image, network, device), self._slab())
+        spacing = torch.tensor(image.fine_grid.spacing, dtype=torch.float32, device=device)
+        centers = patch_centers(features.shape[2:], network.stride, spacing)
+        return centers, centers + displacements(network.displacements(features), spacing)
+
+    def _mean_votes(self, image: WorkingImage, device: torch.device) -> tuple[Tensor, Tensor]:
+        _, cast = self._stage1_votes(image, device)
+        points, spread = votes.combine(cast, torch.ones_like(cast[:, :, 0]))
+        return points[0], spread[0]
+
+    def _padded(self, image: WorkingImage, patches: LadderNet, device: torch.device) -> Tensor:
+        """(1, 1, *padded) grey values with the margin around, filled up to whole patches."""
+        stride, margin = patches.stride, patches.margin
+        low, high = image.window
+        size = [stride * math.ceil(n / stride) + 2 * margin for n in image.fine.shape]
+        values = torch.zeros((1, 1, *size), device=device)
+        inner = torch.from_numpy(image.fine.astype(np.float32)).to(device)
+        values[(0, 0, *(slice(margin, margin + n) for n in inner.shape))] = (inner - low) / (high - low)
+        return values
+
+    def _slab(self) -> int:
+        """How many elements of an image one pass may hold."""
+        assert self.settings.channels is not None
+        widest = max(self.settings.channels[0])
+        return int(self.settings.prediction_memory_gib * 2**30 / (widest * BYTES_PER_ELEMENT))
+
+    def _located(self, image: WorkingImage, points: Tensor, spread: Tensor, posterior: Tensor | None) -> Located:
+        """Points (N, d) along the array axes taken to the world; without a posterior, a mass of one half."""
+        index = points.double().cpu().numpy() / np.asarray(image.fine_grid.spacing)
+        mass = np.full(len(index), 0.5)
+        if posterior is not None:
+            mass = votes.posterior_mass(posterior)[0].double().cpu().numpy()
+        return Located(image.fine_grid.index_to_world(index), spread.double().cpu().numpy(), mass)
+
+
+def _mean_shape(cache: Cache) -> Tensor:
+    """(N, d) the mean of the training shapes along the array axes, about the mean of its points; 0 where unknown."""
+    shapes = []
+    for case in cache.role("train"):
+        grid = case.image.fine_grid
+        index = grid.world_to_index(case.points_world)
+        along = np.where((case.states == State.PRESENT)[:, None], index, np.nan) * grid.spacing
+        shapes.append(along - np.nanmean(along, axis=0) if np.isfinite(along).any() else along)
+    with np.errstate(invalid="ignore"):
+        known = np.isfinite(shapes)
+        mean = np.nansum(shapes, axis=0) / np.maximum(known.sum(axis=0), 1)
+    return torch.from_numpy(mean - mean.mean(axis=0)).float()

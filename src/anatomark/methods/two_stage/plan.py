@@ -1,0 +1,102 @@
+"""The plan: settings that the data decide, filled in from image sizes, spacings, landmarks and device memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from anatomark.errors import SettingsError
+from anatomark.methods.interface import DataFacts
+from anatomark.methods.two_stage.settings import TwoStageSettings
+from anatomark.nets.ladder import stride_and_margin
+
+# Elements along the longest side of an image: a working resolution that the whole image is looked at in one pass.
+SIDE = {2: 320, 3: 144}
+CHANNELS = {
+    2: ((32, 32), (64, 64), (128, 128, 128)),
+    3: ((16, 16), (32, 32), (64, 64), (128, 128)),
+}
+CONTEXT: dict[int, tuple[int, ...]] = {2: (2, 4), 3: ()}
+CROP_PATCHES = {2: 16, 3: 4}  # along each axis
+LARGEST_IMAGE = {2: 1024, 3: 256}  # along each axis; a larger one is trained on by parts
+BYTES_PER_ACTIVATION = 10  # bf16 or fp32 values kept for the backward pass, with the normalisation's copies
+
+
+def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoStageSettings:
+    """The settings with everything filled in. Raises SettingsError that names all that do not fit the data."""
+    d = facts.grids[0].ndim
+    native = np.median([grid.spacing for grid in facts.grids], axis=0)
+    extent = np.median([grid.extent for grid in facts.grids], axis=0)
+    longest = float(extent.max())
+    spacing = settings.spacing or tuple(
+        np.maximum(native, longest / (SIDE[d] * (2 if on_gpu and d == 2 else 1))).tolist()
+    )
+    faults = [
+        f"{name} has {len(value)} entries, the images have {d} axes"
+        for name, value in (
+            ("spacing", spacing),
+            ("pool", settings.pool),
+            ("stage1_crop", settings.stage1_crop),
+            ("image", settings.image),
+        )
+        if value is not None and len(value) != d
+    ]
+    channels = settings.channels or CHANNELS[d]
+    if not all(channels):
+        faults.append(f"channels {channels} needs at least one convolution in each level")
+    if settings.pool is not None and any(n != 1 for n in settings.pool):
+        faults.append(f"pool is {settings.pool}; two-stage works at one resolution, set spacing instead")
+    if faults:
+        raise SettingsError("; ".join(faults))
+    context = CONTEXT[d] if settings.context is None else settings.context
+    stride, margin = stride_and_margin(channels, context)
+    crop = settings.stage1_crop or (CROP_PATCHES[d] * stride,) * d
+    sizes = np.array([grid.extent for grid in facts.grids]) / np.asarray(spacing)
+    image = settings.image or tuple(
+        min(stride * math.ceil(n / stride - 1e-9), stride * (LARGEST_IMAGE[d] // stride))
+        for n in np.percentile(sizes, 90, axis=0)
+    )
+    for name, value in (("stage1_crop", crop), ("image", image)):
+        if any(n % stride for n in value):
+            faults.append(f"{name} {value} must be multiples of {stride}, the stride of channels")
+    if faults:
+        raise SettingsError("; ".join(faults))
+    budget = 0.5 * facts.memory_bytes
+    one = training_bytes(channels, [n + 2 * margin for n in image], facts.landmarks, stride, settings.hidden)
+    if one > 2 * budget:
+        raise SettingsError(
+            f"one image of stage 2 needs about {one / 2**30:.1f} GiB, {2 * budget / 2**30:.1f} GiB may be used; "
+            "set a coarser spacing, a smaller image or fewer channels"
+        )
+    return settings.model_copy(
+        update={
+            "spacing": spacing,
+            "pool": (1,) * d,
+            "channels": channels,
+            "context": context,
+            "near": settings.near or longest / 8,
+            "stage1_crop": crop,
+            "stage1_steps": settings.stage1_steps or (10_000 if on_gpu else 1_500),
+            "image": image,
+            "stage2_batch": settings.stage2_batch or int(max(1, min(4 if d == 2 else 2, budget // one))),
+            "frozen_steps": settings.frozen_steps or (1_000 if on_gpu else 200),
+            "stage2_steps": settings.stage2_steps or (10_000 if on_gpu else 1_500),
+            "mirror": facts.has_pairs if settings.mirror is None else settings.mirror,
+        }
+    )
+
+
+def training_bytes(
+    channels: Sequence[Sequence[int]], padded: Sequence[int], landmarks: int, stride: int, hidden: Sequence[int]
+) -> float:
+    """Rough memory (bytes) that training end to end takes for one image of `padded` elements."""
+    d = len(padded)
+    elements, total = float(math.prod(padded)), 0.0
+    for level in channels:
+        total += elements * sum(level) * 1.5
+        elements /= 2**d
+    patches = math.prod(padded) / stride**d
+    total += patches * (sum(hidden) * 2 + landmarks * (d * 4 + 6))
+    return total * BYTES_PER_ACTIVATION

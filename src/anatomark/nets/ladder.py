@@ -1,0 +1,148 @@
+"""The network of patches: a ladder of unpadded convolutions, run on one patch, on a crop or on a whole image alike.
+
+The stage-1 network of T2DL (Zhang, Liu, Shen, IEEE TIP 26(10):4753-4764, 2017, doi 10.1109/TIP.2017.2721106) is a
+convolutional network that sees a patch; stage 2 runs the same weights fully convolutionally. The layers are this
+project's: the paper's table is not public.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anatomark.nets.layers import avg_pool, batch_norm, conv
+
+
+class LadderNet(nn.Module):
+    """Maps an image with a margin, (B, 1, *(grid * stride + 2 * margin)), to displacements (B, N, d, *grid).
+
+    `channels` lists the unpadded 3^d convolutions of each level; between levels an average pooling halves the size, so
+    stride = 2^(levels - 1). `context` lists the dilations of further convolutions on the last level, `hidden` the 1x1
+    layers after them. Output k sees the `patch` elements from k * stride of the input on, and stands for the `stride`
+    elements from k * stride of the image without its margin, which are the middle of those. The displacements are
+    encoded (`votes.encode`), for a linear layer makes logarithms of lengths more exactly than lengths.
+    """
+
+    def __init__(
+        self,
+        ndim: int,
+        landmarks: int,
+        *,
+        channels: Sequence[Sequence[int]],
+        context: Sequence[int] = (),
+        hidden: Sequence[int],
+    ) -> None:
+        super().__init__()
+        self.ndim, self.landmarks = ndim, landmarks
+        self.stride, self.margin = stride_and_margin(channels, context)
+        self.patch = self.stride + 2 * self.margin
+        layers: list[nn.Module] = []
+        width = 1
+        for level, widths in enumerate(channels):
+            if level:
+                layers.append(avg_pool(ndim)(2))
+            for first in range(0, len(widths), 2):
+                layers.append(Block(ndim, width, widths[first : first + 2]))
+                width = widths[first : first + 2][-1]
+        layers += [Block(ndim, width, (width,), dilation) for dilation in context]
+        self.ladder = nn.Sequential(*layers)
+        layers = []
+        for wide in hidden:
+            layers.append(Convolution(ndim, width, wide, 1))
+            width = wide
+        self.hidden = nn.Sequential(*layers)
+        self.width = width
+        self.displacement = conv(ndim)(width, landmarks * ndim, 1)
+        nn.init.normal_(self.displacement.weight, std=0.01)
+        assert self.displacement.bias is not None
+        nn.init.zeros_(self.displacement.bias)
+
+    def features(self, padded: Tensor) -> Tensor:
+        """(B, width, *grid): what the last hidden layer says of every patch."""
+        return self.hidden(self.ladder(padded))
+
+    def features_in_slabs(self, padded: Tensor, most_elements: int) -> Tensor:
+        """The same as `features` (in evaluation mode), never with more than about `most_elements` of `padded` at once.
+
+        Unpadded convolutions make slabs of the image that overlap by the margins exact.
+        """
+        rows = (padded.shape[2] - 2 * self.margin) // self.stride
+        plane = math.prod(padded.shape[3:])
+        each = max(1, (most_elements // max(1, plane) - 2 * self.margin) // self.stride)
+        parts = []
+        for first in range(0, rows, each):
+            last = min(rows, first + each)
+            parts.append(self.features(padded[:, :, first * self.stride : last * self.stride + 2 * self.margin]))
+        return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
+
+    def displacements(self, features: Tensor, part: slice | None = None) -> Tensor:
+        """(B, n, d, *grid) encoded, from `features`, for the landmarks of `part` (all N by default)."""
+        if part is not None:
+            part = slice(part.start * self.ndim, part.stop * self.ndim)
+        found = some_outputs(self.displacement, features, part)
+        return found.view(len(found), -1, self.ndim, *found.shape[2:])
+
+    def forward(self, padded: Tensor) -> Tensor:
+        return self.displacements(self.features(padded))
+
+
+def stride_and_margin(channels: Sequence[Sequence[int]], context: Sequence[int] = ()) -> tuple[int, int]:
+    """Stride of the output, and elements that a patch reaches beyond its stride on every side."""
+    stride = 2 ** (len(channels) - 1)
+    return stride, sum(2**level * len(widths) for level, widths in enumerate(channels)) + stride * sum(context)
+
+
+def some_outputs(layer: nn.Conv2d | nn.Conv3d, x: Tensor, part: slice | None = None) -> Tensor:
+    """The outputs of `part` of a 1x1 layer's channels."""
+    if part is None:
+        return layer(x)
+    assert layer.bias is not None
+    return (F.conv2d if x.dim() == 4 else F.conv3d)(x, layer.weight[part], layer.bias[part])
+
+
+class Block(nn.Module):
+    """Up to two unpadded convolutions, and a shortcut around them (cut to their size) where channels stay the same."""
+
+    def __init__(self, ndim: int, channels_in: int, widths: Sequence[int], dilation: int = 1) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = channels_in
+        for wide in widths:
+            layers.append(Convolution(ndim, width, wide, 3, dilation))
+            width = wide
+        self.body = nn.Sequential(*layers)
+        self.cut = dilation * len(widths)
+        self.shortcut = width == channels_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        if not self.shortcut:
+            return y
+        cut = self.cut
+        return y + x[(..., *(slice(cut, n - cut) for n in x.shape[2:]))]
+
+
+class Convolution(nn.Module):
+    """Unpadded convolution, batch normalisation, ReLU; in evaluation one convolution, the normalisation folded in."""
+
+    def __init__(self, ndim: int, channels_in: int, channels: int, kernel: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.convolve = conv(ndim)(channels_in, channels, kernel, dilation=dilation, bias=False)
+        self.norm = batch_norm(ndim)(channels)
+        nn.init.kaiming_normal_(self.convolve.weight, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return F.relu(self.norm(self.convolve(x)), inplace=True)
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        assert mean is not None
+        assert variance is not None
+        factor = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
+        weight = self.convolve.weight * factor.view(-1, *(1,) * (self.convolve.weight.dim() - 1))
+        apply = F.conv2d if weight.dim() == 4 else F.conv3d
+        return F.relu(apply(x, weight, self.norm.bias - mean * factor, dilation=self.dilation), inplace=True)

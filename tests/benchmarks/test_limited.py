@@ -1,0 +1,70 @@
+"""Learning curves on small phantoms: the same images for every method, nothing done twice, tests left alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anatomark import load_dataset
+from anatomark.data.description import Dataset
+from anatomark.data.phantoms import make_phantoms
+from benchmarks.limited import MEAN_SHAPE, chosen_cases, learning_curve
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return load_dataset(make_phantoms(tmp_path_factory.mktemp("limited"), ndim=2, cases=20, landmarks=4, seed=2))
+
+
+def ids(dataset: Dataset, split: str) -> set[str]:
+    return {case.id for case in dataset.split(split)}
+
+
+def present(dataset: Dataset, split: str) -> int:
+    """How many landmarks count."""
+    return sum(int(case.reference.present.sum()) for case in dataset.split(split))
+
+
+def test_counts_are_nested_and_the_rest_is_the_rest(flat: Dataset) -> None:
+    everything = ids(flat, "train")
+    small, large = (chosen_cases(flat, count, seed=0, train_split="train") for count in (4, 8))
+    assert len(ids(small, "train")) == 4
+    assert ids(small, "train") < ids(large, "train") < everything
+    assert ids(small, "rest") == everything - ids(small, "train")
+    assert ids(small, "test") == ids(flat, "test")
+    assert "val" not in small.splits, "those to choose by come out of the count"
+    assert ids(chosen_cases(flat, 4, seed=1, train_split="train"), "train") != ids(small, "train")
+    with pytest.raises(SystemExit, match="12 subjects in train, 13 were asked for"):
+        chosen_cases(flat, 13, seed=0, train_split="train")
+
+
+@pytest.mark.slow
+def test_two_counts_are_trained_once_and_scored(flat: Dataset, tiny: dict[str, Any], tmp_path: Path) -> None:
+    said: list[str] = []
+    options: dict[str, Any] = {
+        "methods": ["global-to-local"],
+        "counts": [4, 6],
+        "seeds": [0],
+        "train_split": "train",
+        "out": tmp_path,
+        "device": "cpu",
+        "settings": {"global-to-local": {**tiny, "local": False, "spacing": [4.0, 4.0]}},
+        "say": said.append,
+    }
+    rows = learning_curve(flat, score="rest", **options)
+    assert [(row["method"], row["count"]) for row in rows] == [
+        (method, count) for count in (4, 6) for method in ("global-to-local", MEAN_SHAPE)
+    ]
+    parts = [chosen_cases(flat, count, seed=0, train_split="train") for count in (4, 4, 6, 6)]
+    assert [row["n"] for row in rows] == [present(part, "rest") for part in parts]
+    assert all(row["mre"] > 0 for row in rows)
+    assert not list(tmp_path.rglob("predictions_test.csv")), "the test split is looked at on demand only"
+
+    weights = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
+    assert len(weights) == 2
+    said.clear()
+    again = learning_curve(flat, score="test", **options)
+    assert {path: path.stat().st_mtime_ns for path in weights} == weights
+    assert sum("has ended" in line for line in said) == 2
+    assert again[0]["n"] == present(flat, "test")
+    assert learning_curve(flat, score="rest", **options) == rows

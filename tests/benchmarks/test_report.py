@@ -1,0 +1,145 @@
+"""Sections of benchmarks/README.md from results, made up and committed."""
+
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks.report import document
+from benchmarks.report.accuracy import accuracy
+from benchmarks.report.brain import brain
+from benchmarks.report.limited import limited, picture
+from benchmarks.report.one_pass import one_pass
+from benchmarks.report.plot import nice, spread_out
+from benchmarks.results import read_all
+
+ABOUT = {
+    "command": "python -m benchmarks x",
+    "commit": "abc1234",
+    "hardware": "2 cores of A",
+    "python": "3.11",
+    "torch": "2.13",
+}
+
+
+def told(mre: float, missing: int = 0) -> dict[str, Any]:
+    sdr = {"1": 20.0, "2": 50.0, "2.5": 60.0, "3": 70.0, "4": 80.0}
+    return {"n": 10, "n_missing": missing, "mre": mre, "median": mre / 2, "sd": 1.0, "sdr": sdr}
+
+
+def tables(text: str) -> list[list[str]]:
+    """The cells of all rows of all tables, one after another; every row is as long as the head of its table."""
+    rows: list[list[str]] = []
+    length = 0
+    for line in text.splitlines():
+        if not line.startswith("|"):
+            length = 0
+            continue
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        length = length or len(cells)
+        assert len(cells) == length, line
+        rows.append(cells)
+    return rows
+
+
+def accuracy_result(method: str, answers: dict[str, Any]) -> dict[str, Any]:
+    split = {
+        "cases": 5,
+        "answers": answers,
+        "landmarks": {"nasion": told(1.5)},
+        "presence": {state: {"present": 1, "absent": 2, "missing": 0} for state in ("present", "absent")},
+        "mean shape": told(9.0),
+        "observers": None,
+        "seconds_per_image": 0.5,
+        "peak_bytes": 2**30,
+    }
+    train = {"command": "anatomark train", "commit": "abc", "hardware": "2 cores of A", "precision": "32-true",
+             "seed": 0, "steps": {"s": 5}, "seconds": {"s": 120.0}, "validation": {"s": 3.25}}  # fmt: skip
+    return {"kind": "accuracy", "dataset": "d", "unit": "mm", "method": method, **ABOUT, "train": train,
+            "splits": {"test": split}}  # fmt: skip
+
+
+def test_methods_stand_side_by_side() -> None:
+    two = accuracy_result("two-stage", {"stage1, near vote": told(3.0), "stage2": told(2.0, missing=1)})
+    atlas = accuracy_result("atlas", {"atlas": told(4.0)})
+    atlas["train"] |= {"steps": {}, "seconds": {}, "validation": {}}
+    text = accuracy([two, atlas])
+    cells = [row[1:6] for row in tables(text) if row[0] == "test (5)"]
+    assert cells == [
+        ["two-stage", "stage1, near vote", "10", "0", "3.00"],
+        ["two-stage", "**stage2**", "10", "1", "2.00"],
+        ["atlas", "**atlas**", "10", "0", "4.00"],
+        ["", "mean shape", "10", "0", "9.00"],
+    ]
+    assert "s 2 min, 2 min together" in text
+    assert "best validation MRE s 3.25 mm" in text
+    assert "| landmark | two-stage, test MRE | two-stage, test ≤ 2 | atlas, test MRE | atlas, test ≤ 2 |" in text
+
+
+def limited_result() -> dict[str, Any]:
+    rows = [
+        {"method": method, "count": count, "seed": seed, **told(mre + seed), "minutes": 3.0}
+        for method, mre in (("two-stage", 2.0), ("heatmap & more", 2.5))
+        for count in (10, 100)
+        for seed in (0, 1)
+    ]
+    rows += [{"method": "mean shape", "count": 10, "seed": 0, **told(1.0)}]
+    return {"kind": "limited", "dataset": "d", "unit": "mm", "spacing": 1.0, "score": "test1", **ABOUT, "rows": rows}
+
+
+def test_few_images_give_a_table_and_a_plot() -> None:
+    rows = tables(limited(limited_result()))[2:]
+    assert [row[:3] for row in rows] == [
+        ["10", "two-stage", "**2.50**"],
+        ["10", "heatmap & more", "3.00"],
+        ["10", "mean shape", "1.00"],
+        ["100", "two-stage", "**2.50**"],
+        ["100", "heatmap & more", "3.00"],
+    ]
+    drawing = ElementTree.fromstring(picture(limited_result()))
+    of_kind = [element.tag.rsplit("}")[-1] for element in drawing.iter()]
+    assert of_kind.count("polyline") == 2
+    assert of_kind.count("circle") == 4
+    lines = [e.attrib["points"].split() for e in drawing.iter() if e.tag.endswith("polyline")]
+    heights = [float(line[0].split(",")[1]) for line in lines]
+    assert heights[0] > heights[1], "the smaller error lies lower"
+
+
+def test_brains_and_passes() -> None:
+    result = {
+        "kind": "brain", "method": "two-stage", "device": "cpu", "landmarks": 200, "spacing": 2.0,
+        "shape": [76, 93, 72], **ABOUT,
+        "train": {"subjects": 34, "validation_subjects": 6, "seed": 0, "steps": {}, "seconds": {}, "validation": {}},
+        "test": {"subjects": 40, "landmarks_outside": 3},
+        "answers": {"stage1, mean vote": told(8.0), "stage1, near vote": told(4.0), "stage2": told(3.0)},
+        "prediction": {"seconds": 0.51234, "peak_bytes": 2**29},
+    }  # fmt: skip
+    text = brain([result])
+    assert "stage2 is 25 % better than stage1, near vote" in text
+    assert "0.512 s, 0.50 GiB at most" in text
+    assert [row[0] for row in tables(text)][-1] == "**stage2**"
+    rows = [
+        {"method": "heatmap", "shape": [152, 186, 144], "spacing": 1.0, "failed": "more than 16 GiB"},
+        {"method": "heatmap", "shape": [76, 93, 72], "spacing": 2.0, "seconds": 1.5, "peak_bytes": 2**31,
+         "idle_bytes": 2**28},
+    ]  # fmt: skip
+    passes = {"kind": "one_pass", "landmarks": 1200, "device": "cpu", "repeats": 5, **ABOUT, "rows": rows}
+    assert tables(one_pass([passes]))[2:] == [
+        ["heatmap", "152 x 186 x 144", "1", "more than 16 GiB", "–", "–"],
+        ["heatmap", "76 x 93 x 72", "2", "1.5", "2.00", "0.25"],
+    ]
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0.9, 1), (1.0, 1), (1.2, 2), (3.3, 5), (7, 10), (0.021, 0.05)])
+def test_steps_of_an_axis(value: float, expected: float) -> None:
+    assert nice(value) == pytest.approx(expected)
+
+
+def test_labels_keep_their_distance() -> None:
+    assert spread_out([50.0, 40.0, 45.0], least=10) == [60.0, 40.0, 50.0]
+
+
+def test_what_is_committed_can_be_written_up() -> None:
+    text = document("## Notes\n")
+    assert all(f"## Accuracy: {result['dataset']}" in text for result in read_all("accuracy"))
+    assert text.endswith("## Notes\n")
