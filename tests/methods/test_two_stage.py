@@ -174,7 +174,9 @@ def test_the_method_says_in_the_world_what_the_patches_say_of_the_array(ndim: in
     shape = (23, 38, 17)[:ndim]
     target = np.array([[7.0, 11.0, 3.0], [20.5, 2.25, 9.0], [0.0, 37.0, 16.0]])[:, :ndim]
     case = a_case(ndim, shape, target)
-    settings = TwoStageSettings(spacing=SPACING[ndim], channels=((4,), (4,), (4,)), hidden=(4,), near=10.0)
+    settings = TwoStageSettings(
+        spacing=SPACING[ndim], channels=((4,), (4,), (4,)), hidden=(4,), near=10.0, image=(24,) * ndim
+    )
     method = TwoStage(settings, ndim=ndim, landmarks=3)
     method.make_networks()
 

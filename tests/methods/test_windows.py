@@ -8,8 +8,8 @@ from anatomark.core.grid import Grid
 from anatomark.core.landmarks import State
 from anatomark.data.cache import CachedCase
 from anatomark.data.working import WorkingImage
-from anatomark.methods.global_to_local.settings import GlobalToLocalSettings
 from anatomark.methods.examples import crop_example
+from anatomark.methods.global_to_local.settings import GlobalToLocalSettings
 from anatomark.methods.global_to_local.windows import local_example, plain_windows
 
 CPU = torch.device("cpu")
@@ -64,7 +64,9 @@ def test_in_examples_a_landmark_stays_on_its_element(shape: tuple[int, ...]) -> 
         for chosen in range(3):
             case = case_of(shape, [corners[chosen]] * 3, [State.PRESENT] * 3)
             local, points, states = local_example(case, settings, order, rng, CPU, slice(0, 3))
-            whole, points_whole, _ = crop_example(case, settings, order, rng, CPU, level="coarse", crop=settings.global_crop)
+            whole, points_whole, _ = crop_example(
+                case, settings, order, rng, CPU, level="coarse", crop=settings.global_crop
+            )
             assert (states == State.PRESENT).all()
             windows = [(local[k], points[k]) for k in range(3)] + [(whole[0], points_whole[0])]
             for window, point in windows:
@@ -112,7 +114,9 @@ def test_a_mirrored_example_takes_the_partners_name() -> None:
     mirrored = np.array([1, 0, 2])
     rng = np.random.default_rng(0)
     for _ in range(20):
-        values, points, states = crop_example(case, settings, mirrored, rng, CPU, level="coarse", crop=settings.global_crop)
+        values, points, states = crop_example(
+            case, settings, mirrored, rng, CPU, level="coarse", crop=settings.global_crop
+        )
         assert states.tolist() == [State.PRESENT, State.PRESENT, State.ABSENT]
         # the left landmark of an image is left in its mirror image too: 25 elements before the right one
         assert float(points[1, 1] - points[0, 1]) == pytest.approx(25, abs=1e-3)

@@ -89,7 +89,7 @@ class Alignment:
             back = register_linear(self.template, image, kind=self.kind, seed=SEED)
         except RegistrationError as error:
             return Placement.unaligned(image, f"not aligned to {self.case}: {error}")
-        return Placement(image, np.linalg.inv(back), _straight_axes(self.template.grid))
+        return Placement(image, np.asarray(np.linalg.inv(back), dtype=np.float64), _straight_axes(self.template.grid))
 
 
 def place(alignment: Alignment | None, image: Image) -> Placement:

@@ -123,9 +123,7 @@ class GlobalToLocal:
         if stage == "global":
             crop = self.settings.global_crop
             assert crop is not None
-            examples = [
-                crop_example(c, self.settings, mirrored, rng, device, level="coarse", crop=crop) for c in cases
-            ]
+            examples = [crop_example(c, self.settings, mirrored, rng, device, level="coarse", crop=crop) for c in cases]
         else:
             count = self.settings.local_landmarks_per_step or self.landmarks
             first = int(rng.integers(self.landmarks - count + 1)) if count < self.landmarks else 0

@@ -7,6 +7,7 @@ here are this project's; one dense layer from all displacements to all coordinat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -80,7 +81,7 @@ class JointNet(nn.Module):
     """The patch network over the whole image and rounds of voting; made of a copy of the stage-1 network.
 
     `spacing` (d,) is that of the image in array-axis order; `mean_shape` (N, d) world units along the array axes, its
-    mean at zero.
+    mean at zero; `prior` is the probability of presence a patch starts with.
     """
 
     spacing: Tensor
@@ -94,6 +95,7 @@ class JointNet(nn.Module):
         spacing: Sequence[float],
         rank: int,
         rounds: int = 2,
+        prior: float = 0.5,
         mean_shape: Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -102,6 +104,8 @@ class JointNet(nn.Module):
         self.rounds = nn.ModuleList(Round(d, n, width=patches.width, rank=rank) for _ in range(rounds))
         self.posterior = conv(d)(patches.width, n, 1)
         nn.init.normal_(self.posterior.weight, std=0.01)
+        assert self.posterior.bias is not None
+        nn.init.constant_(self.posterior.bias, math.log(prior / (1 - prior)))
         shape = torch.zeros(n, d) if mean_shape is None else mean_shape.float()
         self.register_buffer("spacing", torch.tensor(spacing, dtype=torch.float32))
         self.register_buffer("mean_shape", shape)

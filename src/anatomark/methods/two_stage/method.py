@@ -85,11 +85,21 @@ class TwoStage:
         assert isinstance(patches, LadderNet)
         s = self.settings
         assert s.spacing is not None, "spacing is missing"
-        return JointNet(patches, spacing=s.spacing, rank=s.rank, rounds=s.rounds, mean_shape=mean_shape)
+        assert s.image is not None, "image is missing"
+        patches_each = math.prod(max(1, n // patches.stride) for n in s.image)
+        return JointNet(
+            patches,
+            spacing=s.spacing,
+            rank=s.rank,
+            rounds=s.rounds,
+            prior=1 / max(2, patches_each),
+            mean_shape=mean_shape,
+        )
 
     def stage_plan(self, stage: str) -> StagePlan:
         s = self.settings
         assert s.stage1_crop is not None
+        assert s.stage1_batch is not None
         assert s.stage1_steps is not None
         assert s.frozen_steps is not None
         assert s.stage2_steps is not None

@@ -19,7 +19,8 @@ CHANNELS = {
     3: ((16, 16), (32, 32), (64, 64), (128, 128)),
 }
 CONTEXT: dict[int, tuple[int, ...]] = {2: (2, 4), 3: ()}
-CROP_PATCHES = {2: 16, 3: 4}  # along each axis
+CROP_PATCHES = {2: 16, 3: 8}  # along each axis; a crop's margins cost as much, so many patches share them
+STAGE1_BATCH = {2: 8, 3: 2}
 LARGEST_IMAGE = {2: 1024, 3: 256}  # along each axis; a larger one is trained on by parts
 BYTES_PER_ACTIVATION = 10  # bf16 or fp32 values kept for the backward pass, with the normalisation's copies
 
@@ -78,6 +79,7 @@ def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoSt
             "context": context,
             "near": settings.near or longest / 8,
             "stage1_crop": crop,
+            "stage1_batch": settings.stage1_batch or STAGE1_BATCH[d],
             "stage1_steps": settings.stage1_steps or (10_000 if on_gpu else 1_500),
             "image": image,
             "stage2_batch": settings.stage2_batch or int(max(1, min(4 if d == 2 else 2, budget // one))),

@@ -34,7 +34,7 @@ class TwoStageSettings(AugmentedSettings):
 
     # stage 1: displacements from patches
     stage1_crop: tuple[PositiveInt, ...] | None = Field(None, description="elements; a crop holds crop/stride patches")
-    stage1_batch: PositiveInt = 8
+    stage1_batch: PositiveInt | None = None
     stage1_steps: PositiveInt | None = None
     stage1_learning_rate: PositiveFloat = 2e-3
     near_landmarks: float = Field(0.5, ge=0, le=1, description="share of crops drawn around a landmark, else anywhere")
