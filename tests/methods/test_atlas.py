@@ -197,8 +197,8 @@ def test_a_landmark_that_no_near_atlas_has_comes_from_the_others() -> None:
     method = trained([rich, *poor], nearest=1)
     located = method.locate(cases[0].image, CPU)[0]
     assert located.mass[2] == 0, "the nearest atlas is the image itself, where somebody found it missing"
-    expected = trained([rich]).locate(cases[0].image, CPU)[0]
-    np.testing.assert_allclose(located.points_world[2], expected.points_world[2])
+    expected = trained([rich]).locate(cases[0].image, CPU)[0]  # placed without the detour by the nearest one
+    np.testing.assert_allclose(located.points_world[2], expected.points_world[2], rtol=0, atol=2)
 
 
 def test_the_choice_of_atlases_takes_every_landmark_along() -> None:

@@ -34,7 +34,9 @@ class CommonSettings(BaseModel):
     spacing: tuple[PositiveFloat, ...] | None = Field(None, description="fine working spacing, z y x (world units)")
     pool: tuple[PositiveInt, ...] | None = Field(None, description="the coarse level has means over this many elements")
     align: Literal["none", "rigid", "affine"] = Field("none", description="images are brought into a template's world")
-    template: str | None = Field(None, description="the training case that is the template; None: the most typical")
+    template: str | None = Field(
+        None, description="the training case to align to, a copy of which goes into the model; None: the most typical"
+    )
     validation_fraction: float = Field(
         0.15, ge=0, lt=1, description="share of subjects kept from training to choose by"
     )
