@@ -36,7 +36,7 @@ TINY_OF: dict[str, dict[str, Any]] = {
         "stage2_batch": 2,
     },
     "heatmap": {"channels": [8, 12, 16, 24], "batch": 2, "steps": 150, "learning_rate": 3e-3},
-    "atlas": {"elements": 10_000, "atlases": 1, "registration": "rigid"},
+    "atlas": {"elements": 6000, "atlases": 1, "registration": "affine"},
 }
 # Votes that have just begun to be weighted lie far apart, and a little moves their mean.
 LOOSE = {"two-stage": 3.0}
