@@ -26,7 +26,7 @@ def ladder(ndim: int, landmarks: int = 3) -> LadderNet:
     """A small network whose normalisation has seen data, so that it does something."""
     torch.manual_seed(0)
     net = LadderNet(ndim, landmarks, channels=((4, 4), (5,), (6, 6)), context=(2,), hidden=(8,))
-    torch.nn.init.normal_(net.displacement.weight, std=0.5)
+    torch.nn.init.normal_(net.fine.weight, std=0.5)
     net.train()
     for _ in range(5):
         net(torch.randn(2, 1, *(net.patch + 8,) * ndim))
@@ -105,6 +105,18 @@ def test_gradients_reach_stage_1_end_to_end_and_stop_before_it_when_frozen(ndim:
             assert all(torch.equal(v, before[k]) for k, v in joint.patches.state_dict().items())
 
 
+def test_fixed_normalisation_is_the_same_in_training_and_in_prediction() -> None:
+    joint = JointNet(ladder(2), spacing=SPACING[2], rank=4, fixed_normalisation=True).train()
+    image = padded(joint.patches, 2)
+    before = {k: v.clone() for k, v in joint.patches.state_dict().items()}
+    learning = joint(image).points
+    learning.sum().backward()
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in joint.patches.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in joint.patches.state_dict().items())
+    with torch.no_grad():
+        torch.testing.assert_close(joint.eval()(image).points, learning, rtol=1e-4, atol=1e-4)
+
+
 def test_parts_of_the_landmarks_give_what_all_give(monkeypatch: pytest.MonkeyPatch) -> None:
     joint = JointNet(ladder(2, landmarks=5), spacing=SPACING[2], rank=4).eval()
     for parameter in joint.parameters():
@@ -124,8 +136,8 @@ def test_only_present_landmarks_pull_at_displacements_and_far_patches_pull_less(
     points = torch.tensor([[[3.0, 4.0], [float("nan")] * 2, [1.0, 1.0]]])
     states = torch.tensor([[State.PRESENT, State.ABSENT, State.NOT_ANNOTATED]])
     centers = votes.patch_centers(SHAPE[2], (4, 4)) * spacing.view(2, 1, 1)
-    exact = votes.encode((points.nan_to_num().view(1, 3, 2, 1, 1) - centers) / min(SPACING[2]))
-    given: dict[str, Any] = {"spacing": spacing, "stride": 4, "near": 8.0}
+    exact = (points.nan_to_num().view(1, 3, 2, 1, 1) - centers) / min(SPACING[2])
+    given: dict[str, Any] = {"spacing": spacing, "stride": 4, "near": 8.0, "far_weight": 0.1}
     assert displacement_loss(exact, points, states, **given) < 1e-6
     for silent in (1, 2):
         wrong = exact.clone()
@@ -135,6 +147,8 @@ def test_only_present_landmarks_pull_at_displacements_and_far_patches_pull_less(
     near[0, 0, :, 0, 0] += 1
     far[0, 0, :, -1, -1] += 1
     assert displacement_loss(near, points, states, **given) > 2 * displacement_loss(far, points, states, **given) > 0
+    alike = {**given, "near": 1e9}  # the same error of a long displacement counts less by its logarithm alone
+    assert displacement_loss(near, points, states, **alike) > displacement_loss(far, points, states, **alike) > 0
 
 
 def test_absent_landmarks_teach_the_classifier_alone_and_unannotated_ones_nothing() -> None:
@@ -185,7 +199,7 @@ def test_the_method_says_in_the_world_what_the_patches_say_of_the_array(ndim: in
             centers = votes.patch_centers(features.shape[2:], (self.stride,) * ndim)
             aim = torch.from_numpy(target).float().view(1, 3, ndim, *(1,) * ndim)
             far = (aim - centers) * torch.tensor(SPACING[ndim]).view(ndim, *(1,) * ndim)
-            return votes.encode(far / min(SPACING[ndim]))[:, part or slice(3)]
+            return (far / min(SPACING[ndim]))[:, part or slice(3)]
 
     for network in (method.networks["stage1"], method.networks["stage2"].patches):
         network.__class__ = Exact
@@ -195,6 +209,30 @@ def test_the_method_says_in_the_world_what_the_patches_say_of_the_array(ndim: in
         np.testing.assert_allclose(found.spread, 0, atol=1e-2)
     for found_points in method.fixed_votes(case.image, CPU).values():
         np.testing.assert_allclose(found_points, case.points_world, atol=1e-3)
+
+
+def test_stage_1_is_chosen_by_single_votes_next_to_the_landmark() -> None:
+    """Far votes and the mean vote may be anything; votes that cancel out around the landmark are no merit."""
+    case = a_case(2, (40, 48), np.array([[12.0, 20.0], [30.0, 9.0], [np.nan, np.nan]]))
+    settings = TwoStageSettings(spacing=SPACING[2], channels=((4,), (4,), (4,)), hidden=(4,), near=10.0, image=(40, 48))
+    method = TwoStage(settings, ndim=2, landmarks=3)
+    method.make_networks()
+    centers = votes.patch_centers((10, 12), (4, 4))
+
+    class Told(LadderNet):
+        off = 0.0
+
+        def displacements(self, features: torch.Tensor, part: slice | None = None) -> torch.Tensor:
+            aim = torch.tensor([[12.0, 20.0], [30.0, 9.0], [5.0, 5.0]]).view(1, 3, 2, 1, 1)
+            far = (aim - centers) * torch.tensor(SPACING[2]).view(2, 1, 1)
+            wrong = 100.0 * (far.square().sum(2, keepdim=True) > 15**2) + self.off * far.sign()
+            return (far + wrong) / min(SPACING[2])
+
+    network = method.networks["stage1"]
+    network.__class__ = Told
+    assert method.validate("stage1", [case], CPU) < 1e-3
+    network.off = 2.0
+    assert method.validate("stage1", [case], CPU) == pytest.approx(2 * np.sqrt(2), rel=0.3)
 
 
 def test_examples_show_the_landmark_where_they_say_it_is() -> None:

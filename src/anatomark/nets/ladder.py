@@ -14,7 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from anatomark import votes
 from anatomark.nets.layers import avg_pool, batch_norm, conv
+
+COARSE = 20.0  # elements that one unit of the coarse layer stands for
 
 
 class LadderNet(nn.Module):
@@ -23,8 +26,9 @@ class LadderNet(nn.Module):
     `channels` lists the unpadded 3^d convolutions of each level; between levels an average pooling halves the size, so
     stride = 2^(levels - 1). `context` lists the dilations of further convolutions on the last level, `hidden` the 1x1
     layers after them. Output k sees the `patch` elements from k * stride of the input on, and stands for the `stride`
-    elements from k * stride of the image without its margin, which are the middle of those. The displacements are
-    encoded (`votes.encode`), for a linear layer makes logarithms of lengths more exactly than lengths.
+    elements from k * stride of the image without its margin, which are the middle of those. Displacements are in
+    elements, and the sum of two layers: a linear one, since all of them are linear in where the patch lies, and an
+    encoded one (`votes.decode`), which makes short ones exact.
     """
 
     def __init__(
@@ -56,10 +60,12 @@ class LadderNet(nn.Module):
             width = wide
         self.hidden = nn.Sequential(*layers)
         self.width = width
-        self.displacement = conv(ndim)(width, landmarks * ndim, 1)
-        nn.init.normal_(self.displacement.weight, std=0.01)
-        assert self.displacement.bias is not None
-        nn.init.zeros_(self.displacement.bias)
+        self.coarse = conv(ndim)(width, landmarks * ndim, 1)
+        self.fine = conv(ndim)(width, landmarks * ndim, 1)
+        for layer in (self.coarse, self.fine):
+            nn.init.normal_(layer.weight, std=0.01)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
 
     def features(self, padded: Tensor) -> Tensor:
         """(B, width, *grid): what the last hidden layer says of every patch."""
@@ -80,11 +86,17 @@ class LadderNet(nn.Module):
         return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
 
     def displacements(self, features: Tensor, part: slice | None = None) -> Tensor:
-        """(B, n, d, *grid) encoded, from `features`, for the landmarks of `part` (all N by default)."""
+        """(B, n, d, *grid) elements, from `features`, for the landmarks of `part` (all N by default)."""
         if part is not None:
             part = slice(part.start * self.ndim, part.stop * self.ndim)
-        found = some_outputs(self.displacement, features, part)
+        coarse = some_outputs(self.coarse, features, part).float()
+        fine = some_outputs(self.fine, features, part).float()
+        found = COARSE * coarse + votes.decode(fine)
         return found.view(len(found), -1, self.ndim, *found.shape[2:])
+
+    def norms(self) -> list[nn.BatchNorm2d | nn.BatchNorm3d]:
+        """All normalisation layers."""
+        return [layer.norm for layer in self.modules() if isinstance(layer, Convolution)]
 
     def forward(self, padded: Tensor) -> Tensor:
         return self.displacements(self.features(padded))

@@ -29,7 +29,7 @@ class JointAnswer(NamedTuple):
     `points` (B, N, d) are the answer; `earlier` (K, B, N, d) are the votes of each round, and what the joint layers
     made of them; `spread` (B, N) is how far the votes of the last round lie apart; `posterior` (B, N, *grid) are logits
     that a patch holds the landmark. In training only: `says` (R, B, N, P), the logarithm of what each patch's vote
-    counts in each round, and `displacement` (B, N, d, *grid), encoded.
+    counts in each round, and `displacement` (B, N, d, *grid), of the patch network.
     """
 
     points: Tensor
@@ -81,7 +81,8 @@ class JointNet(nn.Module):
     """The patch network over the whole image and rounds of voting; made of a copy of the stage-1 network.
 
     `spacing` (d,) is that of the image in array-axis order; `mean_shape` (N, d) world units along the array axes, its
-    mean at zero; `prior` is the probability of presence a patch starts with.
+    mean at zero; `prior` is the probability of presence a patch starts with. With `fixed_normalisation` the patch
+    network normalises in training as in prediction: the statistics of one whole image are not those of all.
     """
 
     spacing: Tensor
@@ -97,6 +98,7 @@ class JointNet(nn.Module):
         rounds: int = 2,
         prior: float = 0.5,
         mean_shape: Tensor | None = None,
+        fixed_normalisation: bool = False,
     ) -> None:
         super().__init__()
         n, d = patches.landmarks, patches.ndim
@@ -110,7 +112,7 @@ class JointNet(nn.Module):
         self.register_buffer("spacing", torch.tensor(spacing, dtype=torch.float32))
         self.register_buffer("mean_shape", shape)
         self.register_buffer("shape_size", shape.square().sum(-1).mean().sqrt().clamp(min=float(max(spacing))))
-        self.frozen = False
+        self.frozen, self.fixed_normalisation = False, fixed_normalisation
 
     def freeze(self) -> None:
         """From now on only the extra layers learn."""
@@ -120,8 +122,9 @@ class JointNet(nn.Module):
 
     def train(self, mode: bool = True) -> JointNet:
         super().train(mode)
-        if self.frozen:
-            self.patches.eval()
+        self.patches.train(mode and not self.frozen)
+        for norm in self.patches.norms() if self.fixed_normalisation else ():
+            norm.eval()
         return self
 
     def forward(self, padded: Tensor, slab_elements: int | None = None) -> JointAnswer:
@@ -154,9 +157,9 @@ class JointNet(nn.Module):
         self, turn: Round, features: Tensor, kept: Tensor | None, points: Tensor | None, part: slice
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Voted points (B, n, d) of some landmarks, their spread (B, n) and the log of the patches' says (B, n, P)."""
-        encoded = self.patches.displacements(features, part) if kept is None else kept
+        found = self.patches.displacements(features, part) if kept is None else kept
         patch = self.patches.stride * self.spacing.min()
-        far = displacements(encoded, self.spacing)
+        far = displacements(found, self.spacing)
         centers = patch_centers(features.shape[2:], self.patches.stride, self.spacing)
         distance = None if points is None else length(centers - points[:, part].unsqueeze(-1)) / patch
         say = turn.say(features, length(far) / patch, distance, part)
@@ -168,12 +171,12 @@ def length(vectors: Tensor) -> Tensor:
     return vectors.square().sum(2).add(1e-6).sqrt()
 
 
-def displacements(encoded: Tensor, spacing: Tensor) -> Tensor:
-    """(B, n, d, P) world units along the array axes, of the patch network's output (B, n, d, *grid).
+def displacements(found: Tensor, spacing: Tensor) -> Tensor:
+    """(B, n, d, P) world units along the array axes, of the patch network's displacements (B, n, d, *grid).
 
-    Encoded are displacements in units of the finest spacing.
+    Those are in units of the finest spacing.
     """
-    return votes.decode(encoded.float().flatten(3)) * spacing.min()
+    return found.flatten(3) * spacing.min()
 
 
 def patch_centers(grid: Sequence[int], stride: int, spacing: Tensor) -> Tensor:

@@ -12,23 +12,32 @@ from anatomark import votes
 from anatomark.core.landmarks import State
 from anatomark.methods.two_stage.joint import JointAnswer, patch_centers
 
-FAR_WEIGHT = 0.1  # what the farthest patch still counts, so that every vote has learned something
 SMOOTH = 0.04  # patches: below this error the loss is quadratic
 
 
 def displacement_loss(
-    encoded: Tensor, points: Tensor, states: Tensor, *, spacing: Tensor, stride: int, near: float
+    found: Tensor,
+    points: Tensor,
+    states: Tensor,
+    *,
+    spacing: Tensor,
+    stride: int,
+    near: float,
+    far_weight: float,
 ) -> Tensor:
-    """Mean L1 error of encoded displacements (B, N, d, *grid) of patches, far ones counting less.
+    """Mean L1 error of the encoded displacements of patches, far ones counting less.
+
+    `found` (B, N, d, *grid) are displacements in units of the finest spacing.
 
     `points` (B, N, d) are landmarks in world units along the array axes, NaN unless present; `states` (B, N). A patch
-    at distance r counts exp(-r / near) and a little. Landmarks that are not annotated or absent count nowhere.
+    at distance r counts exp(-r / near) + far_weight. Landmarks that are not annotated or absent count nowhere.
     """
     present = present_of(points, states)
     known = torch.where(present.unsqueeze(-1), points, torch.zeros_like(points))
-    target = known.unsqueeze(-1) - patch_centers(encoded.shape[3:], stride, spacing)
-    error = (encoded.float().flatten(3) - votes.encode(target / spacing.min())).abs().sum(2)
-    weight = torch.exp(-target.square().sum(2).sqrt() / near) + FAR_WEIGHT
+    target = known.unsqueeze(-1) - patch_centers(found.shape[3:], stride, spacing)
+    error = votes.encode(found.flatten(3)) - votes.encode(target / spacing.min())
+    error = error.abs().sum(2)
+    weight = torch.exp(-target.square().sum(2).sqrt() / near) + far_weight
     weight = weight * present.unsqueeze(-1)
     return (error * weight).sum() / weight.sum().clamp(min=1e-6)
 

@@ -94,6 +94,7 @@ class TwoStage:
             rounds=s.rounds,
             prior=1 / max(2, patches_each),
             mean_shape=mean_shape,
+            fixed_normalisation=bool(s.fixed_normalisation),
         )
 
     def stage_plan(self, stage: str) -> StagePlan:
@@ -149,25 +150,35 @@ class TwoStage:
         """The weighted loss terms of a batch (see `loss.py`)."""
         s = self.settings
         assert s.near is not None
+        assert s.far_weight is not None
         where: dict[str, Any] = {
             "spacing": batch["spacing"],
             "stride": 2 ** (len(s.channels or ()) - 1),
         }
+        far = {"near": s.near, "far_weight": s.far_weight}
         points, states = batch["points"], batch["states"]
         if stage == "stage1":
             found = network(batch["values"])
-            return {"displacement": displacement_loss(found, points, states, near=s.near, **where)}
+            return {"displacement": displacement_loss(found, points, states, **far, **where)}
         answer = network(batch["values"])
         terms = joint_loss(answer, points, states, say_weight=s.say_weight, class_weight=s.class_weight, **where)
         if stage == "stage2" and s.displacement_weight:
-            error = displacement_loss(answer.displacement, points, states, near=s.near, **where)
+            error = displacement_loss(answer.displacement, points, states, **far, **where)
             terms["displacement"] = s.displacement_weight * error
         return terms
 
     def validate(self, stage: str, cases: Sequence[CachedCase], device: torch.device) -> float:
-        """Mean radial error (world units) of the stage over the present landmarks of `cases`; NaN if there are none."""
+        """Mean radial error (world units) of the stage over the present landmarks of `cases`; NaN if there are none.
+
+        That of stage 1 is of the single votes of patches next to the reference, for these are what stage 2 builds on:
+        the mean of all votes may get worse while they get better.
+        """
         errors = [
-            np.linalg.norm(self.locate(case.image, device, upto=stage)[-1].points_world - case.points_world, axis=1)
+            self._errors_next_to(case, device)
+            if stage == "stage1"
+            else np.linalg.norm(
+                self.locate(case.image, device, upto=stage)[-1].points_world - case.points_world, axis=1
+            )
             for case in cases
         ]
         return float(np.nanmean(errors)) if np.isfinite(errors).any() else float("nan")
@@ -198,11 +209,8 @@ class TwoStage:
             centers, cast = self._stage1_votes(image, device)
             points, spread = votes.combine(cast, torch.ones_like(cast[:, :, 0]))
             found = {"mean": points}
-            count = max(1, round(NEAREST_SHARE * cast.shape[-1]))
             for _ in range(NEAREST_ROUNDS):
-                distance2 = (centers - points.unsqueeze(-1)).square().sum(2)
-                least = distance2.topk(count, dim=-1, largest=False).values[..., -1:]
-                points, spread = votes.combine(cast, (distance2 <= least).float())
+                points, spread = votes.combine(cast, _nearest(centers, points))
             found["near"] = points
             return {name: self._located(image, p[0], spread[0], None).points_world for name, p in found.items()}
 
@@ -214,6 +222,18 @@ class TwoStage:
         spacing = torch.tensor(image.fine_grid.spacing, dtype=torch.float32, device=device)
         centers = patch_centers(features.shape[2:], network.stride, spacing)
         return centers, centers + displacements(network.displacements(features), spacing)
+
+    def _errors_next_to(self, case: CachedCase, device: torch.device) -> Floats:
+        """(N,) mean error of the votes of the patches next to each landmark of `case`; NaN unless it is present."""
+        with torch.inference_mode():
+            centers, cast = self._stage1_votes(case.image, device)
+            grid = case.image.fine_grid
+            along = grid.world_to_index(case.points_world) * np.asarray(grid.spacing)
+            points = torch.from_numpy(along).to(cast)[None]
+            error = (cast - points.unsqueeze(-1)).square().sum(2).sqrt()
+            near = _nearest(centers, points)
+            found = (error * near).sum(-1) / near.sum(-1)
+        return found[0].double().cpu().numpy()
 
     def _mean_votes(self, image: WorkingImage, device: torch.device) -> tuple[Tensor, Tensor]:
         _, cast = self._stage1_votes(image, device)
@@ -243,6 +263,13 @@ class TwoStage:
         if posterior is not None:
             mass = votes.posterior_mass(posterior)[0].double().cpu().numpy()
         return Located(image.fine_grid.index_to_world(index), spread.double().cpu().numpy(), mass)
+
+
+def _nearest(centers: Tensor, points: Tensor) -> Tensor:
+    """(B, N, P) 1 for the `NEAREST_SHARE` of patches with middles (d, P) next to points (B, N, d), else 0."""
+    distance2 = (centers - points.unsqueeze(-1)).square().sum(2)
+    least = distance2.topk(max(1, round(NEAREST_SHARE * centers.shape[-1])), dim=-1, largest=False).values[..., -1:]
+    return (distance2 <= least).float()
 
 
 def _mean_shape(cache: Cache) -> Tensor:

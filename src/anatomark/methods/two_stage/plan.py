@@ -21,6 +21,8 @@ CHANNELS = {
 CONTEXT: dict[int, tuple[int, ...]] = {2: (2, 4), 3: ()}
 CROP_PATCHES = {2: 16, 3: 8}  # along each axis; a crop's margins cost as much, so many patches share them
 STAGE1_BATCH = {2: 8, 3: 2}
+FAR_WEIGHT = {2: 0.1, 3: 0.01}  # there are more far patches in 3D
+ENOUGH_IMAGES = 4  # in a step, for their statistics to stand for all
 LARGEST_IMAGE = {2: 1024, 3: 256}  # along each axis; a larger one is trained on by parts
 BYTES_PER_ACTIVATION = 10  # bf16 or fp32 values kept for the backward pass, with the normalisation's copies
 
@@ -71,6 +73,8 @@ def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoSt
             f"one image of stage 2 needs about {one / 2**30:.1f} GiB, {2 * budget / 2**30:.1f} GiB may be used; "
             "set a coarser spacing, a smaller image or fewer channels"
         )
+    stage2_batch = settings.stage2_batch or int(max(1, min(4 if d == 2 else 2, budget // one)))
+    fixed = stage2_batch < ENOUGH_IMAGES if settings.fixed_normalisation is None else settings.fixed_normalisation
     return settings.model_copy(
         update={
             "spacing": spacing,
@@ -78,11 +82,13 @@ def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoSt
             "channels": channels,
             "context": context,
             "near": settings.near or longest / 8,
+            "far_weight": FAR_WEIGHT[d] if settings.far_weight is None else settings.far_weight,
             "stage1_crop": crop,
             "stage1_batch": settings.stage1_batch or STAGE1_BATCH[d],
             "stage1_steps": settings.stage1_steps or (10_000 if on_gpu else 1_500),
             "image": image,
-            "stage2_batch": settings.stage2_batch or int(max(1, min(4 if d == 2 else 2, budget // one))),
+            "stage2_batch": stage2_batch,
+            "fixed_normalisation": fixed,
             "frozen_steps": settings.frozen_steps or (1_000 if on_gpu else 200),
             "stage2_steps": settings.stage2_steps or (10_000 if on_gpu else 1_500),
             "mirror": facts.has_pairs if settings.mirror is None else settings.mirror,

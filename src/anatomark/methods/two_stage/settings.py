@@ -40,6 +40,8 @@ class TwoStageSettings(AugmentedSettings):
     near_landmarks: float = Field(0.5, ge=0, le=1, description="share of crops drawn around a landmark, else anywhere")
     near: PositiveFloat | None = Field(None, description="distance (world units) at which a patch counts 1/e")
 
+    far_weight: NonNegativeFloat | None = Field(None, description="what the farthest patch still counts")
+
     # stage 2: all landmarks jointly
     image: tuple[PositiveInt, ...] | None = Field(
         None, description="elements of an image in training; None: whole ones"
@@ -51,6 +53,7 @@ class TwoStageSettings(AugmentedSettings):
     frozen_learning_rate: PositiveFloat = 5e-3
     stage2_steps: PositiveInt | None = Field(None, description="steps end to end")
     stage2_learning_rate: PositiveFloat = 2e-3
+    fixed_normalisation: bool | None = Field(None, description="keep stage 1's; None: with less than 4 images a step")
     displacement_weight: NonNegativeFloat = Field(0.3, description="weight of stage 1's loss in stage 2")
     say_weight: NonNegativeFloat = Field(0.1, description="weight of the votes' cross-entropy with the nearest patches")
     class_weight: NonNegativeFloat = Field(0.3, description="weight of the classifier behind the presence")
