@@ -13,12 +13,13 @@ from anatomark.methods.two_stage.settings import TwoStageSettings
 from anatomark.nets.ladder import stride_and_margin
 
 # Elements along the longest side of an image: a working resolution that the whole image is looked at in one pass.
-SIDE = {2: 320, 3: 144}
-CHANNELS = {
-    2: ((32, 32), (64, 64), (128, 128, 128)),
-    3: ((16, 16), (32, 32), (64, 64), (128, 128)),
-}
-CONTEXT: dict[int, tuple[int, ...]] = {2: (2, 4), 3: ()}
+SIDE = {2: 320, 3: 112}
+SIDE_ON_GPU = {2: 640, 3: 160}
+CHANNELS = {2: ((32, 32), (64, 64), (128, 128, 128)), 3: ((16,), (32, 32), (128, 128))}
+CONTEXT = {2: (2, 4), 3: (2,)}
+MANY_VOTES = 4_000_000  # of an image in training; where there would be more, patches are twice as far apart
+CHANNELS_OF_MANY = {2: ((32, 32), (64, 64), (128, 128), (128, 128)), 3: ((16,), (32, 32), (64, 64), (128, 128))}
+CONTEXT_OF_MANY: dict[int, tuple[int, ...]] = {2: (2,), 3: ()}
 CROP_PATCHES = {2: 16, 3: 8}  # along each axis; a crop's margins cost as much, so many patches share them
 STAGE1_BATCH = {2: 8, 3: 2}
 FAR_WEIGHT = {2: 0.1, 3: 0.01}  # there are more far patches in 3D
@@ -33,9 +34,7 @@ def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoSt
     native = np.median([grid.spacing for grid in facts.grids], axis=0)
     extent = np.median([grid.extent for grid in facts.grids], axis=0)
     longest = float(extent.max())
-    spacing = settings.spacing or tuple(
-        np.maximum(native, longest / (SIDE[d] * (2 if on_gpu and d == 2 else 1))).tolist()
-    )
+    spacing = settings.spacing or tuple(np.maximum(native, longest / (SIDE_ON_GPU if on_gpu else SIDE)[d]).tolist())
     faults = [
         f"{name} has {len(value)} entries, the images have {d} axes"
         for name, value in (
@@ -46,14 +45,18 @@ def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoSt
         )
         if value is not None and len(value) != d
     ]
-    channels = settings.channels or CHANNELS[d]
+    patches = math.prod((extent / np.asarray(spacing) / 4).tolist()) if len(spacing) == d else 0
+    many = facts.landmarks * patches > MANY_VOTES
+    channels = settings.channels or (CHANNELS_OF_MANY if many else CHANNELS)[d]
     if not all(channels):
         faults.append(f"channels {channels} needs at least one convolution in each level")
     if settings.pool is not None and any(n != 1 for n in settings.pool):
         faults.append(f"pool is {settings.pool}; two-stage works at one resolution, set spacing instead")
     if faults:
         raise SettingsError("; ".join(faults))
-    context = CONTEXT[d] if settings.context is None else settings.context
+    context = settings.context
+    if context is None:  # those that belong to other channels would make patches of any size
+        context = () if settings.channels else (CONTEXT_OF_MANY if many else CONTEXT)[d]
     stride, margin = stride_and_margin(channels, context)
     crop = settings.stage1_crop or (CROP_PATCHES[d] * stride,) * d
     sizes = np.array([grid.extent for grid in facts.grids]) / np.asarray(spacing)
