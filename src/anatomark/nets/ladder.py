@@ -18,6 +18,7 @@ from anatomark import votes
 from anatomark.nets.layers import avg_pool, batch_norm, conv
 
 COARSE = 20.0  # elements that one unit of the coarse layer stands for
+FINE = 2.0  # at most 99 elements by the encoded layer, whatever it says where it has learned little
 
 
 class LadderNet(nn.Module):
@@ -91,7 +92,7 @@ class LadderNet(nn.Module):
             part = slice(part.start * self.ndim, part.stop * self.ndim)
         coarse = some_outputs(self.coarse, features, part).float()
         fine = some_outputs(self.fine, features, part).float()
-        found = COARSE * coarse + votes.decode(fine)
+        found = COARSE * coarse + votes.decode(fine.clamp(-FINE, FINE))
         return found.view(len(found), -1, self.ndim, *found.shape[2:])
 
     def norms(self) -> list[nn.BatchNorm2d | nn.BatchNorm3d]:

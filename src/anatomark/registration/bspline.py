@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-BINS = 32
+from anatomark.registration.information import BINS
+
 LEVELS = 3  # each halves the elements and the control points of the next
 SAMPLES, QUICK_SAMPLES = 40_000, 20_000  # elements compared in each level; twice as many gained nothing on a brain
 ITERATIONS = 60  # at most, in each level

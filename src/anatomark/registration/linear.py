@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from anatomark.core.grid import Floats, Grid
 from anatomark.core.image import Image
 from anatomark.errors import RegistrationError
+from anatomark.registration.information import BINS, shared_information
 
 LinearKind = Literal["rigid", "affine"]
 LONGEST = {2: 192, 3: 96}  # elements along the longest side of the copies that are compared
@@ -20,7 +21,6 @@ START_LONGEST = {2: 48, 3: 32}  # and of those that starts are chosen with
 TURNS = {2: (-40.0, -20.0, 0.0, 20.0, 40.0), 3: (-30.0, 0.0, 30.0)}  # degrees about each axis, among the starts
 STARTS = 3  # the best of them are optimised on coarse levels, the best of these on the finest
 SAMPLES = 20_000  # elements compared in each iteration; more only take longer
-BINS = 32
 COARSE, FINE = (4, 2), (1,)  # shrink factors, level by level
 LEAST_OVERLAP = 0.3  # of the smaller field of view
 LARGEST_SCALE = 2.0  # and the smallest is its inverse
@@ -146,12 +146,7 @@ def _agreement(fixed: _Copy, moving: _Copy, matrix: Floats) -> float:
     if inside.sum() < 4 * BINS:
         return 0.0
     theirs = ndimage.map_coordinates(moving.grey, at[inside].T, order=1, mode="nearest")
-    joint, _, _ = np.histogram2d(fixed.grey[inside], theirs, bins=BINS, range=((0, 1), (0, 1)))
-    rows, columns = joint.sum(axis=1), joint.sum(axis=0)
-    apart = _entropy(rows) + _entropy(columns)
-    chance = ((joint > 0).sum() - (rows > 0).sum() - (columns > 0).sum() + 1) / (2 * joint.sum())  # Miller 1955
-    information = apart - _entropy(joint) - max(0.0, float(chance))
-    return float(share * 2 * max(0.0, information) / apart) if apart > 0 else 0.0
+    return share * shared_information(fixed.grey[inside], theirs, (0, 1))
 
 
 def _overlap(fixed: _Copy, moving: _Copy, matrix: Floats) -> tuple[float, NDArray[np.bool_], Floats]:
@@ -166,11 +161,6 @@ def _overlap(fixed: _Copy, moving: _Copy, matrix: Floats) -> tuple[float, NDArra
     theirs = moving.known.sum() * abs(np.linalg.det(moving.grid.affine[:-1, :-1]))
     smaller = min(fixed.known.sum() * element, theirs)
     return float(min(1.0, inside.sum() * element / smaller)), inside, at
-
-
-def _entropy(counts: Floats) -> float:
-    share = counts[counts > 0] / counts.sum()
-    return float(-(share * np.log(share)).sum())
 
 
 def _optimised(

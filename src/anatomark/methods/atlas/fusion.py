@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats, Grid
 from anatomark.core.image import Image
+from anatomark.registration.information import shared_information
 
-BINS = 32
 LEAST_OVERLAP = 64  # elements: fewer have no histogram worth the name
 WEISZFELD_ROUNDS = 60
 LEAST_AGREEMENT = 1e-6  # so that atlases that agree in nothing still share equally
@@ -45,17 +45,10 @@ def agreement(fixed: Image, moving: Image, matrix: Floats) -> float:
         return 0.0
     at = moving.grid.world_to_index(places[inside])
     theirs = ndimage.map_coordinates(moving.array, at.T, order=1, mode="nearest")
-    joint, _, _ = np.histogram2d(fixed.array.reshape(-1)[inside], theirs, bins=BINS)
-    total = _entropy(joint.sum(axis=0)) + _entropy(joint.sum(axis=1))
-    information = 2 * (total - _entropy(joint)) / total if total > 0 else 0.0
+    information = shared_information(fixed.array.reshape(-1)[inside], theirs)
     element = abs(np.linalg.det(fixed.grid.affine[:-1, :-1]) * np.linalg.det(matrix[:-1, :-1]))
     view = min(inside.size * element, moving.array.size * abs(np.linalg.det(moving.grid.affine[:-1, :-1])))
-    return float(np.clip(information, 0, 1) * min(1.0, inside.sum() * element / view))
-
-
-def _entropy(counts: Floats) -> float:
-    share = counts[counts > 0] / counts.sum()
-    return float(-(share * np.log(share)).sum())
+    return float(information * min(1.0, inside.sum() * element / view))
 
 
 def geometric_median(points: Floats) -> Floats:

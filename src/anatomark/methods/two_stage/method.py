@@ -30,7 +30,7 @@ from anatomark.nets.ladder import LadderNet
 
 Floats = NDArray[np.float64]
 NEAREST_SHARE = 0.02  # of the patches are those next to a point
-NEAREST_ROUNDS = 5
+NEAREST_ROUNDS = 8
 BYTES_PER_ELEMENT = 8  # of the widest features, while one convolution reads and writes them
 
 
@@ -203,16 +203,20 @@ class TwoStage:
     def fixed_votes(self, image: WorkingImage, device: torch.device) -> dict[str, Floats]:
         """Points (N, d) world of stage 1 without stage 2: the "mean" of all votes, and of "near" patches' alone.
 
-        Near are the patches that lie next to the point, which is looked for in a few rounds from the mean vote.
+        Near are the patches that lie next to the point, which is looked for in a few rounds from the median of all
+        votes; there it is again the median along each axis that counts, for it was better than the mean.
         """
         with torch.inference_mode():
             centers, cast = self._stage1_votes(image, device)
-            points, spread = votes.combine(cast, torch.ones_like(cast[:, :, 0]))
-            found = {"mean": points}
+            mean, spread = votes.combine(cast, torch.ones_like(cast[:, :, 0]))
+            near = cast.median(-1).values
             for _ in range(NEAREST_ROUNDS):
-                points, spread = votes.combine(cast, _nearest(centers, points))
-            found["near"] = points
-            return {name: self._located(image, p[0], spread[0], None).points_world for name, p in found.items()}
+                chosen = _nearest(centers, near).bool().unsqueeze(2)
+                near = torch.where(chosen, cast, torch.nan).nanmedian(-1).values
+            return {
+                name: self._located(image, points[0], spread[0], None).points_world
+                for name, points in (("mean", mean), ("near", near))
+            }
 
     def _stage1_votes(self, image: WorkingImage, device: torch.device) -> tuple[Tensor, Tensor]:
         """Middles of the patches (d, P), and where each says that landmarks are (1, N, d, P), after stage 1."""
