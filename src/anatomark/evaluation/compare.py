@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
@@ -90,7 +90,8 @@ def compare(
     ]
     corrected = holm([pair["overall"]["p"] for pair in pairs])
     for pair, p in zip(pairs, corrected, strict=True):
-        pair["overall"]["p_holm"] = p
+        o = pair["overall"]
+        o["p_holm"], o["better"] = p, _better(o["difference"], p, pair["a"], pair["b"])
     options = {"frame": frame, "split": split, "root": root, "radii": radii if radii != RADII else None,
                "samples": samples if samples != SAMPLES else None, "seed": seed or None, "out": out}  # fmt: skip
     files = [str(s) if isinstance(s, Path | str) else f"{n}.csv" for s, n in zip(sources, called, strict=True)]
@@ -147,15 +148,6 @@ def _only(rows: Rows, cases: Sequence[str]) -> Rows:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Paired:
-    """What two predictions differ in: `difference` (C, N) radial error of A minus B, NaN unless both found it."""
-
-    difference: Floats
-    a: Rows
-    b: Rows
-
-
 def _compared(
     name_a: str, name_b: str, a: Rows, b: Rows, radii: Sequence[float], bootstrap: Bootstrap
 ) -> dict[str, Any]:
@@ -186,7 +178,6 @@ def _compared(
     for line, p in zip(landmarks, holm([line["p"] for line in landmarks]), strict=True):
         line["p_holm"] = p
         line["better"] = _better(line["difference"], p, name_a, name_b)
-    overall["better"] = _better(overall["difference"], overall["p"], name_a, name_b)
     return {"a": name_a, "b": name_b, "overall": overall, "landmarks": dict(zip(a.names, landmarks, strict=True))}
 
 
@@ -236,15 +227,15 @@ def sentence(pair: dict[str, Any], methods: dict[str, Any], unit: str, samples: 
     if o["difference"] is None:
         return f"{a} and {b} found no landmark in common."
     near, far = (a, b) if o["difference"] <= 0 else (b, a)
-    lower, upper = sorted(abs(v) if np.sign(o["interval"][0]) == np.sign(o["interval"][1]) else v * (-1 if near == a else 1)
-                          for v in o["interval"]) if o["interval"] else (None, None)  # fmt: skip
     text = (
         f"Over {o['n_subjects']} subjects and {o['n']} landmarks that both found, {near} was {abs(o['difference']):.2f} "
-        f"{unit} nearer to the reference than {far}"
+        f"{unit} nearer to the reference than {far} ("
     )
-    text += f" (95 % confidence interval {lower:.2f} to {upper:.2f} {unit}, bootstrap by subject, {samples} samples; " if (
-        lower is not None) else " ("  # fmt: skip
-    text += f"Wilcoxon signed-rank test, {p_text(o['p'])})"
+    if o["interval"]:
+        lower, upper = o["interval"] if near == b else (-o["interval"][1], -o["interval"][0])
+        text += f"95 % confidence interval {lower:.2f} to {upper:.2f} {unit}, bootstrap by subject, {samples} samples; "
+    corrected = ", Holm-corrected" if o["p_holm"] != o["p"] else ""
+    text += f"Wilcoxon signed-rank test{corrected}, {p_text(o['p_holm'])})"
     means = ", ".join(f"{n} {methods[n]['overall']['mre']:.2f} {unit}" for n in (a, b))
     text += f"; mean radial errors: {means}. "
     better = [line["better"] for line in pair["landmarks"].values()]
