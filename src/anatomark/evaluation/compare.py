@@ -123,16 +123,16 @@ def compare(
 def labels(predictions: Sequence[Any]) -> list[str]:
     """What predictions are called: after the file, or where files are called alike also after their folder."""
     paths = [Path(p) if isinstance(p, Path | str) else None for p in predictions]
-    for depth in range(1, 6):
-        found = [
-            f"table {k}" if path is None else "/".join([*path.absolute().parts[-depth:-1], path.name.split(".")[0]])
-            for k, path in enumerate(paths, 1)
-        ]
+    found = [f"table {k}" if path is None else path.name.split(".")[0] for k, path in enumerate(paths, 1)]
+    plain = list(found)
+    for depth in (1, 2, 3):
         if len(set(found)) == len(found):
             break
-    else:
-        return found
-    return [name.removesuffix("/predictions") for name in found] if depth > 1 else found
+        for k, path in enumerate(paths):
+            if path is not None and plain.count(plain[k]) > 1:
+                folders = "/".join(path.absolute().parts[-1 - depth : -1])
+                found[k] = folders if plain[k] == "predictions" else f"{folders}/{plain[k]}"
+    return found
 
 
 def _only(rows: Rows, cases: Sequence[str]) -> Rows:
