@@ -158,7 +158,8 @@ def test_a_worse_model_is_farther_and_a_better_one_nearer():
     rng = np.random.default_rng(0)
     truth, drawn = np.zeros((200, 2)), rng.normal(size=(200, 2, 2))
     placements = make_placements(drawn, "ab")
-    worse = among(placements, make_rows(placements, truth + [3, 0]))["every observer"]["equivalence"]["overall"]
+    away = make_rows(placements, truth + np.array([3, 0]))
+    worse = among(placements, away)["every observer"]["equivalence"]["overall"]
     assert (worse["equivalent"], worse["verdict"]) == (False, "farther")
     assert worse["p"] > 0.99
     better = among(placements, make_rows(placements, truth), margin=0.3)["every observer"]["equivalence"]["overall"]
@@ -246,7 +247,12 @@ def test_predictions_of_a_set_without_images_are_scored(raters):
     metrics = evaluate(raters / "dataset.yaml", raters / "p.csv", frame="RAS")
     assert metrics["overall"]["mre"] == 0.5
     assert metrics["observers"]["names"] == ["r1", "r2"]
-    assert [entry["against"] for entry in metrics["observers"]["model"]] == ["r1", "r2", "every observer", "consensus (mean)"]
+    assert [entry["against"] for entry in metrics["observers"]["model"]] == [
+        "r1",
+        "r2",
+        "every observer",
+        "consensus (mean)",
+    ]
     assert metrics["mean_shape"] is None
 
 

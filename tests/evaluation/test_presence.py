@@ -10,7 +10,7 @@ from scipy.stats import mannwhitneyu
 from anatomark.core.landmarks import State
 from anatomark.evaluation.bootstrap import of_subjects
 from anatomark.evaluation.presence import auroc, presence_scores
-from anatomark.evaluation.rows import Answer, Rows
+from anatomark.evaluation.rows import Rows
 
 P, A, U = State.PRESENT, State.ABSENT, State.NOT_ANNOTATED
 

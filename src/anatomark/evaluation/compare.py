@@ -50,8 +50,8 @@ def compare(
     """Paired differences between predictions; with `out`, also compare.json, compare.csv and compare.md there.
 
     `predictions` are tables or files of any origin, as `evaluate` reads them; `frame` is for those that do not say
-    theirs, `names` what they are called (by default after file or folder). Scored are the cases of `split`, or without it
-    the cases that all of them name. `docs/evaluation.md` tells what is compared; `sentences` are ready to print.
+    theirs, `names` what they are called (by default after file or folder). Scored are the cases of `split`, or without
+    it the cases that all of them name. `docs/evaluation.md` tells what is compared; `sentences` are ready to print.
 
     Raises as `evaluate` does, SettingsError for fewer than two predictions.
     """
@@ -218,7 +218,8 @@ def signed_rank(differences: Floats) -> float | None:
     differences = differences.round(9)
     if not differences.any():
         return 1.0
-    return float(wilcoxon(differences).pvalue)
+    result: Any = wilcoxon(differences)
+    return float(result.pvalue)
 
 
 def sentence(pair: dict[str, Any], methods: dict[str, Any], unit: str, samples: int) -> str:
@@ -228,8 +229,8 @@ def sentence(pair: dict[str, Any], methods: dict[str, Any], unit: str, samples: 
         return f"{a} and {b} found no landmark in common."
     near, far = (a, b) if o["difference"] <= 0 else (b, a)
     text = (
-        f"Over {o['n_subjects']} subjects and {o['n']} landmarks that both found, {near} was {abs(o['difference']):.2f} "
-        f"{unit} nearer to the reference than {far} ("
+        f"Over {o['n_subjects']} subjects and {o['n']} landmarks that both found, {near} was "
+        f"{abs(o['difference']):.2f} {unit} nearer to the reference than {far} ("
     )
     if o["interval"]:
         lower, upper = o["interval"] if near == b else (-o["interval"][1], -o["interval"][0])
