@@ -23,7 +23,7 @@ def evaluation(results: list[dict[str, Any]]) -> str:
         costs = (
             number(r["seconds"], 1),
             number(r["seconds_reading"], 1),
-            number(r["cpu_seconds"], 1),
+            number(r.get("cpu_seconds"), 1),
             number(r["peak_bytes"] / 2**30, 2),
         )
         lines.append(row(*sizes, *costs, f"`{r['command']}` at {r['commit']}, {r['hardware']}"))
