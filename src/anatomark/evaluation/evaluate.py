@@ -98,6 +98,7 @@ def evaluate(
         "margin": margin if margin != min(radii) / 4 else None, "out": out,
     }  # fmt: skip
     baseline, about_shape = _baseline(dataset, cases, rows)
+    placements = placements_of(dataset, cases)
     metrics: dict[str, Any] = {
         "dataset": dataset.name,
         "split": split,
@@ -118,7 +119,7 @@ def evaluate(
         "mean_shape_note": None,
         "observers": None,
         "observers_note": None,
-        "measurements": measurement_scores(dataset.measurements, rows, bootstrap),
+        "measurements": measurement_scores(dataset.measurements, rows, bootstrap, placements),
         "measurements_note": None if dataset.measurements else "the description defines no measurements",
         "coverage": None,
         "coverage_note": "no model with error bounds was given",
@@ -138,7 +139,6 @@ def evaluate(
     else:
         shape = block(baseline)
         metrics["mean_shape"] = shape["overall"] | shape | about_shape
-    placements = placements_of(dataset, cases)
     observers = observer_statistics(placements, radii=radii, consensus=way, bootstrap=bootstrap)
     if observers is None:
         metrics["observers_note"] = "no case was marked by two observers, or twice by one"
