@@ -13,7 +13,7 @@ def evaluation(results: list[dict[str, Any]]) -> str:
         "## Evaluation",
         "",
         "All metrics with bootstrap intervals by subject, from tables on disk: reading included, no report, one core.",
-        "The core was busy for the first number of seconds; by the clock it takes longer where it is shared with other work.",
+        "Busy: seconds of the core; by the clock it takes longer where the core is shared with other work.",
         "",
         *head("cases", "landmarks", "subjects", "observers", "samples", "busy (s)", "by the clock (s)",
               "of them reading", "peak memory (GiB)", "by"),
