@@ -43,6 +43,8 @@ def test_the_list_of_exports():
         "Prediction",
         "State",
         "check",
+        "compare",
+        "compare_observers",
         "convert",
         "evaluate",
         "init_dataset",

@@ -39,7 +39,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Labelling:
-    """What all cases of a set share: names, dimension, unit, annotation sources, and how to read them."""
+    """What all cases of a set share: names, dimension, unit, annotation sources, and how to read them.
+
+    `combined` are observers that are no persons, but what others said together: no part of a mean.
+    """
 
     names: tuple[str, ...]
     ndim: int
@@ -47,6 +50,7 @@ class Labelling:
     rule: str = "mean"
     missing: State = State.NOT_ANNOTATED
     sources: tuple[Source, ...] = ()
+    combined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +115,9 @@ class Case:
         """The reference by the data set's rule; all NOT_ANNOTATED where there is none."""
         names, ndim = self.labelling.names, self.labelling.ndim
         nothing = Landmarks.from_dict(dict.fromkeys(names, State.NOT_ANNOTATED), ndim=ndim, unit=self.unit)
-        return reference_of(self.observers, self.labelling.rule, nothing)
+        rule, combined = self.labelling.rule, self.labelling.combined
+        observers = {o: marks for o, marks in self.observers.items() if o == rule or o not in combined}
+        return reference_of(observers, rule, nothing)
 
 
 def _filled(landmarks: Landmarks, missing: State) -> Landmarks:
@@ -126,7 +132,7 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
     """
     images = description.images
     folder = root / images.folder
-    if not folder.is_dir():
+    if images.cases == "files" and not folder.is_dir():
         raise DescriptionError(
             f"the image folder {folder} does not exist; set --root or ANATOMARK_DATA, or mend `images.folder`"
         )
@@ -140,6 +146,9 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
             names = _column(columns, images.columns.case, table, "images.columns.case")
         else:
             names = _names(paths)
+    elif images.cases == "annotations":
+        names = _annotated_images(description, root)
+        paths = [folder / (images.pattern.replace("{case}", n) if "{case}" in images.pattern else n) for n in names]
     elif "{case}" in images.pattern:
         paths, names = _match_case_pattern(folder, images.pattern)
     else:
@@ -193,6 +202,18 @@ def _names(paths: Sequence[Path]) -> list[str]:
     from anatomark.formats.images import image_name
 
     return [image_name(path) for path in paths]
+
+
+def _annotated_images(description: Description, root: Path) -> list[str]:
+    """The images that the landmark tables name, each once, without folder and ending."""
+    from anatomark.formats.images import image_name
+
+    named: dict[str, None] = {}
+    for part in description.annotations:
+        if part.table is not None:
+            table = root / part.table
+            named |= dict.fromkeys(_column(read_columns(table), part.columns.image or "image", table, "columns.image"))
+    return list(dict.fromkeys(image_name(Path(image.replace("\\", "/"))) for image in named))
 
 
 def _match_pattern(folder: Path, pattern: str) -> list[Path]:

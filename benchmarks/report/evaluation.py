@@ -1,0 +1,26 @@
+"""The section of evaluations' time and memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.report.cells import head, number, row
+
+
+def evaluation(results: list[dict[str, Any]]) -> str:
+    """One table, a row for each result."""
+    lines = [
+        "## Evaluation",
+        "",
+        "All metrics with bootstrap intervals by subject, from tables on disk: reading included, no report, one core.",
+        "Busy: seconds of the core; by the clock it takes longer where the core is shared with other work.",
+        "",
+        *head("cases", "landmarks", "subjects", "observers", "samples", "busy (s)", "by the clock (s)",
+              "of them reading", "peak memory (GiB)", "by"),
+    ]  # fmt: skip
+    for r in results:
+        sizes = (r["cases"], r["landmarks"], r["subjects"], r["observers"], r["samples"])
+        seconds = [number(r.get(key), 1) for key in ("cpu_seconds", "seconds", "seconds_reading")]
+        costs = (*seconds, number(r["peak_bytes"] / 2**30, 2))
+        lines.append(row(*sizes, *costs, f"`{r['command']}` at {r['commit']}, {r['hardware']}"))
+    return "\n".join([*lines, ""])
