@@ -62,7 +62,8 @@ def read_card(run: Path) -> Card:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        state = "its training has not ended" if (run / "request.json").exists() else "it is not a run folder"
+        begun = any((run / name).exists() for name in ("request.json", "folds.json"))
+        state = "its training has not ended" if begun else "it is not a run folder"
         raise ModelError(f"{run} has no {NAME}: {state}; give the --out folder of anatomark train") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON"

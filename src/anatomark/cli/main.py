@@ -22,6 +22,7 @@ VERBS = {
     "check": "Find what is wrong with a data set, before training.",
     "train": "Train a model on a data set.",
     "predict": "Find the landmarks in images, with a trained model.",
+    "calibrate": "Make a trained model's error bounds by cases it has not learned from.",
     "evaluate": "Score predicted landmarks, in numbers and pictures.",
     "landmarks": "Propose salient, well-spread landmarks on a template.",
     "transfer": "Carry a template's landmarks onto other images, by registration.",

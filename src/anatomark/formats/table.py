@@ -2,8 +2,8 @@
 
 Columns: image, landmark (or label), x, y[, z] (or r, a, s; or l, p, s, as Slicer exports them), frame,
 unit, presence, spread, error_bound_mm or error_bound_px, observer (or rater), state. Only a landmark and
-coordinates are a must; other columns are passed over. A row without coordinates is present nowhere: its `state` says `absent` or `not
-annotated` (also the default).
+coordinates are a must; other columns are passed over. A row without coordinates is present nowhere: its
+`state` says `absent` or `not annotated` (also the default).
 """
 
 from __future__ import annotations
@@ -118,6 +118,16 @@ class LandmarkTable:
         """The chosen rows (mask or indices)."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("frame", "unit")}
         return replace(self, **{name: array[chosen] for name, array in arrays.items() if array is not None})
+
+
+def join_tables(tables: Sequence[LandmarkTable]) -> LandmarkTable:
+    """The rows of all `tables`, which have one frame, unit and dimension, and bounds all or none."""
+    first = tables[0]
+    kinds = {(t.frame, t.unit, t.ndim, t.bound is None) for t in tables}
+    if len(kinds) > 1:
+        raise ValueError(f"tables of several kinds cannot be joined: {kinds}")
+    held = [field.name for field in fields(first) if isinstance(getattr(first, field.name), np.ndarray)]
+    return replace(first, **{name: np.concatenate([getattr(t, name) for t in tables]) for name in held})
 
 
 def read_table(
