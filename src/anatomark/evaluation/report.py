@@ -10,7 +10,7 @@ import numpy as np
 
 from anatomark.core.grid import Floats
 from anatomark.evaluation.gallery import case_errors, gallery
-from anatomark.evaluation.metrics import THRESHOLDS
+from anatomark.evaluation.metrics import RADII as THRESHOLDS
 from anatomark.evaluation.rows import Rows
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def report_html(
     )
     environment.filters["number"] = _number
     return environment.get_template("report.html.j2").render(
-        m=metrics,
+        m=metrics | {"presence": metrics["presence"]["confusion"], "observers": _inter(metrics)},
         unit=rows.unit,
         thresholds=[f"{t:g}" for t in THRESHOLDS],
         summary=summary(metrics),
@@ -57,7 +57,7 @@ def report_html(
         cumulative=_chart(_cumulative(rows, baseline, observers)),
         boxes=_chart(_boxes(rows)),
         boxes_note=_boxes_note(rows),
-        confusion_total=sum(sum(line.values()) for line in metrics["presence"].values()),
+        confusion_total=sum(sum(line.values()) for line in metrics["presence"]["confusion"].values()),
         gallery=gallery(rows, cases),
         command=command,
         plotly=get_plotlyjs(),
@@ -84,8 +84,8 @@ def summary(metrics: dict[str, Any]) -> str:
     shape = metrics["mean_shape"]
     if shape is not None and shape["overall"]["mre"] is not None:
         text += f" Without looking at the image, the mean shape is {shape['overall']['mre']:.2f} {unit} off."
-    if metrics["observers"] is not None and metrics["observers"]["overall"]["mre"] is not None:
-        text += f" Observers are {metrics['observers']['overall']['mre']:.2f} {unit} apart."
+    if metrics["observers"] is not None and metrics["observers"]["inter"] is not None:
+        text += f" Observers are {metrics['observers']['inter']['overall']['mre']:.2f} {unit} apart."
     if metrics["n_training_cases"] and metrics["split"] is None:
         text += f" {metrics['n_training_cases']} of the cases are in split train: on them a model looks too good."
     return text
@@ -95,11 +95,17 @@ def _number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
+def _inter(metrics: dict[str, Any]) -> dict[str, Any] | None:
+    observers = metrics["observers"]
+    return None if not observers or not observers["inter"] else {"names": observers["names"], **observers["inter"]}
+
+
 def _landmark_table(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     lines = []
     for name, line in metrics["landmarks"].items():
         others = {
-            key: metrics[key]["landmarks"][name]["mre"] if metrics[key] else None for key in ("mean_shape", "observers")
+            key: told["landmarks"][name]["mre"] if told else None
+            for key, told in (("mean_shape", metrics["mean_shape"]), ("observers", _inter(metrics)))
         }
         lines.append({"name": name, **line, **others})
     return lines
