@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from anatomark.errors import ModelError
+
+if TYPE_CHECKING:
+    from anatomark.methods.presence import PresenceModel
 
 FORMAT = 1
 NAME = "model.json"
@@ -19,6 +23,7 @@ class Presence(BaseModel):
 
     weights: tuple[Annotated[FiniteFloat, Field(ge=0)], ...]
     bias: FiniteFloat
+    learned_from: str = ""
 
 
 class Template(BaseModel):
@@ -81,6 +86,14 @@ def read_card(run: Path) -> Card:
         raise not_a_model(path, first_fault(error)) from None
     except TypeError:
         raise not_a_model(path, "its keys are none") from None
+
+
+def change_presence(run: Path, presence: PresenceModel) -> None:
+    """Write model.json of a run folder anew, with `presence`."""
+    from anatomark.formats.atomic import write_json
+
+    card = read_card(run).model_copy(update={"presence": Presence(**asdict(presence))})
+    write_json(run / NAME, card.model_dump(mode="json"))
 
 
 def first_fault(error: ValidationError) -> str:

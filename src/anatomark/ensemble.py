@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,7 +109,7 @@ def save_ensemble(folder: Path, folds: Sequence[Path], bounds: ErrorBounds, pres
     from anatomark.formats.atomic import write_json
 
     bounds.save(folder)
-    held = None if presence is None else {"weights": presence.weights, "bias": presence.bias}
+    held = None if presence is None else asdict(presence)
     about = {"format": FORMAT, "anatomark": __version__, "folds": [fold.name for fold in folds], "presence": held}
     write_json(folder / NAME, about)
 
@@ -127,7 +127,7 @@ def load_ensemble(folder: Path, *, device: str = "auto") -> Ensemble:
         folds = [folder / Path(name).name for name in about["folds"]]
         held = about["presence"]
         weights = () if held is None else tuple(float(w) for w in held["weights"])
-        presence = None if held is None else PresenceModel(weights, float(held["bias"]))
+        presence = None if held is None else PresenceModel(weights, float(held["bias"]), str(held["learned_from"]))
         if not folds or len(weights) > 1:
             raise ValueError("folds")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

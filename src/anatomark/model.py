@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,7 +145,7 @@ class Model:
             unit=self.unit,
             landmarks=self.names,
             pairs=self.pairs,
-            presence=Presence(weights=self.method.presence.weights, bias=self.method.presence.bias),
+            presence=Presence(**asdict(self.method.presence)),
             alignment=template,
             settings=self.method.settings.model_dump(),
         )
@@ -191,7 +191,7 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
     lengths = {len(v) if v else 0 for v in (settings.spacing, settings.pool)}
     if lengths != {card.ndim} or len(card.presence.weights) != len(method.presence.weights):
         raise not_a_model(folder / NAME, "settings or presence of another dimension or number of stages")
-    method.presence = PresenceModel(card.presence.weights, card.presence.bias)
+    method.presence = PresenceModel(**card.presence.model_dump())
     if settings.align != (card.alignment.kind if card.alignment else "none"):
         raise not_a_model(folder / NAME, "settings and alignment disagree")
     tensors, _ = load_tensors(folder / "model.safetensors")

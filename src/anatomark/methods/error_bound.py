@@ -73,12 +73,13 @@ class Expected:
         y = np.log(_relative(errors, _medians(errors)))
         x, y = (np.where(known, v - _means(v), 0.0) for v in (x, y))
         noise = float((y**2).sum()) / max(1, int(known.sum()) - int(known.any(axis=0).sum()))
-        slope = float((x * y).sum()) / ((x**2).sum() + noise) if noise else 0.0
+        slope = float((x * y).sum()) / float((x**2).sum() + noise) if noise else 0.0
         return cls(typical, min(1.0, max(0.0, slope)))
 
     def of(self, spread: ArrayLike) -> Floats:
-        """(..., N) for spreads (..., N); 1 for a typical one."""
-        return _relative(np.asarray(spread, dtype=float), self.typical) ** self.exponent
+        """(..., N) for spreads (..., N), NaN where unknown; 1 for a typical one."""
+        spread = np.asarray(spread, dtype=float)
+        return np.where(np.isnan(spread), np.nan, _relative(spread, self.typical) ** self.exponent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +138,17 @@ class ErrorBounds:
     def withheld(cls, names: Sequence[str], reason: str) -> ErrorBounds:
         """No bounds, and the reason why."""
         return cls(tuple(names), reason)
+
+    def select(self, names: Sequence[str]) -> ErrorBounds:
+        """The bounds of `names`, in that order; withheld for those that are not among the landmarks."""
+        if self.factor is None or self.expected is None or self.subjects is None or self.pooled is None:
+            return ErrorBounds(tuple(names), self.source, self.unit)
+        at = np.array([self.names.index(name) if name in self.names else -1 for name in names], dtype=int)
+        here = at >= 0
+        expected = Expected(np.where(here, self.expected.typical[at], np.nan), self.expected.exponent)
+        factor = np.where(here, self.factor[:, at], np.inf)
+        subjects, pooled = np.where(here, self.subjects[at], 0), self.pooled[at] | ~here
+        return ErrorBounds(tuple(names), self.source, self.unit, expected, factor, subjects, pooled)
 
     @cached_property
     def levels(self) -> tuple[float, ...]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anatomark.core.grid import Floats, Unit
+from anatomark.core.landmarks import State
 from anatomark.errors import ModelError, SettingsError, UnknownNameError
 from anatomark.methods.error_bound import ErrorBounds
+from anatomark.methods.presence import ENOUGH_ABSENT, PresenceModel
 from anatomark.training.run_folder import fold_folders
 
 if TYPE_CHECKING:
@@ -37,12 +40,15 @@ def calibrate(
     """Predict annotated cases, calibrate the error bounds of the model in `run` by them, and save these with it.
 
     The cases are those of `split`, say of one's own clinic; without, the run's validation cases. A finished run with
-    folds is calibrated by its out-of-fold cases already; here it takes a `split`.
+    folds is calibrated by its out-of-fold cases already; here it takes a `split`. Where ENOUGH_ABSENT landmarks or more
+    are absent in a `split`, the presence of a model without folds is learned from it, too.
 
     Raises ModelError for a folder that is no finished run, SettingsError where there is no case to calibrate by or the
     networks have learned from some of them, UnknownNameError for a split, case or landmark that the data set has not.
     """
+    from anatomark.card import change_presence
     from anatomark.data.description import load_dataset
+    from anatomark.ensemble import Ensemble
     from anatomark.model import load
 
     folder = Path(run)
@@ -60,12 +66,19 @@ def calibrate(
     cases = [case for case in cases if case.reference.select(model.names).present.any()]
     if not cases:
         raise SettingsError(f"{folder}: no annotated case to calibrate by; name a split of {dataset.name} with --split")
-    errors, spread = [], []
+    errors, spread, masses = [], [], []
     for done, case in enumerate(cases):
         progress(done, len(cases), case.id)
-        prediction = model.predict(case.read_image(), source=str(case.image_path))
-        errors.append(radial(prediction.landmarks.points, case.reference.select(model.names).points))
-        spread.append(prediction.spread)
+        image, reference = case.read_image(), case.reference.select(model.names)
+        if isinstance(model, Ensemble):
+            prediction = model.predict(image, source=str(case.image_path))
+            errors.append(radial(prediction.landmarks.points, reference.points))
+            spread.append(prediction.spread)
+        else:
+            located = model.locate(image, source=str(case.image_path))
+            errors.append(radial(located[-1].points_world, reference.points))
+            spread.append(located[-1].spread)
+            masses.append(np.stack([stage.mass for stage in located], axis=-1))
     progress(len(cases), len(cases), "")
     bounds = ErrorBounds.fitted(
         np.stack(errors),
@@ -76,6 +89,11 @@ def calibrate(
         source=source,
     )
     bounds.save(folder)
+    states = np.stack([case.reference.select(model.names).states for case in cases])
+    if split is not None and masses and (states == State.ABSENT).sum() >= ENOUGH_ABSENT:
+        known = states != State.NOT_ANNOTATED
+        presence = PresenceModel.fitted(np.stack(masses)[known], states[known] == State.PRESENT)
+        change_presence(folder, replace(presence, learned_from=source))
     return bounds
 
 

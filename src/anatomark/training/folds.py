@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,12 @@ from anatomark.core.landmarks import State
 from anatomark.errors import SettingsError
 from anatomark.formats.atomic import new_folder, write_json
 from anatomark.methods.error_bound import ErrorBounds
-from anatomark.training.run_folder import FOLDS, fold_folder
+from anatomark.training.run_folder import FOLDS, OUT_OF_FOLD, fold_folder
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
     from anatomark.formats.table import LandmarkTable
 
-OUT_OF_FOLD = "out_of_fold.csv"
 BY_FOLDS = "out-of-fold cases, each by the one fold that has not seen it"
 FEWEST_SUBJECTS = 4  # to set some aside to choose by
 
@@ -156,4 +156,5 @@ def _put_together(
     if (states == State.ABSENT).any():
         known = states != State.NOT_ANNOTATED
         corrected = PresenceModel.fitted(presence[known][:, None], states[known] == State.PRESENT)
+        corrected = replace(corrected, learned_from=BY_FOLDS)
     save_ensemble(out, [fold_folder(out, number) for number in range(len(parts))], bounds, corrected)

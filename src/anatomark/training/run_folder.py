@@ -31,6 +31,7 @@ _SHORT.maxlist, _SHORT.maxstring = 4, 60
 
 
 FOLDS = "folds.json"  # of a run with folds, in whose folder each fold has a run folder
+OUT_OF_FOLD = "out_of_fold.csv"  # predictions of each case by the fold that has not seen it
 
 
 def fold_folders(run: Path) -> list[Path]:
