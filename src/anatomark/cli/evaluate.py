@@ -114,6 +114,9 @@ def _show(metrics: dict, out: Path) -> None:
         table.add_row(Text(name), str(line["n"]), str(line["n_missing"]), *lengths, *rates)
     console.print(table)
     console.print(summary(metrics), markup=False, highlight=False)
+    if held := metrics.get("coverage"):
+        told = f"{held['overall']:.1f} % of the references lie within their {held['nominal']:.0%} error bounds"
+        console.print(f"{told}, of {held['mean_bound']:.2f} {unit} on average.", markup=False, highlight=False)
     for line in equivalence_lines(metrics):
         console.print(line, markup=False, highlight=False)
     if metrics["unknown_images"]:
