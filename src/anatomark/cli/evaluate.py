@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import SAID_ABSENT_BELOW
 
 
@@ -22,7 +23,9 @@ class Frame(StrEnum):
 
 def evaluate(
     dataset: Annotated[Path, typer.Argument(help="The description: dataset.yaml.")],
-    predictions: Annotated[Path, typer.Option(help="A CSV or TSV table: image, landmark, x, y[, z].")],
+    predictions: Annotated[
+        Path, typer.Option(help="A CSV or TSV table (image, landmark, x, y[, z]), or a run with folds.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for metrics.json, rows.csv and report.html.")],
     frame: Annotated[
         Frame | None,
@@ -32,6 +35,10 @@ def evaluate(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Score the cases of this split, all of them.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that the data lie under.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="The run that made the predictions: its error bounds are judged.")
+    ] = None,
+    coverage: Annotated[float, typer.Option(help="The coverage of the error bounds to judge.")] = COVERAGE,
     presence_threshold: Annotated[
         float, typer.Option(help="Below this presence a landmark is absent.")
     ] = SAID_ABSENT_BELOW,
@@ -55,6 +62,8 @@ def evaluate(
         out=out,
         root=root,
         presence_threshold=presence_threshold,
+        model=model,
+        coverage=coverage,
         radii=parse_radii(radii),
         samples=samples,
         seed=seed,
@@ -105,6 +114,9 @@ def _show(metrics: dict, out: Path) -> None:
         table.add_row(Text(name), str(line["n"]), str(line["n_missing"]), *lengths, *rates)
     console.print(table)
     console.print(summary(metrics), markup=False, highlight=False)
+    if held := metrics.get("coverage"):
+        told = f"{held['overall']:.1f} % of the references lie within their {held['nominal']:.0%} error bounds"
+        console.print(f"{told}, of {held['mean_bound']:.2f} {unit} on average.", markup=False, highlight=False)
     for line in equivalence_lines(metrics):
         console.print(line, markup=False, highlight=False)
     if metrics["unknown_images"]:

@@ -321,7 +321,7 @@ def _legend(picture: Pillow.Image, predicted: bool, reference: bool, radius: boo
     draw, font, x, y = ImageDraw.Draw(sheet), _font(13), 14.0, picture.height + 11
     if predicted:
         _cross(draw, x, y)
-        text = "predicted, with its radius" if radius else "predicted"
+        text = "predicted, with its error bound" if radius else "predicted"
         draw.text((x + 12, y), text, fill=PREDICTED_COLOUR, font=font, anchor="lm")
         x += font.getlength(text) + 40
     if reference:
