@@ -67,15 +67,19 @@ def crop(
     *,
     predicted: Floats | None = None,
     reference: Floats | None = None,
+    radius: float = float("nan"),
     width: float,
     size: int = 200,
 ) -> Pillow.Image:
     """The neighbourhood of world point `at` (d,), `width` units wide: one tile in 2D, three slices in 3D.
 
-    `predicted` and `reference` are world points (d,); in 3D both are projected onto the slices through `at`.
+    `predicted` and `reference` are world points (d,); in 3D both are projected onto the slices through `at`, and so is
+    the sphere (2D: circle) of `radius` units around `predicted`, if it is a number.
     """
     tiles = []
     for plane in _slices(image.canonical(), np.asarray(at, dtype=float), width, size):
+        if predicted is not None:
+            plane.circles(predicted[None], np.array([radius]))
         if predicted is not None and reference is not None:
             plane.lines(reference[None], predicted[None])
         if reference is not None:
@@ -321,7 +325,7 @@ def _legend(picture: Pillow.Image, predicted: bool, reference: bool, radius: boo
     draw, font, x, y = ImageDraw.Draw(sheet), _font(13), 14.0, picture.height + 11
     if predicted:
         _cross(draw, x, y)
-        text = "predicted, with its radius" if radius else "predicted"
+        text = "predicted, with its error bound" if radius else "predicted"
         draw.text((x + 12, y), text, fill=PREDICTED_COLOUR, font=font, anchor="lm")
         x += font.getlength(text) + 40
     if reference:

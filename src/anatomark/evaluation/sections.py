@@ -1,0 +1,171 @@
+"""What the sections of the report show: for each its charts by name and the words and rows of its template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anatomark.core.grid import Floats
+from anatomark.evaluation import charts
+from anatomark.evaluation.chart_agreement import bland_altman, coverage, farthest, reliability
+from anatomark.evaluation.chart_bias import AXES, bias_arrows, bias_shape
+from anatomark.evaluation.gallery import bounds, case_errors, gallery
+from anatomark.evaluation.numbers import NONE, count, number
+from anatomark.evaluation.rows import Rows
+from anatomark.evaluation.sentences import between_observers, coverage_sentence, equivalence_sentence
+
+if TYPE_CHECKING:
+    from anatomark.data.description import Case
+
+Part = tuple[dict[str, Any], dict[str, Any]]
+"""Figures by name, and the context of a template."""
+
+_MOST_LISTED, _MOST_MEASUREMENTS, _WORST_CASES = 100, 24, 20
+_AXES_TOLD = {
+    2: "x to the right and y downwards in an upright image",
+    3: "x towards the patient's left, y towards the back, z towards the head",
+}
+
+
+def shown(metrics: Mapping[str, Any], rows: Rows) -> list[tuple[str, str, str]]:
+    """(id, title, template) of the sections that have something to show, or a reason for showing nothing."""
+    told = {key: metrics.get(key) or metrics.get(f"{key}_note") for key in ("observers", "measurements", "coverage")}
+    every = (
+        ("errors", "Error of each landmark", True),
+        ("cumulative", "Cumulative error", metrics["overall"]["n"]),
+        ("spread", "Spread of the error", rows.found.any()),
+        ("bias", "Systematic error", any(block.get("bias") for block in metrics["landmarks"].values())),
+        ("observers", "Observers", told["observers"]),
+        ("measurements", "Measurements", told["measurements"]),
+        ("presence", "Present or absent", metrics["presence"]),
+        ("calibration", "Error bounds and calibration", told["coverage"]),
+        ("cases", "Largest errors", rows.counted.any()),
+        ("missing", "Not found", metrics["missing"]),
+        ("pictures", "Pictures", True),
+        ("made", "How this was made", True),
+    )
+    return [(name, title, f"sections/{name}.html.j2") for name, title, there in every if there]
+
+
+def errors(metrics: Mapping[str, Any], rows: Rows, baseline: Rows | None, observers: Floats | None) -> Part:
+    """Cumulative curves and box plots."""
+    reach = np.linspace(0, 2 * max(map(float, metrics["overall"]["sdr"]), default=4.0), 300)
+    own = metrics.get("ced") or charts.curve(rows.scored.ravel(), reach)
+    curves = {"prediction": own}
+    if observers is not None:
+        curves["between observers"] = charts.curve(observers.ravel(), np.asarray(own["radius"]))
+    if baseline is not None:
+        curves["mean shape"] = charts.curve(baseline.scored.ravel(), np.asarray(own["radius"]))
+    inter = between_observers(metrics)
+    radii = [float(r) for r in metrics["overall"]["sdr"]]
+    figures = {
+        "cumulative": charts.cumulative(curves, radii, rows.unit),
+        "boxes": charts.boxes(rows, inter["landmarks"] if inter else None),
+    }
+    return figures, {"boxes_shown": len(charts.boxed(rows)), "boxes_beside": inter is not None}
+
+
+def bias(metrics: Mapping[str, Any], rows: Rows) -> Part:
+    """Arrows on the mean shape, where there are any."""
+    d = rows.reference.shape[-1]
+    shape = bias_shape(rows, metrics["landmarks"])
+    figures = {} if shape is None else {"bias": bias_arrows(shape, rows.unit)}
+    words = {"axes": AXES[:d], "axes_told": _AXES_TOLD[d], "bias_factor": shape.factor if shape else 1}
+    return figures, words
+
+
+def of_observers(metrics: Mapping[str, Any]) -> Part:
+    """Distances between observers, of each to himself, and of the prediction to each."""
+    observers = metrics.get("observers") or {}
+    lines = []
+    if inter := between_observers(metrics):
+        lines.append(("between observers", inter["overall"]))
+    if intra := observers.get("intra"):
+        lines.append(("an observer again", intra["overall"]))
+    lines += [(f"prediction to {row['against']}", row["overall"]) for row in observers.get("model") or ()]
+    equivalence = observers.get("equivalence")
+    sentence = equivalence_sentence(metrics) if equivalence else ""
+    return {}, {"observer_rows": lines, "equivalence": equivalence, "equivalence_sentence": sentence}
+
+
+def measurements(metrics: Mapping[str, Any]) -> Part:
+    """A Bland-Altman plot a measurement."""
+    every = metrics.get("measurements") or ()
+    drawn = [(i, x) for i, x in enumerate(every[:_MOST_MEASUREMENTS]) if x["rows"]]
+    figures = {f"measurement-{i}": bland_altman(x) for i, x in drawn}
+    return figures, {"most_measurements": _MOST_MEASUREMENTS, "classified": any(x.get("classes") for x in every)}
+
+
+def calibration(metrics: Mapping[str, Any]) -> Part:
+    """What bounds and presence promised against what they kept."""
+    found = metrics.get("coverage")
+    if not found:
+        return {}, {}
+    figures: dict[str, Any] = {}
+    nominal = 100 * found["nominal"]
+    known = {name: value for name, value in (found["landmarks"] or {}).items() if value is not None}
+    if curve := found.get("curve"):
+        figures["reliability"] = reliability(
+            [p["nominal"] for p in curve],
+            [p["observed"] for p in curve],
+            across="said of the bound (%)",
+            up="references within it (%)",
+        )
+    if curve := found.get("presence_curve"):
+        figures["presence"] = reliability(
+            [p["predicted"] for p in curve],
+            [p["observed"] for p in curve],
+            text=[f"n = {p['n']}" for p in curve],
+            across="said presence (%)",
+            up="present in the reference (%)",
+        )
+    if known:
+        figures["coverage"] = coverage(known, nominal)
+    return figures, {
+        "coverage_sentence": coverage_sentence(metrics),
+        "coverage_known": len(known),
+        "coverage_shown": len(farthest(known, nominal)),
+        "withheld": [name for name in metrics["landmarks"] if name not in known],
+    }
+
+
+def of_cases(metrics: Mapping[str, Any], rows: Rows, cases: Sequence[Case]) -> Part:
+    """The worst cases, the presence table's headings, the pictures, and what was scored."""
+    confusion = metrics["presence"]["confusion"] if metrics["presence"] else {}
+    parts = [count(metrics["n_cases"], "case")]
+    if metrics.get("n_subjects") is not None:
+        parts.append(count(metrics["n_subjects"], "subject"))
+    parts.append(count(metrics["overall"]["n"], "present landmark"))
+    return {}, {
+        "answers": list(next(iter(confusion.values()), {})),
+        "confusion_total": sum(sum(line.values()) for line in confusion.values()),
+        "worst_cases": _worst_cases(rows),
+        "most_listed": _MOST_LISTED,
+        "gallery": gallery(rows, cases),
+        "bounds_drawn": bool(np.isfinite(bounds(rows)).any()),
+        "data_told": ", ".join(parts),
+    }
+
+
+def _worst_cases(rows: Rows) -> list[dict[str, Any]]:
+    """The cases with the largest mean radial error, those where nothing was found first."""
+    mean = case_errors(rows)
+    missed = (rows.counted & ~rows.found).sum(axis=1)
+    counted = rows.counted.any(axis=1)
+    key = np.where(np.isnan(mean), np.where(counted, np.inf, -np.inf), mean)
+    lines = []
+    for i in np.argsort(-key, kind="stable")[:_WORST_CASES].tolist():
+        radial = np.where(rows.found[i], rows.radial[i], -1.0)
+        k = int(radial.argmax())
+        lines.append(
+            {
+                "case": rows.cases[i],
+                "n": int(rows.counted[i].sum()),
+                "mre": None if np.isnan(mean[i]) else float(mean[i]),
+                "missed": int(missed[i]),
+                "worst": f"{rows.names[k]}, {number(radial[k])} {rows.unit}" if radial[k] >= 0 else NONE,
+            }
+        )
+    return lines
