@@ -125,8 +125,8 @@ def _arrows(start: Floats, end: Floats, colour: str) -> dict[str, Any]:
     """One trace of all arrows: line, gap, line, gap; the head is a marker that looks along its line."""
     gap = np.full(len(start), np.nan)
     x, y = (np.stack([start[:, i], end[:, i], gap], axis=1).ravel() for i in (0, 1))
-    size = [0, 9, 0] * len(start)
-    marker = {"symbol": "arrow", "angleref": "previous", "size": size, "color": colour}
+    size = [0, 11, 0] * len(start)
+    marker = {"symbol": "arrow", "angleref": "previous", "size": size, "color": colour, "opacity": 1}
     line = {"color": colour, "width": 1.8}
     return {"x": _numbers(x), "y": _numbers(y), "mode": "lines+markers", "marker": marker, "line": line}
 

@@ -122,7 +122,7 @@ def _case_tiles(rows: Rows, i: int, image: Image, title: str) -> list[Tile]:
         k = int(np.argmax(np.where(rows.found[i], rows.radial[i], -1)))
         error = number(float(rows.radial[i, k]))
         text = f"slices through its worst landmark, {rows.names[k]}: {error} {rows.unit}{_bound(rows, i, k)}"
-        width = max(image.grid.extent)
+        width = 0.5 * max(image.grid.extent)
         tiles.append(Tile(_embed(_crop(rows, i, k, image, width=width, size=354)), title, text))
     return tiles
 
@@ -133,7 +133,7 @@ def _point_tile(rows: Rows, where: tuple[int, int], image: Image) -> Tile:
     longest = max(image.grid.extent)
     needed = 2.6 * max(error, bound if bound == bound else 0.0)
     width = min(max(0.12 * longest, needed), longest)
-    picture = _crop(rows, i, k, image, width=width, size=220 if image.grid.ndim == 2 else 176)
+    picture = _crop(rows, i, k, image, width=width, size=220 if image.grid.ndim == 2 else 172)
     title = f"{rows.names[k]}: {number(error)} {rows.unit}"
     return Tile(_embed(picture), title, f"{rows.cases[i]}, {width:.0f} {rows.unit} wide{_bound(rows, i, k)}")
 

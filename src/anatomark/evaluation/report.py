@@ -62,7 +62,7 @@ def report_html(
         sentences=sentences(metrics),
         interval_note=interval_note(metrics),
         sections=sections.shown(metrics, rows),
-        charts={name: embed(figure, name) for name, figure in figures.items()},
+        charts={name: embed(figure, f"chart-{name}") for name, figure in figures.items()},
         plotly=get_plotlyjs(),
         **context,
     )

@@ -110,15 +110,15 @@ def calibration(metrics: Mapping[str, Any]) -> Part:
         figures["reliability"] = reliability(
             [p["nominal"] for p in curve],
             [p["observed"] for p in curve],
-            across="said of the bound (%)",
-            up="references within it (%)",
+            across="promised (%)",
+            up="references within the bound (%)",
         )
     if curve := found.get("presence_curve"):
         figures["presence"] = reliability(
             [p["predicted"] for p in curve],
             [p["observed"] for p in curve],
             text=[f"n = {p['n']}" for p in curve],
-            across="said presence (%)",
+            across="presence said (%)",
             up="present in the reference (%)",
         )
     if known:

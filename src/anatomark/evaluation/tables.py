@@ -78,7 +78,7 @@ def _accuracy(metrics: Mapping[str, Any]) -> PaperTable:
     foot += [("Between observers", inter["overall"])] if inter else []
     foot += [("Mean shape", shape["overall"])] if shape else []
     where = metrics["dataset"] + (f", split {metrics['split']}" if metrics["split"] else "")
-    caption = f"Radial error of each landmark, {where}, {metrics['n_cases']} cases. MRE: mean radial error; SDR: successful "
+    caption = f"Radial error of each landmark, {where}, {metrics['n_cases']} cases. MRE: mean radial error; ≤: successful "
     caption += f"detection rate. {interval_note(metrics)}"
     return PaperTable(
         "accuracy",
@@ -125,7 +125,7 @@ def _measurements(metrics: Mapping[str, Any]) -> PaperTable:
 
 def _block_heads(metrics: Mapping[str, Any], unit: str) -> list[str]:
     radii = sorted(metrics["overall"]["sdr"], key=float)
-    return [f"MRE ({unit})", "Median", "SD", *(f"SDR {r} {unit} (%)" for r in radii)]
+    return [f"MRE ({unit})", "Median", "SD", *(f"≤ {r} {unit} (%)" for r in radii)]
 
 
 def _block_row(name: str, block: Mapping[str, Any], missed: bool) -> list[str]:
