@@ -1,5 +1,6 @@
 """Made-up evaluations: rows, cases with pictures, and metrics of the documented shape with every part filled."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,8 +8,13 @@ import numpy as np
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.core.landmarks import State
-from anatomark.evaluation.metrics import THRESHOLDS, describe, missing
-from anatomark.evaluation.rows import Answer, Rows
+from anatomark.data.measurements import Measurement
+from anatomark.evaluation.bootstrap import of_subjects
+from anatomark.evaluation.equivalence import equivalence
+from anatomark.evaluation.measurements import measurement_scores
+from anatomark.evaluation.metrics import RADII, cumulative, describe_block, missing, worst
+from anatomark.evaluation.presence import presence_scores
+from anatomark.evaluation.rows import Answer, Rows, fingerprint
 
 RNG_SEED = 7
 
@@ -48,92 +54,49 @@ def made_rows(ndim=2, cases=12, names=6, misses=True, absent=True):
     predicted[answers == Answer.MISSING] = np.nan
     ids = tuple(f"case_{i:03d}" for i in range(cases))
     presence = rng.uniform(0.5, 1, answers.shape)
-    rows = Rows(ids, names, reference, states, predicted, answers, presence, "mm")
-    object.__setattr__(rows, "bound", np.full(answers.shape, 2.0))
+    bound = np.full(answers.shape, 2.0)
+    rows = Rows(ids, names, reference, states, predicted, answers, presence, "mm", bound=bound)
     grey = rng.integers(0, 60, shape).astype(np.uint8)
     return rows, [PictureCase(i, Image(grey, grid), i) for i in ids]
 
 
-def block(scored, error=None):
-    """A block of metrics with every key; intervals are made up."""
-    found = scored[np.isfinite(scored)]
-    made = describe(scored)
-    around = [0.9, 1.1]
-    made["percentiles"] = {str(q): float(np.percentile(found, q)) if found.size else None for q in (25, 75, 90, 95)}
-    made["mre_interval"] = [f * made["mre"] for f in around] if found.size else None
-    made["median_interval"] = [f * made["median"] for f in around] if found.size else None
-    made["sdr_interval"] = {r: [max(0, v - 5), min(100, v + 5)] for r, v in made["sdr"].items() if v is not None}
-    bias = None if error is None or not found.size else np.nanmean(error.reshape(-1, error.shape[-1]), axis=0)
-    made["bias"] = None if bias is None else dict(zip("xyz", bias.tolist(), strict=False))
-    made["bias_interval"] = None if bias is None else {a: [b - 0.2, b + 0.2] for a, b in made["bias"].items()}
-    return made
-
-
-def blocks(scored, names, error=None):
-    return {
-        "overall": block(scored.ravel(), error),
-        "landmarks": {n: block(scored[:, k], None if error is None else error[:, k]) for k, n in enumerate(names)},
-    }
-
-
 def made_metrics(rows, **changes):
-    """Metrics with every part; `changes` replaces parts, say with None."""
+    """Metrics with every part, numbers from the evaluator's own functions; `changes` replaces parts, say with None."""
     rng = np.random.default_rng(RNG_SEED)
     names = rows.names
+    bootstrap = of_subjects(rows.subjects, 200, 0)
+
+    def blocks(scored, error=None):
+        return describe_block(scored, names, error=error, subjects=rows.subjects, bootstrap=bootstrap)
+
     distances = np.abs(rng.normal(0, 1.5, rows.states.shape))
-    inter = blocks(distances, names)
-    error = np.where(rows.found[..., None], rows.error, np.nan)
-    model = blocks(rows.scored, names, error)
-    one = {"difference": -0.4, "interval": [-0.6, -0.2], "p": 0.0004, "equivalent": True}
-    angles = rng.uniform(-2, 6, len(rows.cases)).tolist()
-    measured = [{"case": c, "reference": a, "predicted": a + 0.3} for c, a in zip(rows.cases, angles, strict=True)]
-    scale = {"dataset": "made_up", "split": "test", "unit": rows.unit, "n_cases": len(rows.cases), "n_training_cases": 0}
+    inter, model = blocks(distances), blocks(rows.scored, rows.error)
+    test = equivalence(rows.radial - distances, names, rows.subjects, bootstrap, 0.5)
+    among = [{"against": who, **model, "equivalence": test} for who in ("senior", "junior", "every observer")]
+    among.append({"against": "consensus (mean)", **model, "equivalence": None, "equivalence_note": "it holds them"})
+    classes = {"names": ["I", "II"], "thresholds": [2.0]}
+    angle = Measurement.model_validate(
+        {"name": "ANB", "kind": "angle", "points": [names[0], names[-1], names[len(names) // 2]], "classes": classes}
+    )
+    bounded = {name: 90.0 + k for k, name in enumerate(names[:8])}
     everything = {
-        **scale,
-        **model,
-        "radii": list(THRESHOLDS),
-        "missing": missing(rows),
-        "cases": list(rows.cases),
-        "unknown_images": [],
-        "versions": {"anatomark": "0.1.0", "numpy": "2.0"},
-        "presence_threshold": 0.5,
-        "n_subjects": len(rows.cases),
+        "dataset": "made_up", "split": "test", "unit": rows.unit, "n_cases": len(rows.cases), "n_training_cases": 0,
+        "n_subjects": len(bootstrap.subjects), "radii": list(RADII), "missing": missing(rows), "cases": list(rows.cases),
+        "unknown_images": [], "versions": {"anatomark": "0.1.0", "numpy": "2.0"}, "presence_threshold": 0.5,
         "command": "anatomark evaluate dataset.yaml --predictions predictions.csv --out out",
-        "fingerprint": "ab" * 32,
-        "bootstrap": {"samples": 2000, "seed": 0, "level": 0.95},
-        "ced": {"radius": [0.0, 1.0, 2.0, 4.0, 8.0], "percent": [0.0, 40.0, 70.0, 95.0, 99.0]},
-        "worst": [{"case": rows.cases[0], "landmark": names[0], "radial_error": 5.0}],
-        "mean_shape": {**blocks(rows.scored + 5, names), "training_cases": 9, "placement": "made up"},
-        "presence": {
-            "confusion": {
-                state: {"present": 3, "absent": 2, "missing": 1} for state in ("present", "absent", "not annotated")
-            },
-            "sensitivity": 90.0,
-            "specificity": 80.0,
-            "auroc": 0.91,
-            "n_present": 6,
-            "n_absent": 6,
-        },
+        "fingerprint": fingerprint(rows), "bootstrap": {"samples": 200, "seed": 0, "level": 0.95},
+        "bootstrap_note": None if bootstrap.possible else "no intervals: fewer than two subjects, or no resamples",
+        **model, "ced": cumulative(rows.scored), "worst": worst(rows), "presence": presence_scores(rows, bootstrap),
+        "mean_shape": {**blocks(rows.scored + 5), "training_cases": 9, "placement": "made up"}, "mean_shape_note": None,
         "observers": {
-            "names": ["senior", "junior"],
-            "inter": inter,
-            "intra": None,
-            "intra_note": "nobody marked a case twice",
-            "consensus": "mean",
-            "model": [{"against": who, **blocks(rows.scored, names)} for who in ("senior", "junior", "consensus")],
-            "equivalence": {"margin": 0.5, "overall": one, "landmarks": dict.fromkeys(names, one)},
+            "names": ["senior", "junior"], "inter": inter, "intra": None, "consensus": "mean",
+            "intra_note": "no observer has several sessions in a case", "pairs": [], "each": [], "model": among,
         },
-        "measurements": [
-            {
-                **{"name": "ANB", "kind": "angle", "unit": "degrees", "n": len(measured), "bias": 0.3, "sd": 0.0},
-                **{"limits": [0.3, 0.3], "mean_absolute_error": 0.3, "rows": measured},
-                "classes": {"rate": 75.0, "confusion": {"1": {"1": 3, "2": 1}, "2": {"1": 0, "2": 4}}},
-            }
-        ],
+        "measurements": measurement_scores([angle], rows, bootstrap) if len(names) > 2 else None,
         "coverage": {
-            **{"nominal": 0.9, "overall": 91.2, "mean_bound": 2.0, "landmarks": {n: 90.0 + k for k, n in enumerate(names[:8])}},
+            "nominal": 0.9, "overall": 91.2, "mean_bound": 2.0, "landmarks": bounded,
             "curve": [{"nominal": 50.0, "observed": 52.0}, {"nominal": 90.0, "observed": 91.2}],
-            "presence_curve": [{"predicted": 20.0, "observed": 25.0, "n": 10}, {"predicted": 95.0, "observed": 97.0, "n": 60}],
+            "presence_curve": [{"predicted": 20.0, "observed": 25.0, "n": 9}, {"predicted": 95.0, "observed": 97.0, "n": 60}],
         },
     }  # fmt: skip
-    return everything | changes
+    return copy.deepcopy(everything) | changes

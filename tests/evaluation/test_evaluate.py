@@ -128,7 +128,7 @@ def test_a_case_of_the_split_without_prediction_is_missing_all_its_landmarks(tmp
     assert metrics["overall"]["mre"] == 0
     assert metrics["overall"]["sdr"]["4"] == pytest.approx(100 / 3)
     assert {m["case"] for m in metrics["missing"]} == {"case_3", "case_5"}
-    assert metrics["presence"]["present"] == {"present": 3, "absent": 0, "missing": 6}
+    assert metrics["presence"]["confusion"]["present"] == {"present": 3, "absent": 0, "missing": 6}
 
 
 @pytest.mark.parametrize("frame", ["LPS", "RAS", "pixel"])
@@ -174,7 +174,7 @@ def test_presence_below_the_threshold_says_absent(tmp_path):
     metrics = evaluate(data, table)
     assert metrics["missing"] == [{"case": "case_5", "landmark": "base", "reason": "said absent"}]
     assert metrics["overall"]["n"] == 2
-    assert metrics["presence"]["absent"] == {"present": 0, "absent": 1, "missing": 0}
+    assert metrics["presence"]["confusion"]["absent"] == {"present": 0, "absent": 1, "missing": 0}
     assert evaluate(data, table, presence_threshold=0.3)["missing"] == []
     with pytest.raises(SettingsError, match="0 to 1"):
         evaluate(data, table, presence_threshold=5)
@@ -186,7 +186,7 @@ def test_a_row_may_say_absent_or_hold_no_coordinates(tmp_path):
     states = [State.PRESENT, State.ABSENT, State.NOT_ANNOTATED]
     table = make_table([case.id] * 3, NAMES, [case.reference.points[0], nowhere, nowhere], states=states)
     metrics = evaluate(data, table)
-    assert metrics["presence"]["present"] == {"present": 1, "absent": 1, "missing": 1}
+    assert metrics["presence"]["confusion"]["present"] == {"present": 1, "absent": 1, "missing": 1}
 
 
 def test_a_set_without_training_split_has_no_mean_shape_and_says_why(tmp_path):
@@ -202,8 +202,8 @@ def test_two_observers_are_compared_with_each_other(tmp_path):
     data = make_dataset(tmp_path, observers=("senior", "junior"))
     metrics = evaluate(data, table_of(data, data.split("test")))
     assert metrics["observers"]["names"] == ["senior", "junior"]
-    assert_allclose(metrics["observers"]["overall"]["mre"], 1)
-    assert metrics["observers"]["overall"]["n"] == 9
+    assert_allclose(metrics["observers"]["inter"]["overall"]["mre"], 1)
+    assert metrics["observers"]["inter"]["overall"]["n"] == 9
     assert evaluate(make_dataset(tmp_path), table_of(data, data.cases))["observers"] is None
 
 
@@ -267,7 +267,9 @@ def test_report_metrics_and_rows_are_written(tmp_path):
     data = make_dataset(tmp_path, observers=("senior", "junior"))
     table = table_of(data, data.split("test"), shift=1.0, drop={("case_4", "rim")})
     metrics = evaluate(data, table, split="test", out=tmp_path / "out")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["metrics.json", "report.html", "rows.csv"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "metrics.json", "observer_rows.csv", "report.html", "rows.csv"
+    ]  # fmt: skip
     assert json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8")) == metrics
     assert metrics["versions"]["anatomark"] == anatomark.__version__
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -334,7 +336,7 @@ def test_nothing_present_is_said_and_not_divided_by(tmp_path):
     metrics = evaluate(data, make_table(["case_3"] * 3, NAMES, points), out=tmp_path / "out")
     assert metrics["overall"]["n"] == 0
     assert metrics["overall"]["mre"] is None
-    assert metrics["presence"]["not annotated"]["present"] == 3
+    assert metrics["presence"]["confusion"]["not annotated"]["present"] == 3
     assert "Nothing to score" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 

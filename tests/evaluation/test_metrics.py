@@ -9,14 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from anatomark.core.landmarks import Landmarks, State
+from anatomark.core.landmarks import State
 from anatomark.evaluation.metrics import (
     describe,
     describe_block,
     missing,
-    observer_distances,
-    presence_confusion,
 )
+from anatomark.evaluation.presence import confusion as presence_confusion
 from anatomark.evaluation.rows import Answer, Rows, rows_csv
 
 P, A, U = State.PRESENT, State.ABSENT, State.NOT_ANNOTATED
@@ -67,7 +66,8 @@ def test_landmarks_that_are_absent_in_the_reference_have_no_error():
     assert metrics["overall"]["n"] == 1
     assert metrics["landmarks"]["a"] == {
         "n": 0, "n_missing": 0, "mre": None, "median": None, "sd": None,
-        "sdr": {"2": None, "2.5": None, "3": None, "4": None},
+        "percentiles": {"25": None, "75": None, "90": None, "95": None},
+        "sdr": {"2": None, "2.5": None, "3": None, "4": None}, "bias": None,
     }  # fmt: skip
 
 
@@ -108,25 +108,14 @@ def test_metrics_agree_with_a_loop_over_rows(data):
         assert_allclose(overall["sdr"]["3"], 100 * sum(e <= 3 for e in errors) / n)
 
 
-def test_observer_distances_take_every_pair_where_both_marked():
-    one = Landmarks.from_dict({"a": [0, 0], "b": [0, 0]}, ndim=2)
-    two = Landmarks.from_dict({"a": [3, 4], "b": State.ABSENT}, ndim=2)
-    three = Landmarks.from_dict({"a": [0, 4], "b": [0, 1]}, ndim=2)
-    found = observer_distances([{"s": one, "j": two, "k": three}, {"s": one}], ("a", "b"))
-    assert found is not None
-    assert found[0] == ("s", "j", "k")
-    assert_allclose(np.sort(found[1][:, 0]), [3, 4, 5])
-    assert_allclose(describe_block(found[1], ("a", "b"))["landmarks"]["b"]["mre"], 1)
-    assert observer_distances([{"s": one}, {}], ("a", "b")) is None
-
-
 def test_rows_csv_has_a_line_for_each_case_and_landmark():
     rows = make_rows([[P, U], [P, A]], [[2, 2], [0, 1]], [[1.5, 0], [0, 0]], unit="px")
     lines = list(csv.DictReader(io.StringIO(rows_csv(rows))))
     assert len(lines) == 4
     assert lines[0] == {
-        "case": "case0", "landmark": "a", "reference": "present", "predicted": "present", "error_x": "1.5000",
-        "error_y": "0.0000", "radial_error": "1.5000", "presence": "", "unit": "px",
+        "case": "case0", "subject": "case0", "landmark": "a", "observer": "reference", "reference": "present",
+        "predicted": "present", "error_x": "1.5000", "error_y": "0.0000", "radial_error": "1.5000", "presence": "",
+        "spread": "", "error_bound": "", "unit": "px",
     }  # fmt: skip
     assert (lines[2]["predicted"], lines[2]["radial_error"]) == ("missing", "")
     assert (lines[3]["reference"], lines[3]["predicted"]) == ("absent", "absent")

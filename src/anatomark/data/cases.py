@@ -126,7 +126,7 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
     """
     images = description.images
     folder = root / images.folder
-    if not folder.is_dir():
+    if images.cases == "files" and not folder.is_dir():
         raise DescriptionError(
             f"the image folder {folder} does not exist; set --root or ANATOMARK_DATA, or mend `images.folder`"
         )
@@ -140,6 +140,9 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
             names = _column(columns, images.columns.case, table, "images.columns.case")
         else:
             names = _names(paths)
+    elif images.cases == "annotations":
+        names = _annotated_images(description, root)
+        paths = [folder / (images.pattern.replace("{case}", n) if "{case}" in images.pattern else n) for n in names]
     elif "{case}" in images.pattern:
         paths, names = _match_case_pattern(folder, images.pattern)
     else:
@@ -193,6 +196,17 @@ def _names(paths: Sequence[Path]) -> list[str]:
     from anatomark.formats.images import image_name
 
     return [image_name(path) for path in paths]
+
+
+def _annotated_images(description: Description, root: Path) -> list[str]:
+    """The images that the landmark tables name, each once, without folder and ending."""
+    found: dict[str, None] = {}
+    for part in description.annotations:
+        if part.table is not None:
+            table = root / part.table
+            images = _column(read_columns(table), part.columns.image or "image", table, "annotations.columns.image")
+            found |= dict.fromkeys(_names([Path(image.replace("\\", "/")) for image in images]))
+    return list(found)
 
 
 def _match_pattern(folder: Path, pattern: str) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from anatomark.core.grid import Unit
 from anatomark.core.landmarks import State
 from anatomark.data.cases import Case, Labelling, list_cases
 from anatomark.data.findings import Finding
+from anatomark.data.measurements import Measurement
 from anatomark.data.schema import Description, near, parse
 from anatomark.data.yaml_file import read_yaml
 from anatomark.errors import (
@@ -31,7 +33,8 @@ class Dataset:
     """Cases with the names, pairs and splits that hold for all of them.
 
     `unit` is "px" where the spacing is unknown, and lengths are then never called mm. `reference_rule` is
-    "mean" or the name of an observer. `path` is the description, None for a set made from images alone.
+    "mean" or the name of an observer; `combined` are observers that are no persons, and the first group of
+    `session_pattern` in an observer's name is the person. `path` is the description, None for a set made from images alone.
     """
 
     path: Path | None
@@ -43,6 +46,9 @@ class Dataset:
     pairs: tuple[tuple[str, str], ...]
     cases: tuple[Case, ...] = field(repr=False)
     reference_rule: str = "mean"
+    measurements: tuple[Measurement, ...] = ()
+    combined: tuple[str, ...] = ()
+    session_pattern: re.Pattern[str] | None = None
 
     @classmethod
     def from_images(
@@ -146,6 +152,7 @@ def read_dataset(
             f"{path}: `reference` {description.reference!r} is no observer"
             f"{near(description.reference, observers)}; there are: {', '.join(sorted(observers))}"
         )
+    session = description.observers.session
     dataset = Dataset(
         path=path,
         name=description.name,
@@ -156,6 +163,9 @@ def read_dataset(
         pairs=tuple(description.pairs),
         cases=tuple(Case(c.id, c.image_path, c.subject, c.split, c.spacing, labelling) for c in cases),
         reference_rule=description.reference,
+        measurements=tuple(description.measurements),
+        combined=tuple(description.observers.combined),
+        session_pattern=re.compile(session) if session is not None else None,
     )
     return dataset, findings
 

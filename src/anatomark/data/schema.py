@@ -38,7 +38,17 @@ annotations:                     # one source, or a list of them
 
 missing: not annotated           # what a landmark without a row means: absent, or not annotated (the default)
 reference: mean                  # of the observers, or the name of one
+
+observers:                       # optional: how observers' names are read by the observer statistics
+  session: '^(rater[0-9]+)s[0-9]+$'    # the group is the person, the whole name one of the person's sessions
+  combined: [groundtruth]        # no persons, but what others said together: in no observer statistics
+
+measurements:                    # optional: what the landmarks are for, see `anatomark.data.measurements`
+  - {name: opening, kind: angle, points: [thumb-L, wrist, thumb-R]}
 ```
+
+Where there are landmarks and no images, or few of them, `images: {cases: annotations}` makes every image that the
+landmark tables name a case. `folder` and `pattern`, such as "{case}.nii.gz", then say where an image would be.
 
 Coordinates of frame `pixel` are column, row[, slice], 0-based, with whole numbers at pixel centres.
 
@@ -66,6 +76,7 @@ from pydantic import (
     model_validator,
 )
 
+from anatomark.data.measurements import Measurement, measurement_faults
 from anatomark.errors import DescriptionError
 
 ASKED = "???"
@@ -101,6 +112,7 @@ class Images(_Part):
     table: str | None = None
     columns: ImageColumns = ImageColumns()
     spacing: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = None
+    cases: Literal["files", "annotations"] = "files"
 
     @field_validator("spacing", mode="before")
     @classmethod
@@ -117,6 +129,8 @@ class Images(_Part):
             raise ValueError("columns belong to a table; add `table:` or leave them out")
         if self.table is not None and self.pattern != "*":
             raise ValueError("pattern and table exclude each other; the table lists the images")
+        if self.table is not None and self.cases == "annotations":
+            raise ValueError("`cases: annotations` and table exclude each other; the table lists the cases")
         return self
 
 
@@ -138,6 +152,24 @@ class Subjects(_Part):
             if groups != 1:
                 raise ValueError(f"pattern {self.pattern!r} needs exactly one group ( ) around the subject")
         return self
+
+
+class Observers(_Part):
+    """How names of observers are read."""
+
+    session: str | None = None
+    combined: list[Name] = []
+
+    @field_validator("session")
+    @classmethod
+    def _grouped(cls, value: str | None) -> str | None:
+        try:
+            groups = 1 if value is None else re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"{value!r} is no regular expression: {error}") from None
+        if groups != 1:
+            raise ValueError(f"{value!r} needs exactly one group ( ) around the observer")
+        return value
 
 
 class LandmarkColumns(_Part):
@@ -198,6 +230,8 @@ class Description(_Part):
     annotations: list[Annotations] = []
     missing: Missing = "not annotated"
     reference: Name = "mean"
+    observers: Observers = Observers()
+    measurements: list[Measurement] = []
 
     @field_validator("annotations", mode="before")
     @classmethod
@@ -284,12 +318,15 @@ def _cross_faults(data: dict[str, Any], description: Description | None) -> list
     faults += [f"`pairs`: {n!r} occurs twice" for n in dict.fromkeys(paired) if paired.count(n) > 1]
     if description is None:
         return faults
+    faults += measurement_faults(description.measurements, names, description.dimension)
     images, wants = description.images, description.dimension
     for key, spacing in (("spacing", images.spacing), ("columns.spacing", images.columns.spacing)):
         if spacing is not None and len(spacing) != wants:
             faults.append(f"`images.{key}`: a {wants}D set wants {wants} values (x, y[, z]), got {spacing}")
     if description.split_column is not None and images.table is None:
         faults.append("`splits.column` needs `images.table`, or is no name for a split")
+    if images.cases == "annotations" and not any(a.table for a in description.annotations):
+        faults.append("`images.cases`: annotations needs a landmark `table`, which names the cases")
     if description.subjects and description.subjects.column and images.table is None:
         faults.append("`subjects.column` needs `images.table`")
     observers = {a.observer for a in description.annotations if a.observer}

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 INK, METHOD, SHAPE, OBSERVERS, LINE = "#1c2733", "#c2570c", "#8a97a6", "#0a7ea4", "#d5dce3"
 MOST_BOXES = 60
-_POINTS = 300
 
 
 def label(text: str, most: int = 32) -> str:
@@ -63,20 +62,11 @@ def cumulative(curves: Mapping[str, Mapping[str, Sequence[float]]], radii: Seque
         )  # fmt: skip
     for radius in radii:
         figure.add_vline(x=radius, line={"color": LINE, "width": 1})
-    own = curves.get("prediction", {"radius": [], "percent": []})
-    figure.update_xaxes(title=f"radial error ({unit})", range=[0, _reach(own, radii)])
+    reach = max([1.1 * max(radii), *(max(drawn["radius"]) for drawn in curves.values())])
+    figure.update_xaxes(title=f"radial error ({unit})", range=[0, reach])
     figure.update_yaxes(title="landmarks within (%)", range=[0, 101])
     figure.update_layout(height=420, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
     return figure
-
-
-def _reach(drawn: Mapping[str, Sequence[float]], radii: Sequence[float]) -> float:
-    """How far the axis goes: past the largest radius, and to where nearly all that was found lies within."""
-    radius, percent = np.asarray(drawn["radius"], dtype=float), np.asarray(drawn["percent"], dtype=float)
-    far = 1.12 * max(radii, default=1.0)
-    if not radius.size or percent[-1] <= 0:
-        return far
-    return float(min(max(far, 1.2 * radius[np.argmax(percent >= 0.98 * percent[-1])]), max(radius[-1], far)))
 
 
 def boxed(rows: Rows) -> list[int]:

@@ -17,13 +17,15 @@ import anatomark
 from anatomark.errors import AnatomarkError, FrameError, LandmarkFileError, SettingsError
 from anatomark.evaluation.gather import gather
 from anatomark.evaluation.mean_shape import mean_shape
-from anatomark.evaluation.metrics import (
-    describe_block,
-    missing,
-    observer_distances,
-    presence_confusion,
-)
-from anatomark.evaluation.rows import Answer, Rows, reference_block, rows_csv
+from anatomark.evaluation.bootstrap import SAMPLES, checked_samples, of_subjects
+from anatomark.evaluation.consensus import checked_consensus
+from anatomark.evaluation.equivalence import checked_margin
+from anatomark.evaluation.measurements import measurement_scores
+from anatomark.evaluation.metrics import RADII, checked_radii, cumulative, describe_block, missing, worst
+from anatomark.evaluation.observers import model_among_observers, observer_statistics, pairs_between
+from anatomark.evaluation.placements import placements_of
+from anatomark.evaluation.presence import presence_scores
+from anatomark.evaluation.rows import Answer, Rows, fingerprint, observer_rows, reference_block, rows_csv
 from anatomark.formats.atomic import replacing
 from anatomark.methods.prediction import SAID_ABSENT_BELOW
 
@@ -41,13 +43,20 @@ def evaluate(
     out: Path | str | None = None,
     root: Path | str | None = None,
     presence_threshold: float = SAID_ABSENT_BELOW,
+    radii: Sequence[float] = RADII,
+    samples: int = 2000,
+    seed: int = 0,
+    consensus: str = "mean",
+    margin: float | None = None,
 ) -> dict[str, Any]:
     """The metrics of predicted landmarks; with `out`, also metrics.json, rows.csv and report.html there.
 
-    `unit` is mm or px, rates are percent. `overall` and each of `landmarks` have n, n_missing, mre, median,
-    sd and sdr {"2", "2.5", "3", "4"}; `mean_shape` has the same for the training cases' mean
-    shape (its overall numbers also directly), or is None with the reason in `mean_shape_note`. `missing` lists what was
-    not found, `presence` is {reference: {prediction: count}}. `n_training_cases` are those of a split called train.
+    `docs/evaluation.md` tells every key. `unit` is mm or px, rates are percent; `overall` and each of `landmarks` have
+    radial errors, detection rates within `radii` and biases with 95 % intervals, from `samples` resamples of the subjects
+    drawn from `seed` (0: no intervals). `mean_shape` has the same for the training cases' mean shape, or is None with the
+    reason in `mean_shape_note`; `observers` what two or more observers say of each other and of the predictions, with
+    their `consensus` (mean or geometric-median) and an equivalence test with a `margin` in `unit`, by default a quarter of
+    the smallest radius; `measurements` those of the description.
 
     `predictions` is a table or its file; a file that does not say its frame needs `frame`. Images are matched
     to cases by name, with or without folder and ending. Scored are the cases of `split`, each of which is
@@ -55,13 +64,15 @@ def evaluate(
     name. A prediction whose presence is below `presence_threshold` says that the landmark is absent.
 
     Raises FrameError for an unknown frame or a wrong unit, UnknownNameError for an unknown landmark or split
-    or if no image is known, LandmarkFileError for predictions that contradict each other, OutputError.
+    or if no image is known, LandmarkFileError for predictions that contradict each other, SettingsError, OutputError.
     """
     from anatomark.data.description import load_dataset
     from anatomark.formats.table import read_table
 
     if not 0 <= presence_threshold <= 1:
         raise SettingsError(f"the presence threshold is {presence_threshold:g}; it wants a value from 0 to 1")
+    radii, samples = checked_radii(radii), checked_samples(samples)
+    way, margin = checked_consensus(consensus), checked_margin(margin, radii)
     description, source = dataset, predictions
     if isinstance(dataset, Path | str):
         dataset = load_dataset(dataset, root)
@@ -72,43 +83,82 @@ def evaluate(
 
     told = f"the predictions {source}" if isinstance(source, Path | str) else "the predictions"
     rows, cases, unknown = gather(dataset, predictions, split=split, presence_threshold=presence_threshold, source=told)
+    bootstrap = of_subjects(rows.subjects, samples, seed)
+
+    def block(of: Rows) -> dict[str, Any]:
+        return describe_block(
+            of.scored, of.names, error=of.error, radii=radii, subjects=of.subjects, bootstrap=bootstrap
+        )
+
+    options = {
+        "frame": frame, "split": split, "root": root, "radii": radii if radii != RADII else None,
+        "presence-threshold": presence_threshold if presence_threshold != SAID_ABSENT_BELOW else None,
+        "samples": samples if samples != SAMPLES else None, "seed": seed or None,
+        "consensus": way.replace(" ", "-") if way != "mean" else None,
+        "margin": margin if margin != min(radii) / 4 else None, "out": out,
+    }  # fmt: skip
     baseline, about_shape = _baseline(dataset, cases, rows)
-    observers = observer_distances([case.observers for case in cases], rows.names)
     metrics: dict[str, Any] = {
         "dataset": dataset.name,
         "split": split,
         "unit": rows.unit,
-        **describe_block(rows.scored, rows.names),
+        "n_cases": len(rows.cases),
+        "n_subjects": len(bootstrap.subjects),
+        "n_training_cases": sum(case.split == "train" for case in cases),
+        "radii": list(radii),
+        "bootstrap": {"samples": samples, "seed": seed, "level": bootstrap.level},
+        "bootstrap_note": None if bootstrap.possible else "no intervals: fewer than two subjects, or no resamples",
+        **block(rows),
+        "ced": cumulative(rows.scored, radii),
+        "worst": worst(rows),
         "missing": missing(rows),
+        "presence": presence_scores(rows, bootstrap),
+        "presence_threshold": presence_threshold,
         "mean_shape": None,
         "mean_shape_note": None,
-        "presence": presence_confusion(rows),
-        "presence_threshold": presence_threshold,
         "observers": None,
-        "n_cases": len(rows.cases),
-        "n_training_cases": sum(case.split == "train" for case in cases),
+        "observers_note": None,
+        "measurements": measurement_scores(dataset.measurements, rows, bootstrap),
+        "measurements_note": None if dataset.measurements else "the description defines no measurements",
+        "coverage": None,
+        "coverage_note": "no model with error bounds was given",
         "cases": list(rows.cases),
         "unknown_images": unknown,
         "versions": {
             "anatomark": anatomark.__version__,
             "numpy": version("numpy"),
+            "scipy": version("scipy"),
             "python": platform.python_version(),
         },
+        "command": _command(description, source, options),
+        "fingerprint": fingerprint(rows),
     }
     if baseline is None:
         metrics["mean_shape_note"] = about_shape["reason"]
     else:
-        block = describe_block(baseline.scored, rows.names)
-        metrics["mean_shape"] = block["overall"] | block | about_shape
-    if observers is not None:
-        metrics["observers"] = {"names": list(observers[0])} | describe_block(observers[1], rows.names)
+        shape = block(baseline)
+        metrics["mean_shape"] = shape["overall"] | shape | about_shape
+    placements = placements_of(dataset, cases)
+    observers = observer_statistics(placements, radii=radii, consensus=way, bootstrap=bootstrap)
+    if observers is None:
+        metrics["observers_note"] = "no case was marked by two observers, or twice by one"
+    else:
+        observers["model"] = model_among_observers(
+            rows, placements, radii=radii, consensus=way, bootstrap=bootstrap, margin=margin
+        )
+        metrics["observers"] = observers
     if out is not None:
         from anatomark.evaluation.report import report_html
+        from anatomark.evaluation.tables import latex, markdown
 
-        command = _command(description, source, split, frame, root, presence_threshold, out)
-        distances = None if observers is None else observers[1]
-        html = report_html(metrics, rows, cases, baseline=baseline, observers=distances, command=command)
-        _write(Path(out), {"rows.csv": rows_csv(rows), "report.html": html, "metrics.json": _json(metrics)})
+        distances = None if observers is None else pairs_between(placements).distance
+        html = report_html(metrics, rows, cases, baseline=baseline, observers=distances)
+        whose = dataset.reference_rule
+        texts = {"rows.csv": rows_csv(rows, whose), "report.html": html, "metrics.json": json_text(metrics)}
+        texts |= {"table.md": markdown(metrics), "table.tex": latex(metrics)}
+        if observers is not None:
+            texts["observer_rows.csv"] = observer_rows(rows, placements)
+        write_together(Path(out), texts)
     return metrics
 
 
@@ -139,24 +189,31 @@ def _baseline(dataset: Dataset, cases: Sequence[Case], rows: Rows) -> tuple[Rows
     return placed, {"training_cases": len(train), "placement": shape.placement}
 
 
-def _command(dataset: Any, predictions: Any, split: Any, frame: Any, root: Any, threshold: float, out: Any) -> str:
+def _command(dataset: Any, predictions: Any, options: dict[str, Any]) -> str:
     """The command line that repeats this evaluation, as far as it was given by files."""
     words = ["anatomark", "evaluate"]
     words.append(str(dataset if isinstance(dataset, Path | str) else dataset.path or dataset.name))
     words += ["--predictions", str(predictions) if isinstance(predictions, Path | str) else "PREDICTIONS.csv"]
-    for option, value in (("--frame", frame), ("--split", split), ("--root", root)):
-        words += [option, str(value)] if value is not None else []
-    words += ["--presence-threshold", f"{threshold:g}"] if threshold != 0.5 else []
-    return shlex.join([*words, "--out", str(out)])
+    return shlex.join([*words, *option_words(options)])
 
 
-def _json(metrics: dict[str, Any]) -> str:
+def option_words(options: dict[str, Any]) -> list[str]:
+    """The words of options that have a value, in their order."""
+    words = []
+    for option, value in options.items():
+        if value is not None:
+            listed = isinstance(value, tuple | list)
+            words += [f"--{option}", ",".join(f"{v:g}" for v in value) if listed else str(value)]
+    return words
+
+
+def json_text(metrics: dict[str, Any]) -> str:
     import json
 
     return json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _write(folder: Path, texts: dict[str, str]) -> None:
+def write_together(folder: Path, texts: dict[str, str]) -> None:
     """All of the files or none: they take their places when every one is whole."""
     with ExitStack() as stack:
         for name, text in texts.items():

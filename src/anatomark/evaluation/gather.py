@@ -66,9 +66,14 @@ def gather(
 
     shape = (len(cases), len(names))
     predicted = np.full((*shape, dataset.ndim), np.nan)
-    presence, states = np.full(shape, np.nan), np.zeros(shape, dtype=np.uint8)
+    presence, spread, bound = np.full((3, *shape), np.nan)
+    states = np.zeros(shape, dtype=np.uint8)
     predicted[i, k] = table.coordinates[mine]
     presence[i, k] = table.presence[mine]
+    if table.unit == dataset.unit:  # lengths in pixels are none in mm
+        spread[i, k] = table.spread[mine]
+        bounds = getattr(table, "bound", None)
+        bound[i, k] = np.nan if bounds is None else bounds[mine]
     states[i, k] = table.states[mine]
     predicted = _to_world(predicted, table.frame, cases)
     answers = np.where(np.isfinite(predicted).all(axis=-1), Answer.PRESENT, Answer.MISSING)
@@ -77,7 +82,19 @@ def gather(
 
     reference, reference_states = reference_block([case.reference for case in cases], names)
     ids = tuple(case.id for case in cases)
-    rows = Rows(ids, names, reference, reference_states, predicted, answers.astype(np.uint8), presence, dataset.unit)
+    rows = Rows(
+        ids,
+        names,
+        reference,
+        reference_states,
+        predicted,
+        answers.astype(np.uint8),
+        presence,
+        dataset.unit,
+        tuple(case.subject for case in cases),
+        spread,
+        bound,
+    )
     return rows, cases, unknown
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from anatomark.core.grid import Floats, Unit
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.formats.table import STATE_WORDS
+
+if TYPE_CHECKING:
+    from anatomark.evaluation.placements import Placements
 
 
 class Answer(IntEnum):
@@ -36,6 +40,9 @@ class Rows:
     N) of `State` belong to the reference, `answers` (C, N) of `Answer` to the prediction. `presence` (C, N)
     is the predicted probability, NaN where none is given. A point whose presence is below the threshold keeps
     its coordinates and error here, with the answer ABSENT.
+
+    `subjects` (C,) says which cases are of one person; without it each case is its own. `spread` (C, N) of the votes
+    and `bound` (C, N), which the error should stay below, are lengths in `unit`, NaN where none is given.
     """
 
     cases: tuple[str, ...]
@@ -46,13 +53,22 @@ class Rows:
     answers: NDArray[np.uint8]
     presence: Floats
     unit: Unit = "mm"
+    subjects: tuple[str, ...] = ()
+    spread: Floats = field(default_factory=lambda: np.empty(0))
+    bound: Floats = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
         block = (len(self.cases), len(self.names))
-        for field in ("reference", "states", "predicted", "answers", "presence"):
-            array = getattr(self, field)
+        object.__setattr__(self, "subjects", tuple(self.subjects) or self.cases)
+        for name in ("spread", "bound"):
+            if not getattr(self, name).size:
+                object.__setattr__(self, name, np.full(block, np.nan))
+        for name in ("reference", "states", "predicted", "answers", "presence", "spread", "bound"):
+            array = getattr(self, name)
             if array.shape[:2] != block:
-                raise ValueError(f"{field} must be {block[0]} cases x {block[1]} landmarks, got {array.shape}")
+                raise ValueError(f"{name} must be {block[0]} cases x {block[1]} landmarks, got {array.shape}")
+        if len(self.subjects) != len(self.cases):
+            raise ValueError(f"{len(self.cases)} cases need as many subjects, got {len(self.subjects)}")
 
     @cached_property
     def error(self) -> Floats:
@@ -86,10 +102,11 @@ def reference_block(references: Sequence[Landmarks], names: Sequence[str]) -> tu
     return np.stack([c.points for c in chosen]), np.stack([c.states for c in chosen])
 
 
-def rows_csv(rows: Rows) -> str:
-    """All rows as CSV text: case, landmark, reference, predicted, error vector, radial error, presence.
+def rows_csv(rows: Rows, observer: str = "reference") -> str:
+    """All rows as CSV text, a line for each case and landmark; `docs/evaluation.md` tells the columns.
 
-    Lengths are in the unit that the column `unit` names; empty where there is no value.
+    Lengths are in the unit that the column `unit` names; empty where there is no value. `observer` is whose placement
+    the reference is.
     """
     c, n = rows.states.shape
     axes = "xyz"[: rows.reference.shape[-1]]
@@ -97,21 +114,48 @@ def rows_csv(rows: Rows) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         [
-            *("case", "landmark", "reference", "predicted"),
+            *("case", "subject", "landmark", "observer", "reference", "predicted"),
             *(f"error_{a}" for a in axes),
-            *("radial_error", "presence", "unit"),
+            *("radial_error", "presence", "spread", "error_bound", "unit"),
         ]
     )
     states = np.array([STATE_WORDS[s] for s in State])[rows.states].ravel()
     answers = np.array([ANSWER_WORDS[a] for a in Answer])[rows.answers].ravel()
-    numbers = np.concatenate([rows.error, rows.radial[..., None]], axis=-1).reshape(c * n, -1)
+    lengths = np.stack([rows.radial, rows.presence, rows.spread, rows.bound], axis=-1)
+    numbers = np.concatenate([rows.error, lengths], axis=-1).reshape(c * n, -1)
     columns = [[_number(v, 4) for v in column] for column in numbers.T.tolist()]
-    presence = [_number(v, 4) for v in rows.presence.ravel().tolist()]
     cases = np.repeat(np.array(rows.cases, dtype=object), n)
+    subjects = np.repeat(np.array(rows.subjects, dtype=object), n)
     names = np.tile(np.array(rows.names, dtype=object), c)
-    units = [rows.unit] * (c * n)
-    writer.writerows(zip(cases, names, states, answers, *columns, presence, units, strict=True))
+    same = ([observer] * (c * n), [rows.unit] * (c * n))
+    writer.writerows(zip(cases, subjects, names, same[0], states, answers, *columns, same[1], strict=True))
     return text.getvalue()
+
+
+def observer_rows(rows: Rows, placements: Placements) -> str:
+    """As `rows_csv`, with each observer's own placement (first session) as the reference, one observer after another."""
+    text = ""
+    for p, person in enumerate(placements.persons):
+        points = placements.single[:, p]
+        there = np.isfinite(points).all(axis=-1)
+        states = np.where(there, State.PRESENT, State.NOT_ANNOTATED).astype(np.uint8)
+        lines = rows_csv(replace(rows, reference=points, states=states), person)
+        text += lines if not text else lines.partition("\n")[2]
+    return text
+
+
+def fingerprint(rows: Rows) -> str:
+    """SHA-256 of cases, names, reference and predictions: the same for the same data, wherever they lie."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for words in (rows.cases, rows.subjects, rows.names, (rows.unit,)):
+        digest.update("\0".join(words).encode() + b"\1")
+    for array in (rows.reference, rows.predicted, rows.presence):
+        digest.update(np.ascontiguousarray(np.nan_to_num(array.round(6), nan=-1e30) + 0.0, dtype="<f8").tobytes())
+    for array in (rows.states, rows.answers):
+        digest.update(np.ascontiguousarray(array, dtype=np.uint8).tobytes())
+    return digest.hexdigest()
 
 
 def _number(value: float, digits: int) -> str:

@@ -14,7 +14,13 @@ from anatomark.evaluation.chart_bias import AXES, bias_arrows, bias_shape
 from anatomark.evaluation.gallery import bounds, case_errors, gallery
 from anatomark.evaluation.numbers import NONE, count, number
 from anatomark.evaluation.rows import Rows
-from anatomark.evaluation.sentences import between_observers, coverage_sentence, equivalence_sentence
+from anatomark.evaluation.sentences import (
+    among_observers,
+    between_observers,
+    coverage_sentence,
+    equivalence_sentence,
+    level_of,
+)
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
 Part = tuple[dict[str, Any], dict[str, Any]]
 """Figures by name, and the context of a template."""
 
-_MOST_LISTED, _MOST_MEASUREMENTS, _WORST_CASES = 100, 24, 20
+_MOST_LISTED, _MOST_MEASUREMENTS, _MOST_PAIRS, _WORST_CASES = 100, 24, 28, 20
 _AXES_TOLD = {
     2: "x to the right and y downwards in an upright image",
     3: "x towards the patient's left, y towards the back, z towards the head",
@@ -36,7 +42,7 @@ def shown(metrics: Mapping[str, Any], rows: Rows) -> list[tuple[str, str, str]]:
         ("errors", "Error of each landmark", True),
         ("cumulative", "Cumulative error", metrics["overall"]["n"]),
         ("spread", "Spread of the error", rows.found.any()),
-        ("bias", "Systematic error", any(block.get("bias") for block in metrics["landmarks"].values())),
+        ("bias", "Systematic error", rows.found.any()),
         ("observers", "Observers", told["observers"]),
         ("measurements", "Measurements", told["measurements"]),
         ("presence", "Present or absent", metrics["presence"]),
@@ -51,17 +57,14 @@ def shown(metrics: Mapping[str, Any], rows: Rows) -> list[tuple[str, str, str]]:
 
 def errors(metrics: Mapping[str, Any], rows: Rows, baseline: Rows | None, observers: Floats | None) -> Part:
     """Cumulative curves and box plots."""
-    reach = np.linspace(0, 2 * max(map(float, metrics["overall"]["sdr"]), default=4.0), 300)
-    own = metrics.get("ced") or charts.curve(rows.scored.ravel(), reach)
-    curves = {"prediction": own}
-    if observers is not None:
-        curves["between observers"] = charts.curve(observers.ravel(), np.asarray(own["radius"]))
-    if baseline is not None:
-        curves["mean shape"] = charts.curve(baseline.scored.ravel(), np.asarray(own["radius"]))
+    radius = np.asarray(metrics["ced"]["radius"])
+    curves = {"prediction": metrics["ced"]}
+    for name, scored in (("between observers", observers), ("mean shape", baseline.scored if baseline else None)):
+        if scored is not None:
+            curves[name] = charts.curve(scored.ravel(), radius)
     inter = between_observers(metrics)
-    radii = [float(r) for r in metrics["overall"]["sdr"]]
     figures = {
-        "cumulative": charts.cumulative(curves, radii, rows.unit),
+        "cumulative": charts.cumulative(curves, metrics["radii"], rows.unit),
         "boxes": charts.boxes(rows, inter["landmarks"] if inter else None),
     }
     return figures, {"boxes_shown": len(charts.boxed(rows)), "boxes_beside": inter is not None}
@@ -77,17 +80,31 @@ def bias(metrics: Mapping[str, Any], rows: Rows) -> Part:
 
 
 def of_observers(metrics: Mapping[str, Any]) -> Part:
-    """Distances between observers, of each to himself, and of the prediction to each."""
+    """Distances between observers, of each to himself and to the others, and of the prediction to each."""
     observers = metrics.get("observers") or {}
     lines = []
     if inter := between_observers(metrics):
         lines.append(("between observers", inter["overall"]))
+    pairs = observers.get("pairs") or ()
+    if len(pairs) > 1:
+        lines += [(f"{' to '.join(pair['between'])}", pair["overall"]) for pair in pairs[:_MOST_PAIRS]]
     if intra := observers.get("intra"):
         lines.append(("an observer again", intra["overall"]))
-    lines += [(f"prediction to {row['against']}", row["overall"]) for row in observers.get("model") or ()]
-    equivalence = observers.get("equivalence")
-    sentence = equivalence_sentence(metrics) if equivalence else ""
-    return {}, {"observer_rows": lines, "equivalence": equivalence, "equivalence_sentence": sentence}
+    each = observers.get("each") or ()
+    if len(each) > 2:  # of two, each one's other is in the first line
+        lines += [(f"{row['observer']} to {row['against']}", row["overall"]) for row in each]
+    model = observers.get("model") or ()
+    lines += [(f"prediction to {row['against']}", row["overall"]) for row in model]
+    tests = [(row["against"], row["equivalence"]) for row in model if row["equivalence"]]
+    chosen = among_observers(metrics)
+    return {}, {
+        "observer_rows": lines,
+        "pairs_left_out": max(0, len(pairs) - _MOST_PAIRS),
+        "tests": tests,
+        "chosen": chosen,
+        "test_level": level_of(1 - 2 * chosen["equivalence"]["alpha"]) if chosen else "",
+        "equivalence_sentence": equivalence_sentence(chosen, metrics) if chosen else "",
+    }
 
 
 def measurements(metrics: Mapping[str, Any]) -> Part:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anatomark.evaluation.numbers import count, interval, number, signed
@@ -35,8 +35,8 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
     inter = between_observers(metrics)
     if inter is not None and inter["overall"]["mre"] is not None:
         told.append(f"Observers are {number(inter['overall']['mre'])} {unit} apart.")
-    if metrics.get("observers") and metrics["observers"].get("equivalence"):
-        told.append(equivalence_sentence(metrics))
+    if found := among_observers(metrics):
+        told.append(equivalence_sentence(found, metrics))
     if metrics.get("coverage"):
         told.append(coverage_sentence(metrics))
     if metrics["n_training_cases"] and metrics["split"] is None:
@@ -51,30 +51,33 @@ def end_radii(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def between_observers(metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The block of distances between observers, None where fewer than two marked anything."""
-    observers = metrics.get("observers")
-    if not observers:
-        return None
-    return observers.get("inter") or (observers if "overall" in observers else None)
+    """The block of distances between observers, None where no two marked a case."""
+    return (metrics.get("observers") or {}).get("inter")
 
 
-def equivalence_sentence(metrics: Mapping[str, Any]) -> str:
-    """For how many landmarks, and whether over all, the prediction is within the observers' variability."""
-    equivalence, unit = metrics["observers"]["equivalence"], metrics["unit"]
-    judged = [e["equivalent"] for e in equivalence["landmarks"].values() if e and e["equivalent"] is not None]
-    overall = equivalence["overall"]
-    text = ""
-    if overall and overall["difference"] is not None:
-        text = f"The prediction's error minus the distance between observers is {signed(overall['difference'])} {unit}"
-        text += _with(overall["interval"], " ", metrics)
-        if overall["equivalent"] is not None:
-            text += f": {'within' if overall['equivalent'] else 'not shown to be within'} observer variability "
-            text += f"by a margin of {number(equivalence['margin'])} {unit}"
-        text += ". "
-    if judged:
-        text += f"Judged one by one, {sum(judged)} of {count(len(judged), 'landmark')} "
-        text += f"{'is' if sum(judged) == 1 else 'are'} within it."
-    return text.strip() or "Too few subjects to judge equivalence with observers."
+def among_observers(metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The entry of the prediction beside the observers that speaks for all of them, None where nothing was tested."""
+    tested = [e for e in (metrics.get("observers") or {}).get("model") or () if e["equivalence"]]
+    return next((e for e in tested if e["against"] == "every observer"), tested[0] if tested else None)
+
+
+def equivalence_sentence(entry: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """Whether the prediction is within the observers' variability, over all and for how many landmarks."""
+    test, unit = entry["equivalence"], metrics["unit"]
+    overall, margin = test["overall"], f"{number(test['margin'])} {unit}"
+    if overall["verdict"] is None:
+        return "Too few subjects to judge the prediction beside the observers."
+    verdicts = {
+        "nearer": "nearer than they are to each other",
+        "equivalent": f"within their variability, by a margin of {margin}",
+        "not shown": f"not shown to be within their variability, by a margin of {margin}",
+        "farther": "farther than they are from each other"
+        + (f", though by less than the margin of {margin}" if overall["equivalent"] else ""),
+    }
+    told = [line["equivalent"] for line in test["landmarks"].values() if line["equivalent"] is not None]
+    text = f"To {entry['against']} the prediction is {verdicts[overall['verdict']]}: {signed(overall['difference'])} {unit}"
+    text += f" ({level_of(1 - 2 * test['alpha'])} interval {_to(overall['interval'])})"
+    return text + (f"; {sum(told)} of {count(len(told), 'landmark')} are below the margin." if told else ".")
 
 
 def coverage_sentence(metrics: Mapping[str, Any]) -> str:
@@ -87,18 +90,22 @@ def coverage_sentence(metrics: Mapping[str, Any]) -> str:
 
 def interval_note(metrics: Mapping[str, Any]) -> str:
     """How the intervals were made, or that there are none; empty where the metrics do not say."""
+    if note := metrics.get("bootstrap_note"):
+        return f"{note[0].upper()}{note[1:]}."
     bootstrap = metrics.get("bootstrap")
-    if not bootstrap:
-        note = metrics.get("bootstrap_note")
-        return f"No intervals: {note}." if note else ""
-    return f"In brackets: {_level(metrics)} intervals by bootstrap of the subjects."
+    return f"In brackets: {level_of(bootstrap['level'])} intervals by bootstrap of the subjects." if bootstrap else ""
 
 
-def _level(metrics: Mapping[str, Any]) -> str:
-    level = float((metrics.get("bootstrap") or {}).get("level", 0.95))
-    return f"{level * 100 if level <= 1 else level:g} %"
+def level_of(level: float) -> str:
+    """A level from 0 to 1 as percent: 95 %."""
+    return f"{100 * level:g} %"
 
 
-def _with(ends: Any, before: str, metrics: Mapping[str, Any]) -> str:
-    text = interval(ends)
-    return f"{before}({_level(metrics)} interval {text[1:-1].replace(', ', ' to ')})" if text else ""
+def _with(ends: Sequence[float] | None, before: str, metrics: Mapping[str, Any]) -> str:
+    """The interval in words, after `before`; empty where there is none."""
+    level = (metrics.get("bootstrap") or {}).get("level", 0.95)
+    return f"{before}({level_of(level)} interval {_to(ends)})" if interval(ends) else ""
+
+
+def _to(ends: Sequence[float] | None) -> str:
+    return " to ".join(number(end) for end in ends or ())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anatomark.evaluation.numbers import NONE, interval, number, p_value, signed
-from anatomark.evaluation.sentences import between_observers, interval_note
+from anatomark.evaluation.sentences import among_observers, between_observers, interval_note, level_of
 
 _LONG = 40  # more rows than these do not fit on a page
 
@@ -30,8 +30,8 @@ def paper_tables(metrics: Mapping[str, Any]) -> list[PaperTable]:
     observers = metrics.get("observers")
     if observers and observers.get("model"):
         tables.append(_observers(metrics))
-    if observers and observers.get("equivalence"):
-        tables.append(_equivalence(metrics))
+    if found := among_observers(metrics):
+        tables.append(_equivalence(found, metrics))
     if metrics.get("measurements"):
         tables.append(_measurements(metrics))
     return tables
@@ -91,7 +91,7 @@ def _accuracy(metrics: Mapping[str, Any]) -> PaperTable:
 
 def _observers(metrics: Mapping[str, Any]) -> PaperTable:
     observers = metrics["observers"]
-    lines = [("Between observers", between_observers(metrics)), ("An observer again", observers.get("intra"))]
+    lines = [("Between observers", observers["inter"]), ("An observer again", observers["intra"])]
     lines += [(f"Prediction to {row['against']}", row) for row in observers["model"]]
     rows = [_block_row(name, block["overall"], missed=False) for name, block in lines if block]
     heads = ("Distance", "n", *_block_heads(metrics, metrics["unit"]))
@@ -99,27 +99,27 @@ def _observers(metrics: Mapping[str, Any]) -> PaperTable:
     return PaperTable("observers", caption.strip(), heads, rows)
 
 
-def _equivalence(metrics: Mapping[str, Any]) -> PaperTable:
-    found, unit = metrics["observers"]["equivalence"], metrics["unit"]
-    rows = [_equivalence_row(name, line) for name, line in found["landmarks"].items() if line]
-    foot = [_equivalence_row("All", found["overall"])] if found["overall"] else []
-    caption = "Error of the prediction minus the distance between observers. Equivalent: below the margin of "
-    caption += f"{number(found['margin'])} {unit}. {interval_note(metrics)}"
-    return PaperTable(
-        "equivalence", caption.strip(), ("Landmark", f"Difference ({unit})", "p", "Equivalent"), rows, foot
-    )
+def _equivalence(entry: Mapping[str, Any], metrics: Mapping[str, Any]) -> PaperTable:
+    test, unit = entry["equivalence"], metrics["unit"]
+    rows = [[*_tested(name, line), p_value(line["p_holm"])] for name, line in test["landmarks"].items()]
+    foot = [[*_tested("All", test["overall"]), NONE]]
+    caption = f"Distance of the prediction to {entry['against']} minus that of another observer to the same point, with its "
+    caption += f"{level_of(1 - 2 * test['alpha'])} interval; p of a difference of {number(test['margin'])} {unit} or more."
+    heads = ("Landmark", f"Difference ({unit})", "p", "Verdict", "p (Holm)")
+    return PaperTable("equivalence", caption, heads, rows, foot)
 
 
 def _measurements(metrics: Mapping[str, Any]) -> PaperTable:
     every = metrics["measurements"]
-    classified = any(x.get("classes") for x in every)
+    classified = any(x["classes"] for x in every)
     rows = []
     for x in every:
-        row = [x["name"], x["unit"] or NONE, str(x["n"]), signed(x["bias"]), number(x["sd"])]
-        row += [interval(x["limits"]) or NONE, number(x["mean_absolute_error"])]
-        rows.append([*row, number((x.get("classes") or {}).get("rate"), 1)] if classified else row)
+        row = [x["name"], x["unit"] or NONE, str(x["n"]), f"{signed(x['bias'])} {interval(x['bias_interval'])}".strip()]
+        row += [number(x["sd"]), interval(x["limits"]) or NONE, number(x["mean_absolute_error"])]
+        rates = [number((x["classes"] or {}).get(key), 1) for key in ("rate", "mean_class_rate")]
+        rows.append(row + rates if classified else row)
     heads = ["Measurement", "Unit", "n", "Bias", "SD", "Limits of agreement", "Mean absolute error"]
-    heads += ["Classified alike (%)"] if classified else []
+    heads += ["Right class (%)", "Mean over classes (%)"] if classified else []
     return PaperTable("measurements", "Derived measurements, predicted minus reference.", heads, rows)
 
 
@@ -135,9 +135,9 @@ def _block_row(name: str, block: Mapping[str, Any], missed: bool) -> list[str]:
     return row + [number(block["sdr"][r], 1) for r in sorted(block["sdr"], key=float)]
 
 
-def _equivalence_row(name: str, line: Mapping[str, Any]) -> list[str]:
-    told = NONE if line["equivalent"] is None else "yes" if line["equivalent"] else "no"
-    return [name, f"{signed(line['difference'])} {interval(line['interval'])}".strip(), p_value(line["p"]), told]
+def _tested(name: str, line: Mapping[str, Any]) -> list[str]:
+    difference = f"{signed(line['difference'])} {interval(line['interval'])}".strip()
+    return [name, difference, p_value(line["p"]), line["verdict"] or NONE]
 
 
 def _markdown_line(cells: Sequence[str], raw_first: bool = False) -> str:

@@ -1,0 +1,172 @@
+"""Placements: what several observers, some of them in several sessions, marked in the same cases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anatomark.core.grid import Floats, Unit
+from anatomark.core.landmarks import Landmarks
+from anatomark.data.cases import natural
+from anatomark.errors import FrameError, LandmarkFileError, SettingsError
+
+if TYPE_CHECKING:
+    from anatomark.data.description import Case, Dataset
+
+
+@dataclass(frozen=True, eq=False)
+class Placements:
+    """C cases, each of one of `subjects` (C,), N landmark `names`, and O columns of placements.
+
+    `points` (C, O, N, d) are world LPS in `unit`, NaN unless the landmark was marked as present. Column o is one
+    session of the observer `observers[o]`; `columns[o]` is what the data call it.
+    """
+
+    cases: tuple[str, ...]
+    subjects: tuple[str, ...]
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    observers: tuple[str, ...]
+    points: Floats
+    unit: Unit = "mm"
+
+    @cached_property
+    def persons(self) -> tuple[str, ...]:
+        """The distinct observers, in order of their first column."""
+        return tuple(dict.fromkeys(self.observers))
+
+    def sessions(self, person: str) -> list[int]:
+        """The columns of an observer."""
+        return [o for o, name in enumerate(self.observers) if name == person]
+
+    @cached_property
+    def single(self) -> Floats:
+        """(C, P, N, d) each observer's first session in a case: what one reading says."""
+        return np.stack([self._first(person) for person in self.persons], axis=1)
+
+    @cached_property
+    def average(self) -> Floats:
+        """(C, P, N, d) the mean of each observer's sessions in a case: the best that the observer says."""
+        from anatomark.evaluation.consensus import consensus_of
+
+        return np.stack([consensus_of(self.points[:, self.sessions(person)]) for person in self.persons], axis=1)
+
+    def _first(self, person: str) -> Floats:
+        mine = self.points[:, self.sessions(person)]
+        used = np.isfinite(mine).any(axis=(2, 3))
+        return mine[np.arange(len(mine)), used.argmax(axis=1)]
+
+
+def placements_of(dataset: Dataset, cases: Sequence[Case] | None = None) -> Placements:
+    """The placements of the observers of a data set in `cases` (default: all), combined answers left out."""
+    chosen = list(dataset.cases if cases is None else cases)
+    held = [{o: marks for o, marks in case.observers.items() if o not in dataset.combined} for case in chosen]
+    subjects = [case.subject for case in chosen]
+    return _placements(
+        [case.id for case in chosen], subjects, held, dataset.names, dataset.ndim, dataset.unit, dataset.session_pattern
+    )
+
+
+def placements_in_files(
+    paths: Sequence[Path],
+    *,
+    frame: str | None = None,
+    spacing: Sequence[float] | None = None,
+    session: str | None = None,
+) -> Placements:
+    """The placements in tables, by their column `observer` or `rater`, or one observer a file, called as the file is.
+
+    `frame` is for tables that do not say theirs; `spacing` (mm along x, y[, z]) makes pixel coordinates mm. `session`
+    is a regular expression whose first group in a name is the person (see `anatomark.data.schema`, `observers`). A case
+    is an image by its name without folder and ending, and its own subject.
+    """
+    from anatomark.formats.images import image_name
+
+    marks: dict[str, dict[str, Landmarks]] = {}
+    kinds: set[tuple[int, Unit]] = set()
+    for path in paths:
+        table = read_with_frame(path, frame)
+        kinds.add((table.ndim, "mm" if table.frame == "pixel" and spacing is not None else table.unit))
+        for (image, observer), landmarks in _in_world(table, spacing, path).items():
+            case = marks.setdefault(image_name(Path(image.replace("\\", "/"))) if image else "", {})
+            name = observer or path.name.split(".")[0]
+            if name in case:
+                raise LandmarkFileError(f"{path}: observer {name!r} has image {image!r} twice; name the observers apart")
+            case[name] = landmarks
+    if len(kinds) > 1:
+        said = " and ".join(sorted(f"{d}D in {unit}" for d, unit in kinds))
+        raise FrameError(f"the tables are {said}; give tables of one kind")
+    if not marks:
+        raise LandmarkFileError(f"{paths[0]} holds no placement; wanted image, landmark, coordinates, observer")
+    ndim, unit = kinds.pop()
+    names = tuple(dict.fromkeys(n for case in marks.values() for landmarks in case.values() for n in landmarks.names))
+    pattern = None if session is None else session_pattern(session)
+    return _placements(list(marks), list(marks), list(marks.values()), names, ndim, unit, pattern)
+
+
+def read_with_frame(path: Path, frame: str | None):
+    """The table, with `frame` where it does not say its own."""
+    from anatomark.formats.table import read_table
+
+    try:
+        return read_table(path)
+    except FrameError:
+        if frame is None:
+            raise
+        return read_table(path, frame=frame)
+
+
+def session_pattern(text: str) -> re.Pattern[str]:
+    """The compiled pattern; SettingsError unless it is a regular expression with a group."""
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise SettingsError(f"the session pattern {text!r} is no regular expression: {error}") from None
+    if pattern.groups < 1:
+        raise SettingsError(f"the session pattern {text!r} needs a group ( ) around the observer")
+    return pattern
+
+
+def person_of(name: str, pattern: re.Pattern[str] | None) -> str:
+    """Whose session `name` is; a name that the pattern does not fit stands for itself."""
+    match = pattern.search(name) if pattern is not None else None
+    return match[1] if match and match[1] else name
+
+
+def _in_world(table, spacing: Sequence[float] | None, path: Path) -> dict[tuple[str, str], Landmarks]:
+    from dataclasses import replace
+
+    from anatomark.formats.landmarks import table_landmarks
+
+    if table.frame == "pixel" and spacing is not None:
+        if len(spacing) != table.ndim:
+            raise SettingsError(f"the spacing has {len(spacing)} values, {path} is {table.ndim}D")
+        scaled = table.coordinates * np.asarray(spacing, dtype=float)
+        table = replace(table, coordinates=scaled, frame="LPS", unit="mm")
+    return table_landmarks(table, source=path)
+
+
+def _placements(
+    cases: Sequence[str],
+    subjects: Sequence[str],
+    held: Sequence[Mapping[str, Landmarks]],
+    names: Sequence[str],
+    ndim: int,
+    unit: Unit,
+    pattern: re.Pattern[str] | None,
+) -> Placements:
+    found = {name for case in held for name in case}
+    columns = sorted(found, key=natural) if pattern is not None else list(dict.fromkeys(n for c in held for n in c))
+    points = np.full((len(cases), len(columns), len(names), ndim), np.nan)
+    at = {name: o for o, name in enumerate(columns)}
+    for c, case in enumerate(held):
+        for name, marks in case.items():
+            points[c, at[name]] = (marks if marks.names == tuple(names) else marks.select(names)).points
+    persons = tuple(person_of(name, pattern) for name in columns)
+    return Placements(tuple(cases), tuple(subjects), tuple(names), tuple(columns), persons, points, unit)
