@@ -94,7 +94,9 @@ def made_metrics(rows, **changes):
         },
         "measurements": measurement_scores([angle], rows, bootstrap) if len(names) > 2 else None,
         "coverage": {
-            "nominal": 0.9, "overall": 91.2, "mean_bound": 2.0, "landmarks": bounded,
+            "nominal": 0.9, "overall": 91.2, "overall_interval": [88.0, 94.0], "mean_bound": 2.0, "n": 60,
+            "calibrated_by": "30 validation cases", "landmarks": dict.fromkeys(names) | bounded,
+            "withheld": dict.fromkeys(names[8:], "too few cases"),
             "curve": [{"nominal": 50.0, "observed": 52.0}, {"nominal": 90.0, "observed": 91.2}],
             "presence_curve": [{"predicted": 20.0, "observed": 25.0, "n": 9}, {"predicted": 95.0, "observed": 97.0, "n": 60}],
         },

@@ -91,7 +91,9 @@ def bias_arrows(shape: BiasShape, unit: str) -> Figure:
 
     d = shape.points.shape[1]
     views = _VIEWS[d]
-    figure = make_subplots(1, len(views), subplot_titles=[v[0] for v in views] if d == 3 else None)
+    figure = make_subplots(
+        1, len(views), subplot_titles=[v[0] for v in views] if d == 3 else None, horizontal_spacing=0.09
+    )
     ends = shape.points + shape.factor * shape.bias
     for column, (title, a, b, down) in enumerate(views, start=1):
         figure.add_scatter(
@@ -101,13 +103,11 @@ def bias_arrows(shape: BiasShape, unit: str) -> Figure:
             customdata=[_told(v, unit) for v in shape.bias], hovertemplate="%{text}<br>%{customdata}<extra></extra>",
             marker={"color": INK, "size": 5 if len(shape.names) <= 200 else 3}, showlegend=False,
         )  # fmt: skip
-        for clear, colour, name in ((False, SHAPE, "interval holds zero"), (True, METHOD, "interval leaves out zero")):
+        for clear, colour in ((False, SHAPE), (True, METHOD)):
             chosen = (shape.clear == clear) & np.isfinite(ends).all(axis=1)
             if chosen.any():
                 arrows = _arrows(shape.points[chosen][:, [a, b]], ends[chosen][:, [a, b]], colour)
-                figure.add_scatter(
-                    **arrows, row=1, col=column, name=name, showlegend=column == 1, legendgroup=name, hoverinfo="skip"
-                )
+                figure.add_scatter(**arrows, row=1, col=column, showlegend=False, hoverinfo="skip")
         across, up = _AXIS_TITLES.get(title, ("x", "y"))
         anchor = "" if column == 1 else str(column)
         look = {"gridcolor": LINE, "zeroline": False}
@@ -117,7 +117,6 @@ def bias_arrows(shape: BiasShape, unit: str) -> Figure:
             autorange="reversed" if down else True, **look,
         )  # fmt: skip
     figure.update_layout(height=620 if d == 2 else 480)
-    figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.14 if d == 2 else -0.2, "yanchor": "top"})
     return figure
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from anatomark.data.description import Case
 
+_PAGE, _HALF, _TALL = 1080, 534, 720  # pixels: the page across, two pictures side by side, and no taller than this
 MOST_BOUNDS = 60  # more circles than these hide a whole image
 
 
@@ -114,9 +115,9 @@ def _case_tiles(rows: Rows, i: int, image: Image, title: str) -> list[Tile]:
     text = f"mean radial error {number(float(case_errors(rows)[i]))} {rows.unit} of "
     text += count(int(rows.found[i].sum()), "landmark") + (f", {missed} not found" if missed else "")
     flat = image.grid.ndim == 2
-    picture = overlay(
-        image, predicted=predicted, reference=reference, radius=radius if drawn else None, size=700 if flat else 1080
-    )
+    across = image.canonical().grid.extent[1] / max(image.grid.extent)
+    size = min(_TALL, round(_HALF / across)) if flat else _PAGE
+    picture = overlay(image, predicted=predicted, reference=reference, radius=radius if drawn else None, size=size)
     tiles = [Tile(_embed(picture), title, text)]
     if not flat:
         k = int(np.argmax(np.where(rows.found[i], rows.radial[i], -1)))

@@ -153,12 +153,15 @@ class _Plane:
     def lines(self, start_world: Floats, end_world: Floats) -> None:
         both = np.isfinite(start_world).all(axis=1) & np.isfinite(end_world).all(axis=1)
         for a, b in zip(self.at(start_world[both]), self.at(end_world[both]), strict=True):
+            self.draw.line((*a, *b), fill="black", width=3)
             self.draw.line((*a, *b), fill="white", width=1)
 
     def circles(self, points_world: Floats, radius: Floats) -> None:
         for (x, y), r in zip(self._project(points_world), (radius * self.per_unit).tolist(), strict=True):
             if x == x and r == r:
-                self.draw.ellipse((x - r, y - r, x + r, y + r), outline=PREDICTED_COLOUR, width=1)
+                for more, width, colour in ((1, 3, "black"), (0, 1, PREDICTED_COLOUR)):
+                    ring = (x - r - more, y - r - more, x + r + more, y + r + more)
+                    self.draw.ellipse(ring, outline=colour, width=width)
 
     def names(self, landmarks: Landmarks) -> None:
         """Each name beside its point, on the first of eight places that nothing else takes, if any."""

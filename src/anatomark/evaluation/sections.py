@@ -75,7 +75,12 @@ def bias(metrics: Mapping[str, Any], rows: Rows) -> Part:
     d = rows.reference.shape[-1]
     shape = bias_shape(rows, metrics["landmarks"])
     figures = {} if shape is None else {"bias": bias_arrows(shape, rows.unit)}
-    words = {"axes": AXES[:d], "axes_told": _AXES_TOLD[d], "bias_factor": shape.factor if shape else 1}
+    words = {
+        "axes": AXES[:d],
+        "axes_told": _AXES_TOLD[d],
+        "bias_factor": shape.factor if shape else 1,
+        "beside": d == 2 and shape is not None,  # 3D has three pictures and no place beside them
+    }
     return figures, words
 
 
@@ -122,15 +127,18 @@ def calibration(metrics: Mapping[str, Any]) -> Part:
         return {}, {}
     figures: dict[str, Any] = {}
     nominal = 100 * found["nominal"]
-    known = {name: value for name, value in (found["landmarks"] or {}).items() if value is not None}
-    if curve := found.get("curve"):
+    known = {name: value for name, value in found["landmarks"].items() if value is not None}
+    withheld: dict[str, list[str]] = {}
+    for name, reason in found["withheld"].items():
+        withheld.setdefault(reason, []).append(name)
+    if curve := found["curve"]:
         figures["reliability"] = reliability(
             [p["nominal"] for p in curve],
             [p["observed"] for p in curve],
             across="promised (%)",
             up="references within the bound (%)",
         )
-    if curve := found.get("presence_curve"):
+    if curve := found["presence_curve"]:
         figures["presence"] = reliability(
             [p["predicted"] for p in curve],
             [p["observed"] for p in curve],
@@ -144,7 +152,7 @@ def calibration(metrics: Mapping[str, Any]) -> Part:
         "coverage_sentence": coverage_sentence(metrics),
         "coverage_known": len(known),
         "coverage_shown": len(farthest(known, nominal)),
-        "withheld": [name for name in metrics["landmarks"] if name not in known],
+        "withheld": withheld,
     }
 
 

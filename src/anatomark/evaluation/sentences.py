@@ -71,8 +71,7 @@ def equivalence_sentence(entry: Mapping[str, Any], metrics: Mapping[str, Any]) -
         "nearer": "nearer than they are to each other",
         "equivalent": f"within their variability, by a margin of {margin}",
         "not shown": f"not shown to be within their variability, by a margin of {margin}",
-        "farther": "farther than they are from each other"
-        + (f", though by less than the margin of {margin}" if overall["equivalent"] else ""),
+        "farther": "farther than they are from each other",
     }
     told = [line["equivalent"] for line in test["landmarks"].values() if line["equivalent"] is not None]
     text = f"To {entry['against']} the prediction is {verdicts[overall['verdict']]}: {signed(overall['difference'])} {unit}"
@@ -83,9 +82,9 @@ def equivalence_sentence(entry: Mapping[str, Any], metrics: Mapping[str, Any]) -
 def coverage_sentence(metrics: Mapping[str, Any]) -> str:
     """What the error bounds promised and what they kept."""
     c, unit = metrics["coverage"], metrics["unit"]
-    nominal = 100 * c["nominal"]
-    text = f"Error bounds of {nominal:g} % held {number(c['overall'], 1)} % of the references"
-    return text + (f", with {number(c['mean_bound'])} {unit} on average." if c.get("mean_bound") is not None else ".")
+    held = f"{number(c['overall'], 1)} %{_with(c['overall_interval'], ' ', metrics, 1)}"
+    text = f"Error bounds of {100 * c['nominal']:g} % held {held} of {count(c['n'], 'reference')}; "
+    return text + f"they are {number(c['mean_bound'])} {unit} on average."
 
 
 def interval_note(metrics: Mapping[str, Any]) -> str:
@@ -101,11 +100,11 @@ def level_of(level: float) -> str:
     return f"{100 * level:g} %"
 
 
-def _with(ends: Sequence[float] | None, before: str, metrics: Mapping[str, Any]) -> str:
+def _with(ends: Sequence[float] | None, before: str, metrics: Mapping[str, Any], digits: int = 2) -> str:
     """The interval in words, after `before`; empty where there is none."""
     level = (metrics.get("bootstrap") or {}).get("level", 0.95)
-    return f"{before}({level_of(level)} interval {_to(ends)})" if interval(ends) else ""
+    return f"{before}({level_of(level)} interval {_to(ends, digits)})" if interval(ends) else ""
 
 
-def _to(ends: Sequence[float] | None) -> str:
-    return " to ".join(number(end) for end in ends or ())
+def _to(ends: Sequence[float] | None, digits: int = 2) -> str:
+    return " to ".join(number(end, digits) for end in ends or ())
