@@ -9,6 +9,7 @@ SUBJECTS = {
     "accuracy": "error of a trained run on the test splits of a data set, with time and memory of prediction",
     "brain": "many landmarks in synthetic brains: train, score every stage, measure a prediction",
     "estimate": "what train --estimate says against what is then measured, every method on phantoms",
+    "evaluation": "time and memory of an evaluation of many cases, with intervals",
     "limited": "every method trained on few images, a learning curve",
     "one_pass": "seconds and memory of one prediction of many landmarks, untrained",
     "report": "write benchmarks/README.md from the results that are there",

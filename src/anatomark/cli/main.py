@@ -23,6 +23,8 @@ VERBS = {
     "train": "Train a model on a data set.",
     "predict": "Find the landmarks in images, with a trained model.",
     "evaluate": "Score predicted landmarks, in numbers and pictures.",
+    "compare": "Compare predictions of several methods, paired by subject.",
+    "observers": "Compare observers with each other and with themselves.",
     "landmarks": "Propose salient, well-spread landmarks on a template.",
     "transfer": "Carry a template's landmarks onto other images, by registration.",
     "convert": "Turn a landmark or image file into another format.",

@@ -12,7 +12,9 @@ measurements:
   - {name: FMA, kind: angle of lines, lines: [[sella, nasion], [gonion, gnathion]]}   # of directions a to b
   - {name: tilt, kind: angle of lines, lines: [[a, b], [c, d]], signed: true}         # 2D, -180 to 180
   - {name: cant, kind: angle of planes, planes: [[a, b, c], [d, e, f]]}        # 3D, 0 to 90 degrees
-  - {name: ODI, kind: sum, of: {ab: 1, pp: 1}}      # of other measurements by name, each times a number
+  - name: both
+    kind: sum                                       # of measurements above it by name, each times a number
+    of: {FMA: 1, tilt: -1}
     classes: {names: [low, normal, high], thresholds: [68.4, 80.5]}   # a value on a threshold is in the upper class
 ```
 

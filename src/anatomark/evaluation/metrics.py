@@ -69,7 +69,7 @@ def describe_block(
 ) -> dict[str, Any]:
     """`overall` and each of `landmarks` (see `describe`) of scored errors (M, N) and error vectors (M, N, d).
 
-    With a `bootstrap` also mre_interval, median_interval, sdr_interval and bias_interval; `subjects` (M,) says whose
+    With a `bootstrap` also n_subjects, mre_interval, median_interval, sdr_interval and bias_interval; `subjects` (M,) says whose
     each row is. They are None where fewer than two subjects have the landmark.
     """
     flat = None if error is None else error.reshape(-1, error.shape[-1])
@@ -88,7 +88,7 @@ def _intervals(
     n_names = scored.shape[1]
     owner = bootstrap.index(subjects)
     counted, found = ~np.isnan(scored), np.isfinite(scored)
-    several = [_several(owner, counted), *(_several(owner, counted[:, k]) for k in range(n_names))]
+    people = [_people(owner, counted), *(_people(owner, counted[:, k]) for k in range(n_names))]
     axes = "xyz"[: error.shape[-1]] if error is not None else ""
     empty = {
         "mre_interval": None,
@@ -97,7 +97,7 @@ def _intervals(
         "bias_interval": dict.fromkeys(axes) if axes else None,
     }
     if not bootstrap.possible:
-        return [dict(empty) for _ in several]
+        return [{"n_subjects": count} | empty for count in people]
 
     def brought(values: Floats) -> Floats:
         """(S, 1 + N) what each subject brings to all landmarks together and to each."""
@@ -113,15 +113,16 @@ def _intervals(
         means = bootstrap.interval(np.stack([sums[0] / n_found, *(v / n_found for v in sums[1 + len(radii) :])], -1))
         rates = bootstrap.interval(np.stack([within / n * 100 for within in sums[1 : 1 + len(radii)]], -1))
     told = []
-    for k, enough in enumerate(several):
-        if not enough:
-            told.append(dict(empty))
+    for k, count in enumerate(people):
+        if count < 2:
+            told.append({"n_subjects": count} | empty)
             continue
         where = found if k == 0 else found[:, [k - 1]]
         values = (scored if k == 0 else scored[:, [k - 1]])[where]
         medians = bootstrap.quantiles(values, np.broadcast_to(owner[:, None], where.shape)[where], 0.5)
         told.append(
             {
+                "n_subjects": count,
                 "mre_interval": limits(means[:, k, 0]),
                 "median_interval": limits(bootstrap.interval(medians)),
                 "sdr_interval": {f"{r:g}": limits(rates[:, k, i]) for i, r in enumerate(radii)},
@@ -131,9 +132,9 @@ def _intervals(
     return told
 
 
-def _several(owner: Any, counted: Any) -> bool:
-    """Whether two subjects at least have something that counts."""
-    return np.unique(owner[counted if counted.ndim == 1 else counted.any(axis=1)]).size > 1
+def _people(owner: Any, counted: Any) -> int:
+    """How many subjects have something that counts."""
+    return int(np.unique(owner[counted if counted.ndim == 1 else counted.any(axis=1)]).size)
 
 
 def limits(interval: Floats) -> list[float] | None:

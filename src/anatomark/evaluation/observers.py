@@ -180,7 +180,7 @@ def model_among_observers(
     if len(entries) > 1:
         entries.append(entry("every observer", [single[:, p] for p in range(len(persons))], np.stack(others)))
         entries.append(entry(f"consensus ({consensus})", [consensus_of(placements.average, consensus)], None))
-    if len(entries) > 3:  # of two observers, the consensus without one is the other
+    if len(entries) > 1 and len(persons) > 2:  # of two observers, the consensus without one is the other
         targets = [_without(placements, p, consensus) for p in range(len(persons))]
         theirs = [np.sqrt(((single[:, p] - t) ** 2).sum(axis=-1)) for p, t in enumerate(targets)]
         entries.append(entry(f"consensus without one ({consensus})", targets, np.stack(theirs)))

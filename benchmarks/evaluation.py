@@ -1,0 +1,116 @@
+"""Time and memory of an evaluation from its files: many cases and landmarks, two observers, bootstrap intervals.
+
+python -m benchmarks evaluation --cases 10000 --landmarks 100 --samples 2000
+
+Run with OMP_NUM_THREADS=1 for one core. The table of placements and that of predictions are made from a seed; reading
+them counts, writing the report's pictures does not (there are no images).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import resident_bytes
+from benchmarks.results import provenance, write
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks evaluation")
+    parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--landmarks", type=int, default=100)
+    parser.add_argument("--subjects", type=int, default=None, help="default: as many as cases")
+    parser.add_argument("--observers", type=int, default=1)
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made = [sys.executable, "-m", "benchmarks.evaluation"]
+        spec = vars(options) | {"folder": str(folder)}
+        subprocess.run([*made, "make", json.dumps(spec)], check=True)
+        run = subprocess.run([*made, "measure", json.dumps(spec)], check=True, capture_output=True, text=True)
+        told = json.loads(run.stdout.strip().splitlines()[-1])
+    result = {
+        "kind": "evaluation",
+        **{k: v for k, v in vars(options).items() if k != "seed"},
+        "subjects": options.subjects or options.cases,
+        **provenance(f"python -m benchmarks evaluation {shlex.join(arguments)}".strip()),
+        "seed": options.seed,
+        **told,
+    }
+    print(json.dumps(told, indent=1))
+    print(write(f"evaluation_{options.cases}x{options.landmarks}_{options.observers}_observers", result))
+
+
+def make(spec: dict[str, Any]) -> None:
+    """dataset.yaml, landmarks.csv and predictions.csv: 3D, gamma-distributed errors, a hundredth not found."""
+    import numpy as np
+
+    folder, n = Path(spec["folder"]), spec["landmarks"]
+    random = np.random.default_rng(spec["seed"])
+    people = spec["subjects"] or spec["cases"]
+    cases = [f"p{c % people:06d}_{c:06d}" for c in range(spec["cases"])]
+    names = [f"l{k:03d}" for k in range(n)]
+    truth = random.uniform(-90, 90, (len(cases), n, 3))
+    (folder / "dataset.yaml").write_text(
+        f"name: made_up\ndimension: 3\nlandmarks: [{', '.join(names)}]\nimages: {{cases: annotations}}\n"
+        "subjects: {pattern: '^(p[0-9]+)_'}\nannotations: {table: landmarks.csv, frame: LPS}\n"
+    )
+
+    def lines(points: Any, left_out: Any, observer: str) -> Any:
+        for case, row, out in zip(cases, points.round(3).tolist(), left_out.tolist(), strict=True):
+            for name, (x, y, z), gone in zip(names, row, out, strict=True):
+                if not gone:
+                    yield f"{case},{name},{x},{y},{z}{observer}\n"
+
+    def moved(scale: float) -> Any:
+        way = random.normal(size=truth.shape)
+        way /= np.linalg.norm(way, axis=-1, keepdims=True)
+        return truth + way * random.gamma(2.0, scale, truth.shape[:2])[..., None]
+
+    nothing = np.zeros(truth.shape[:2], dtype=bool)
+    with open(folder / "landmarks.csv", "w") as file:
+        file.write("image,landmark,x,y,z,observer\n")
+        for observer in range(spec["observers"]):
+            points = truth if spec["observers"] == 1 else moved(0.4)
+            file.writelines(lines(points, nothing, f",observer{observer}"))
+    with open(folder / "predictions.csv", "w") as file:
+        file.write("image,landmark,x,y,z,frame\n")
+        file.writelines(lines(moved(0.7), random.random(nothing.shape) < 0.01, ",LPS"))
+
+
+def measured(spec: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of reading and of the evaluation as a whole, its peak memory, and a few of its numbers."""
+    import time
+
+    from anatomark import evaluate, load_dataset
+    from anatomark.formats.table import read_table
+
+    folder = Path(spec["folder"])
+    began = time.perf_counter()
+    dataset = load_dataset(folder / "dataset.yaml")
+    table = read_table(folder / "predictions.csv")
+    read = time.perf_counter() - began
+    metrics = evaluate(dataset, table, samples=spec["samples"])
+    return {
+        "seconds_reading": read,
+        "seconds": time.perf_counter() - began,
+        "peak_bytes": resident_bytes("self", "VmHWM"),
+        "overall": metrics["overall"],
+    }
+
+
+if __name__ == "__main__":
+    chosen = json.loads(sys.argv[2])
+    if sys.argv[1] == "make":
+        make(chosen)
+    else:
+        print(json.dumps(measured(chosen)))

@@ -1,0 +1,72 @@
+"""anatomark compare: predictions of several methods, paired by subject."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anatomark.cli.evaluate import Frame, parse_radii
+from anatomark.methods.prediction import SAID_ABSENT_BELOW
+
+
+def compare(
+    dataset: Annotated[Path, typer.Argument(help="The description: dataset.yaml.")],
+    predictions: Annotated[list[Path], typer.Argument(help="Two or more tables: image, landmark, x, y[, z].")],
+    out: Annotated[Path | None, typer.Option(help="Folder for compare.json, compare.csv and compare.md.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Option(help="What a table is called; once for each, in their order.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Score the cases of this split, all of them.")] = None,
+    frame: Annotated[
+        Frame | None,
+        typer.Option(metavar="LPS|RAS|pixel", help="Frame of tables that do not say theirs.", case_sensitive=False),
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder that the data lie under.")] = None,
+    presence_threshold: Annotated[
+        float, typer.Option(help="Below this presence a landmark is absent.")
+    ] = SAID_ABSENT_BELOW,
+    radii: Annotated[str, typer.Option(help="Radii of the detection rates.")] = "2,2.5,3,4",
+    samples: Annotated[int, typer.Option(help="Bootstrap samples of the subjects; 0 for no intervals.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+) -> None:
+    """Compare predictions of several methods: paired differences, intervals, tests, and the sentence for a paper."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from anatomark.evaluation.compare import compare as run
+    from anatomark.evaluation.compare import p_text
+
+    found = run(
+        dataset,
+        predictions,
+        names=name or None,
+        split=split,
+        frame=None if frame is None else frame.value,
+        out=out,
+        root=root,
+        presence_threshold=presence_threshold,
+        radii=parse_radii(radii),
+        samples=samples,
+        seed=seed,
+    )
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    for pair, said in zip(found["pairs"], found["sentences"], strict=True):
+        table = Table(box=None, header_style="bold")
+        difference = f"{pair['a']} − {pair['b']} ({found['unit']})"
+        for k, heading in enumerate(("landmark", "n", difference, "95 % interval", "p (Holm)", "nearer")):
+            table.add_column(Text(heading), justify="right" if k else "left")
+        for landmark, line in [("all", pair["overall"]), *pair["landmarks"].items()]:
+            interval = "–" if line["interval"] is None else "{:.2f} – {:.2f}".format(*line["interval"])
+            number = "–" if line["difference"] is None else f"{line['difference']:.2f}"
+            p = p_text(line["p_holm"]).removeprefix("p ").removeprefix("= ")
+            table.add_row(Text(landmark), str(line["n"]), number, interval, p, Text(line["better"] or "–"))
+        console.print(table)
+        console.print(said, markup=False, highlight=False)
+    if found["left_out"]:
+        console.print(f"{len(found['left_out'])} cases that not all predictions name were left out.")
+    if out is not None:
+        print(f"written: {out / 'compare.md'}, compare.csv, compare.json")
