@@ -87,7 +87,9 @@ def test_a_full_page_has_all_sections_and_numbers(ndim):
     ):
         assert words in page.text, words
     assert page.tags["img"] == (3 if ndim == 2 else 6) + 6 + 3 + 3
-    assert {"chart-cumulative", "chart-boxes", "chart-bias", "chart-reliability", "chart-measurement-0"} <= set(page.ids)
+    assert {"chart-cumulative", "chart-boxes", "chart-bias", "chart-reliability", "chart-measurement-0"} <= set(
+        page.ids
+    )
     twice = [name for name, n in Counter(page.ids).items() if n > 1]
     assert not twice  # Plotly draws into the first element of that name
 
@@ -204,4 +206,6 @@ def test_the_summary_is_one_sentence_and_remarks():
     assert any(s.startswith("1 was not found") for s in rest)
     overall = metrics["observers"]["model"][2]["equivalence"]["overall"]
     overall |= {"difference": 0.7, "interval": [0.6, 0.8], "equivalent": False, "verdict": "farther"}
-    assert "the prediction is farther than they are from each other: +0.70 mm (90 % interval 0.60 to 0.80)" in summary(metrics)
+    assert "the prediction is farther than they are from each other: +0.70 mm (90 % interval 0.60 to 0.80)" in summary(
+        metrics
+    )

@@ -35,7 +35,8 @@ class Opened:
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(path.as_uri())
         self.page.wait_for_function(
-            "[...document.querySelectorAll('.plotly-graph-div')].every(c => c.querySelector('.main-svg'))", timeout=60_000
+            "[...document.querySelectorAll('.plotly-graph-div')].every(c => c.querySelector('.main-svg'))",
+            timeout=60_000,
         )
         self.page.wait_for_timeout(300)
 
@@ -51,7 +52,9 @@ def test_it_opens_clean_draws_every_chart_and_fits(chromium, tmp_path, size):
     metrics = made_metrics(rows)
     opened = Opened(chromium, tmp_path / "report.html", metrics, rows, listed)
     assert opened.said == []
-    strange = [url for url in opened.asked if not url.startswith(("data:", "blob:", (tmp_path / "report.html").as_uri()))]
+    strange = [
+        url for url in opened.asked if not url.startswith(("data:", "blob:", (tmp_path / "report.html").as_uri()))
+    ]
     assert strange == []
     width = opened.page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
     assert width[0] == width[1]  # nothing sticks out sideways
@@ -110,7 +113,9 @@ def test_arrows_point_where_the_bias_goes(chromium, tmp_path):
     rows, cases = made_rows(cases=6, names=4, absent=False, misses=False)
     rows.predicted[:] = rows.reference + np.array([1.0, 2.0])
     opened = Opened(chromium, tmp_path / "report.html", made_metrics(rows), rows, cases)
-    lines = opened.page.evaluate("[...document.querySelectorAll('#chart-bias .scatterlayer .js-line')].map(l => l.getAttribute('d'))")
+    lines = opened.page.evaluate(
+        "[...document.querySelectorAll('#chart-bias .scatterlayer .js-line')].map(l => l.getAttribute('d'))"
+    )
     arrows = [part.split("L") for path in lines for part in path.split("M")[1:]]
     assert len(arrows) == 4
     for arrow in arrows:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anatomark.evaluation.charts import LINE, METHOD, SHAPE, label, name_axis
+from anatomark.evaluation.numbers import digits_of, signed
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -16,7 +17,9 @@ MOST_LANDMARKS = 60
 MOST_POINTS = 2000
 
 
-def reliability(promised: Sequence[float], observed: Sequence[float], *, across: str, up: str, text: Sequence[str] = ()):
+def reliability(
+    promised: Sequence[float], observed: Sequence[float], *, across: str, up: str, text: Sequence[str] = ()
+) -> Figure:
     """Observed percentages over promised ones; what keeps its promise lies on the diagonal."""
     import plotly.graph_objects as go
 
@@ -75,7 +78,7 @@ def bland_altman(measurement: Mapping[str, Any]) -> Figure:
         x=[round((r["reference"] + r["predicted"]) / 2, 4) for r in rows],
         y=[round(r["predicted"] - r["reference"], 4) for r in rows], text=[label(r["case"], 60) for r in rows],
         mode="markers", marker={"color": METHOD, "size": 5, "opacity": 0.7}, showlegend=False,
-        hovertemplate="%{text}<br>mean %{x:.2f}, difference %{y:.2f}<extra></extra>",
+        hovertemplate="%{text}<br>mean %{x:.4~f}, difference %{y:.4~f}<extra></extra>",
     )  # fmt: skip
     figure.add_hline(y=0, line={"color": LINE, "width": 1})
     low, high = measurement["limits"] or (None, None)
@@ -83,7 +86,7 @@ def bland_altman(measurement: Mapping[str, Any]) -> Figure:
         if value is not None:
             figure.add_hline(
                 y=value, line={"color": SHAPE, "width": 1.5, "dash": dash},
-                annotation={"text": f"{value:+.2f}", "xanchor": "right", "font": {"size": 11, "color": SHAPE}},
+                annotation={"text": signed(value, digits_of(unit)), "xanchor": "right", "font": {"size": 11, "color": SHAPE}},
             )  # fmt: skip
     title = f" ({label(unit)})" if unit else ""
     figure.update_xaxes(title=f"mean of both{title}")

@@ -96,6 +96,11 @@ def bias_arrows(shape: BiasShape, unit: str) -> Figure:
     )
     ends = shape.points + shape.factor * shape.bias
     for column, (title, a, b, down) in enumerate(views, start=1):
+        for clear, colour in ((False, SHAPE), (True, METHOD)):
+            chosen = (shape.clear == clear) & np.isfinite(ends).all(axis=1)
+            if chosen.any():
+                arrows = _arrows(shape.points[chosen][:, [a, b]], ends[chosen][:, [a, b]], colour)
+                figure.add_scatter(**arrows, row=1, col=column, showlegend=False, hoverinfo="skip")
         figure.add_scatter(
             x=_numbers(shape.points[:, a]), y=_numbers(shape.points[:, b]), row=1, col=column,
             mode="markers+text" if len(shape.names) <= _NAMED and d == 2 else "markers",
@@ -103,11 +108,6 @@ def bias_arrows(shape: BiasShape, unit: str) -> Figure:
             customdata=[_told(v, unit) for v in shape.bias], hovertemplate="%{text}<br>%{customdata}<extra></extra>",
             marker={"color": INK, "size": 5 if len(shape.names) <= 200 else 3}, showlegend=False,
         )  # fmt: skip
-        for clear, colour in ((False, SHAPE), (True, METHOD)):
-            chosen = (shape.clear == clear) & np.isfinite(ends).all(axis=1)
-            if chosen.any():
-                arrows = _arrows(shape.points[chosen][:, [a, b]], ends[chosen][:, [a, b]], colour)
-                figure.add_scatter(**arrows, row=1, col=column, showlegend=False, hoverinfo="skip")
         across, up = _AXIS_TITLES.get(title, ("x", "y"))
         anchor = "" if column == 1 else str(column)
         look = {"gridcolor": LINE, "zeroline": False}

@@ -44,3 +44,8 @@ def short(text: str, most: int = 32) -> str:
     """The text, its middle replaced by … where it is longer than `most`."""
     keep = most - 1
     return text if len(text) <= most else f"{text[: keep - keep // 3]}…{text[-(keep // 3) :]}"
+
+
+def digits_of(unit: str | None) -> int:
+    """Decimals of a measurement: three where it has no unit, for ratios are small numbers."""
+    return 2 if unit else 3

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from anatomark.core.grid import Floats
 from anatomark.evaluation import sections
 from anatomark.evaluation.charts import embed
-from anatomark.evaluation.numbers import NONE, interval, number, p_value, signed
+from anatomark.evaluation.numbers import NONE, digits_of, interval, number, p_value, signed
 from anatomark.evaluation.rows import Rows
 from anatomark.evaluation.sentences import between_observers, end_radii, interval_note, sentences
 from anatomark.evaluation.sentences import summary as summary
@@ -42,7 +42,13 @@ def report_html(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": number, "signed": signed, "interval": interval, "p_value": p_value}
+    environment.filters |= {
+        "digits": digits_of,
+        "number": number,
+        "signed": signed,
+        "interval": interval,
+        "p_value": p_value,
+    }
     environment.filters["percent"] = lambda value: NONE if value is None else f"{number(value, 1)} %"
     figures, context = sections.errors(metrics, rows, baseline, observers)
     for more, part in (

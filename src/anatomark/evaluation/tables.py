@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from anatomark.evaluation.numbers import NONE, interval, number, p_value, signed
+from anatomark.evaluation.numbers import NONE, digits_of, interval, number, p_value, signed
 from anatomark.evaluation.sentences import among_observers, between_observers, interval_note, level_of
 
 _LONG = 40  # more rows than these do not fit on a page
@@ -78,7 +78,9 @@ def _accuracy(metrics: Mapping[str, Any]) -> PaperTable:
     foot += [("Between observers", inter["overall"])] if inter else []
     foot += [("Mean shape", shape["overall"])] if shape else []
     where = metrics["dataset"] + (f", split {metrics['split']}" if metrics["split"] else "")
-    caption = f"Radial error of each landmark, {where}, {metrics['n_cases']} cases. MRE: mean radial error; ≤: successful "
+    caption = (
+        f"Radial error of each landmark, {where}, {metrics['n_cases']} cases. MRE: mean radial error; ≤: successful "
+    )
     caption += f"detection rate. {interval_note(metrics)}"
     return PaperTable(
         "accuracy",
@@ -103,8 +105,12 @@ def _equivalence(entry: Mapping[str, Any], metrics: Mapping[str, Any]) -> PaperT
     test, unit = entry["equivalence"], metrics["unit"]
     rows = [[*_tested(name, line), p_value(line["p_holm"])] for name, line in test["landmarks"].items()]
     foot = [[*_tested("All", test["overall"]), NONE]]
-    caption = f"Distance of the prediction to {entry['against']} minus that of another observer to the same point, with its "
-    caption += f"{level_of(1 - 2 * test['alpha'])} interval; p of a difference of {number(test['margin'])} {unit} or more."
+    caption = (
+        f"Distance of the prediction to {entry['against']} minus that of another observer to the same point, with its "
+    )
+    caption += (
+        f"{level_of(1 - 2 * test['alpha'])} interval; p of a difference of {number(test['margin'])} {unit} or more."
+    )
     heads = ("Landmark", f"Difference ({unit})", "p", "Verdict", "p (Holm)")
     return PaperTable("equivalence", caption, heads, rows, foot)
 
@@ -114,8 +120,10 @@ def _measurements(metrics: Mapping[str, Any]) -> PaperTable:
     classified = any(x["classes"] for x in every)
     rows = []
     for x in every:
-        row = [x["name"], x["unit"] or NONE, str(x["n"]), f"{signed(x['bias'])} {interval(x['bias_interval'])}".strip()]
-        row += [number(x["sd"]), interval(x["limits"]) or NONE, number(x["mean_absolute_error"])]
+        d = digits_of(x["unit"])
+        bias = f"{signed(x['bias'], d)} {interval(x['bias_interval'], d)}".strip()
+        row = [x["name"], x["unit"] or NONE, str(x["n"]), bias, number(x["sd"], d)]
+        row += [interval(x["limits"], d) or NONE, number(x["mean_absolute_error"], d)]
         rates = [number((x["classes"] or {}).get(key), 1) for key in ("rate", "mean_class_rate")]
         rows.append(row + rates if classified else row)
     heads = ["Measurement", "Unit", "n", "Bias", "SD", "Limits of agreement", "Mean absolute error"]
