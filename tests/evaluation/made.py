@@ -81,8 +81,8 @@ def made_metrics(rows, **changes):
     bounded = {name: 90.0 + k for k, name in enumerate(names[:8])}
     everything = {
         "dataset": "made_up", "split": "test", "unit": rows.unit, "n_cases": len(rows.cases), "n_training_cases": 0,
-        "n_subjects": len(bootstrap.subjects), "radii": list(RADII), "missing": missing(rows), "cases": list(rows.cases),
-        "unknown_images": [], "versions": {"anatomark": "0.1.0", "numpy": "2.0"}, "presence_threshold": 0.5,
+        "n_subjects": len(bootstrap.subjects), "radii": list(RADII), "missing": missing(rows),
+        "cases": list(rows.cases), "unknown_images": [], "versions": {"anatomark": "0.1.0", "numpy": "2.0"}, "presence_threshold": 0.5,
         "command": "anatomark evaluate dataset.yaml --predictions predictions.csv --out out",
         "fingerprint": fingerprint(rows), "bootstrap": {"samples": 200, "seed": 0, "level": 0.95},
         "bootstrap_note": None if bootstrap.possible else "no intervals: fewer than two subjects, or no resamples",
@@ -98,7 +98,9 @@ def made_metrics(rows, **changes):
             "calibrated_by": "30 validation cases", "landmarks": dict.fromkeys(names) | bounded,
             "withheld": dict.fromkeys(names[8:], "too few cases"),
             "curve": [{"nominal": 50.0, "observed": 52.0}, {"nominal": 90.0, "observed": 91.2}],
-            "presence_curve": [{"predicted": 20.0, "observed": 25.0, "n": 9}, {"predicted": 95.0, "observed": 97.0, "n": 60}],
+            "presence_curve": [
+                {"predicted": 20.0, "observed": 25.0, "n": 9}, {"predicted": 95.0, "observed": 97.0, "n": 60},
+            ],
         },
     }  # fmt: skip
     return copy.deepcopy(everything) | changes

@@ -61,7 +61,7 @@ def test_many_landmarks_leave_the_worst_boxes():
 
 def test_the_mean_shape_does_not_see_where_worlds_begin():
     shape = np.array([[0.0, 0], [10, 0], [4, 8]])
-    moved = np.stack([shape, shape + [100, -50], shape + [-3000, 7]])
+    moved = np.stack([shape, shape + np.array([100, -50]), shape + np.array([-3000, 7])])
     moved[1, 2] = np.nan  # a case without the third landmark must not pull the others
     assert_allclose(centred_mean(moved), shape - shape.mean(axis=0), atol=0.05)
     nowhere = moved.copy()

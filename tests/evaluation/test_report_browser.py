@@ -60,7 +60,8 @@ def test_it_opens_clean_draws_every_chart_and_fits(chromium, tmp_path, size):
     assert width[0] == width[1]  # nothing sticks out sideways
     charts = opened.page.evaluate(
         """[...document.querySelectorAll('.plotly-graph-div')].map(c => {
-            const inner = c.querySelector('.main-svg').getBoundingClientRect(), outer = c.closest('section').getBoundingClientRect();
+            const inner = c.querySelector('.main-svg').getBoundingClientRect();
+            const outer = c.closest('section').getBoundingClientRect();
             return [c.id, inner.left >= outer.left && inner.right <= outer.right && inner.top >= outer.top
                           && inner.bottom <= outer.bottom, inner.width > 200 && inner.height > 100];
         })"""

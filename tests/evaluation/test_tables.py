@@ -46,7 +46,7 @@ def test_markdown_holds_the_numbers_of_the_metrics():
     low, high = overall["mre_interval"]
     assert accuracy[5][1:4] == [str(overall["n"]), "1", f"{overall['mre']:.2f} [{low:.2f}, {high:.2f}]"]
     assert accuracy[5][-1] == f"{overall['sdr']['4']:.1f}"
-    assert [row[0] for row in observers[1:]][0] == "Between observers"
+    assert observers[1][0] == "Between observers"
     assert "Prediction to junior" in [row[0] for row in observers]
     assert [row[0] for row in equivalence[1:]] == [*metrics["landmarks"], "All"]
     assert measurements[1][0] == EVIL

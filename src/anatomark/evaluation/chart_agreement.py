@@ -84,10 +84,8 @@ def bland_altman(measurement: Mapping[str, Any]) -> Figure:
     low, high = measurement["limits"] or (None, None)
     for value, dash in ((measurement["bias"], "solid"), (low, "dash"), (high, "dash")):
         if value is not None:
-            figure.add_hline(
-                y=value, line={"color": SHAPE, "width": 1.5, "dash": dash},
-                annotation={"text": signed(value, digits_of(unit)), "xanchor": "right", "font": {"size": 11, "color": SHAPE}},
-            )  # fmt: skip
+            text = {"text": signed(value, digits_of(unit)), "xanchor": "right", "font": {"size": 11, "color": SHAPE}}
+            figure.add_hline(y=value, line={"color": SHAPE, "width": 1.5, "dash": dash}, annotation=text)
     title = f" ({label(unit)})" if unit else ""
     figure.update_xaxes(title=f"mean of both{title}")
     figure.update_yaxes(title=f"predicted − reference{title}")

@@ -104,7 +104,8 @@ def bias_arrows(shape: BiasShape, unit: str) -> Figure:
         figure.add_scatter(
             x=_numbers(shape.points[:, a]), y=_numbers(shape.points[:, b]), row=1, col=column,
             mode="markers+text" if len(shape.names) <= _NAMED and d == 2 else "markers",
-            text=[label(n, 24) for n in shape.names], textposition="middle right", textfont={"size": 11, "color": SHAPE},
+            text=[label(n, 24) for n in shape.names], textposition="middle right",
+            textfont={"size": 11, "color": SHAPE},
             customdata=[_told(v, unit) for v in shape.bias], hovertemplate="%{text}<br>%{customdata}<extra></extra>",
             marker={"color": INK, "size": 5 if len(shape.names) <= 200 else 3}, showlegend=False,
         )  # fmt: skip

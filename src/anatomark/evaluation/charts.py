@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 INK, METHOD, SHAPE, OBSERVERS, LINE = "#1c2733", "#c2570c", "#8a97a6", "#0a7ea4", "#d5dce3"
 MOST_BOXES = 60
+_MOST_DOTS = 5
 
 
 def label(text: str, most: int = 32) -> str:
@@ -41,7 +42,7 @@ def embed(figure: Figure, name: str) -> str:
 
 
 def curve(scored: Floats, radius: Floats) -> dict[str, list[float]]:
-    """The cumulative error distribution {"radius", "percent"} of scored errors: NaN counts nowhere, inf never arrives."""
+    """The cumulative error distribution {"radius", "percent"} of scored errors; NaN counts nowhere, inf is a miss."""
     counted = np.sort(scored[~np.isnan(scored)])
     within = np.searchsorted(counted, radius, side="right") / max(counted.size, 1) * 100
     return {"radius": radius.tolist(), "percent": within.tolist()}
@@ -93,9 +94,9 @@ def boxes(rows: Rows, observers: Mapping[str, Mapping[str, Any]] | None = None) 
     for at, k in enumerate(columns):
         errors = rows.radial[rows.found[:, k], k]
         lines.append([at + shift, *np.quantile(errors, (0.25, 0.5, 0.75, 0.95)).tolist()])
-        for i in np.argsort(-np.where(rows.found[:, k], rows.radial[:, k], -1))[:5].tolist():
-            if rows.found[i, k] and rows.radial[i, k] > lines[-1][-1]:
-                dots.append((float(rows.radial[i, k]), at + shift, label(rows.cases[i], 60)))
+        own = np.where(rows.found[:, k], rows.radial[:, k], -1)
+        largest = np.argsort(-own)[:_MOST_DOTS].tolist()
+        dots += [(float(own[i]), at + shift, label(rows.cases[i], 60)) for i in largest if own[i] > lines[-1][-1]]
     theirs = [[at - shift, *_quartiles(o)] for at, o in enumerate(others) if _quartiles(o)]
     for name, drawn, colour, fill in (
         ("prediction", lines, METHOD, "rgba(194,87,12,0.18)"),

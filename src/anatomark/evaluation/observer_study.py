@@ -66,11 +66,7 @@ def compare_observers(
         "radii": list(radii),
         "bootstrap": {"samples": samples, "seed": seed, "level": bootstrap.level},
         **told,
-        "versions": {
-            "anatomark": anatomark.__version__,
-            "numpy": version("numpy"),
-            "python": platform.python_version(),
-        },
+        "versions": {"anatomark": anatomark.__version__, "numpy": version("numpy"), "python": platform.python_version()},
         "command": shlex.join(["anatomark", "observers", *map(str, files), *option_words(options)]),
     }
     if out is not None:
