@@ -82,7 +82,8 @@ def made_metrics(rows, **changes):
     everything = {
         "dataset": "made_up", "split": "test", "unit": rows.unit, "n_cases": len(rows.cases), "n_training_cases": 0,
         "n_subjects": len(bootstrap.subjects), "radii": list(RADII), "missing": missing(rows),
-        "cases": list(rows.cases), "unknown_images": [], "versions": {"anatomark": "0.1.0", "numpy": "2.0"}, "presence_threshold": 0.5,
+        "cases": list(rows.cases), "unknown_images": [], "presence_threshold": 0.5,
+        "versions": {"anatomark": "0.1.0", "numpy": "2.0"},
         "command": "anatomark evaluate dataset.yaml --predictions predictions.csv --out out",
         "fingerprint": fingerprint(rows), "bootstrap": {"samples": 200, "seed": 0, "level": 0.95},
         "bootstrap_note": None if bootstrap.possible else "no intervals: fewer than two subjects, or no resamples",

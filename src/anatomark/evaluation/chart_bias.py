@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats
 from anatomark.evaluation.charts import INK, LINE, METHOD, SHAPE, label
@@ -41,7 +42,7 @@ class BiasShape:
     names: tuple[str, ...]
     points: Floats
     bias: Floats
-    clear: Any
+    clear: NDArray[np.bool_]
     factor: int
 
 
@@ -73,7 +74,7 @@ def centred_mean(points: Floats, rounds: int = 10) -> Floats:
     Worlds of different images have different origins, so each case is moved first by the mean difference to the
     shape so far. Its middle lies at zero.
     """
-    here = np.isfinite(points).all(axis=-1)
+    here: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=-1))
     shape = np.zeros(points.shape[1:])
     known = np.asarray(here.any(axis=0))
     count = np.maximum(here.sum(axis=1), 1)[:, None]

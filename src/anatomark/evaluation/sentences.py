@@ -74,8 +74,9 @@ def equivalence_sentence(entry: Mapping[str, Any], metrics: Mapping[str, Any]) -
         "farther": "farther than they are from each other",
     }
     told = [line["equivalent"] for line in test["landmarks"].values() if line["equivalent"] is not None]
-    text = f"To {entry['against']} the prediction is {verdicts[overall['verdict']]}: "
-    text += f"{signed(overall['difference'])} {unit} ({level_of(1 - 2 * test['alpha'])} interval {_to(overall['interval'])})"
+    level = level_of(1 - 2 * test["alpha"])
+    text = f"To {entry['against']} the prediction is {verdicts[overall['verdict']]}: {signed(overall['difference'])} "
+    text += f"{unit} ({level} interval {_to(overall['interval'])})"
     return text + (f"; {sum(told)} of {count(len(told), 'landmark')} are below the margin." if told else ".")
 
 
