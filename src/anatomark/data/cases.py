@@ -200,13 +200,14 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _annotated_images(description: Description, root: Path) -> list[str]:
     """The images that the landmark tables name, each once, without folder and ending."""
-    found: dict[str, None] = {}
+    from anatomark.formats.images import image_name
+
+    named: dict[str, None] = {}
     for part in description.annotations:
         if part.table is not None:
             table = root / part.table
-            images = _column(read_columns(table), part.columns.image or "image", table, "annotations.columns.image")
-            found |= dict.fromkeys(_names([Path(image.replace("\\", "/")) for image in images]))
-    return list(found)
+            named |= dict.fromkeys(_column(read_columns(table), part.columns.image or "image", table, "columns.image"))
+    return list(dict.fromkeys(image_name(Path(image.replace("\\", "/"))) for image in named))
 
 
 def _match_pattern(folder: Path, pattern: str) -> list[Path]:
