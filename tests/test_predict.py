@@ -12,6 +12,7 @@ from anatomark.core.landmarks import Landmarks
 from anatomark.errors import DescriptionError, ImageError
 from anatomark.formats.images import write_image
 from anatomark.formats.table import read_table
+from anatomark.methods.error_bound import ErrorBounds
 from anatomark.methods.prediction import Prediction
 from anatomark.model import Model
 from anatomark.predict import predict_to_folder
@@ -21,9 +22,10 @@ class Middle(Model):
     """A model that finds its one landmark in the middle of every image, in the image's unit."""
 
     def __init__(self):
-        self.ndim = 2
+        self.ndim, self.names = 2, ("tip",)
+        self.bounds = ErrorBounds.withheld(self.names, "never calibrated")
 
-    def predict(self, image, *, source="image"):
+    def predict(self, image, *, source="image", coverage=0.9):
         points = image.grid.center[None]
         return Prediction(Landmarks.from_points(("tip",), points, image.grid.unit), np.ones(1), np.ones(1))
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from anatomark.registration.interest import propose_landmarks as propose_landmarks
     from anatomark.registration.transfer import transfer_landmarks as transfer_landmarks
     from anatomark.registration.transfer_to_folder import transfer_to_folder as transfer_to_folder
+    from anatomark.training.calibrate import calibrate as calibrate
     from anatomark.training.train import train as train
 
 _HOME = {
@@ -51,6 +52,7 @@ _HOME = {
     "load": "anatomark.model",
     "train": "anatomark.training.train",
     "Prediction": "anatomark.methods.prediction",
+    "calibrate": "anatomark.training.calibrate",
     "check": "anatomark.data.check",
     "convert": "anatomark.formats.convert",
     "init_dataset": "anatomark.data.init",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from anatomark.errors import ModelError
+
+if TYPE_CHECKING:
+    from anatomark.methods.presence import PresenceModel
 
 FORMAT = 1
 NAME = "model.json"
@@ -19,6 +23,7 @@ class Presence(BaseModel):
 
     weights: tuple[Annotated[FiniteFloat, Field(ge=0)], ...]
     bias: FiniteFloat
+    learned_from: str = ""
 
 
 class Template(BaseModel):
@@ -62,7 +67,8 @@ def read_card(run: Path) -> Card:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        state = "its training has not ended" if (run / "request.json").exists() else "it is not a run folder"
+        begun = any((run / name).exists() for name in ("request.json", "folds.json"))
+        state = "its training has not ended" if begun else "it is not a run folder"
         raise ModelError(f"{run} has no {NAME}: {state}; give the --out folder of anatomark train") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
@@ -80,6 +86,14 @@ def read_card(run: Path) -> Card:
         raise not_a_model(path, first_fault(error)) from None
     except TypeError:
         raise not_a_model(path, "its keys are none") from None
+
+
+def change_presence(run: Path, presence: PresenceModel) -> None:
+    """Write model.json of a run folder anew, with `presence`."""
+    from anatomark.formats.atomic import write_json
+
+    card = read_card(run).model_copy(update={"presence": Presence(**asdict(presence))})
+    write_json(run / NAME, card.model_dump(mode="json"))
 
 
 def first_fault(error: ValidationError) -> str:

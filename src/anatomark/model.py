@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from anatomark.core.grid import Unit
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks
 from anatomark.errors import ImageError, ModelError, SpacingError, UnknownNameError
+from anatomark.methods.error_bound import COVERAGE, NONE_SAVED, ErrorBounds
 from anatomark.methods.prediction import Prediction
 
 TEMPLATE = "alignment.template"  # its tensor in model.safetensors
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
     from anatomark.card import Card
     from anatomark.data.alignment import Alignment, Placement
+    from anatomark.ensemble import Ensemble
     from anatomark.methods.interface import Located, Method
 
 
 class Model:
     """A method with its weights, and the names, pairs, dimension and unit of what it learned.
 
+    `bounds` tell how far its landmarks may be off; without, these are withheld.
     With `alignment`, images are brought into the world of its template, and what is found there back into theirs.
     """
 
@@ -40,13 +43,17 @@ class Model:
         method: Method,
         device: str = "cpu",
         alignment: Alignment | None = None,
+        bounds: ErrorBounds | None = None,
     ) -> None:
         self.names, self.pairs, self.ndim, self.dataset = names, pairs, ndim, dataset
         self.unit: Unit = unit
         self.method, self.device, self.alignment = method, device, alignment
+        self.bounds = bounds or ErrorBounds.withheld(names, NONE_SAVED)
 
-    def predict(self, image: Image, *, source: str = "image") -> Prediction:
-        """All landmarks of `image`, in world LPS, with presence and spread. Pure: nothing is kept between calls.
+    def predict(self, image: Image, *, source: str = "image", coverage: float = COVERAGE) -> Prediction:
+        """All landmarks of `image`, in world LPS, with presence, spread and error bounds of the asked `coverage`.
+
+        Pure: nothing is kept between calls.
 
         Raises ImageError for an image of another dimension, with one voxel, constant or not finite, and SpacingError
         where the model works in mm and the image's spacing is unknown, or the other way round. `source` names the
@@ -60,6 +67,8 @@ class Model:
             self.method.presence.probability(mass),
             located[-1].spread,
             f"{placed.failure}; predicted as it lies" if placed.failure else None,
+            self.bounds.bound(located[-1].spread, coverage),
+            coverage,
         )
 
     def locate(self, image: Image, *, upto: str | None = None, source: str = "image") -> list[Located]:
@@ -111,7 +120,7 @@ class Model:
             raise SpacingError(f"{source}: {what}, but the model works in {self.unit}; {todo}")
 
     def save(self, folder: Path) -> None:
-        """Write model.safetensors, then model.json, into `folder`."""
+        """Write error_bounds.safetensors and model.safetensors, then model.json, into `folder`."""
         from anatomark import __version__
         from anatomark.card import NAME, Card, Presence, Template
         from anatomark.formats.atomic import write_json
@@ -126,6 +135,7 @@ class Model:
             aligned = self.alignment
             tensors[TEMPLATE] = torch.from_numpy(aligned.template.array.copy())
             template = Template(kind=aligned.kind, case=aligned.case, grid=aligned.template.grid.to_dict())
+        self.bounds.save(folder)
         save_tensors(folder / "model.safetensors", tensors)
         card = Card(
             anatomark=__version__,
@@ -135,15 +145,26 @@ class Model:
             unit=self.unit,
             landmarks=self.names,
             pairs=self.pairs,
-            presence=Presence(weights=self.method.presence.weights, bias=self.method.presence.bias),
+            presence=Presence(**asdict(self.method.presence)),
             alignment=template,
             settings=self.method.settings.model_dump(),
         )
         write_json(folder / NAME, card.model_dump(mode="json"))
 
 
-def load(run: str | Path, *, device: str = "auto") -> Model:
-    """The model of a run folder, on `device` ("auto", "cpu", "cuda").
+def load(run: str | Path, *, device: str = "auto") -> Model | Ensemble:
+    """The model of a run folder, on `device` ("auto", "cpu", "cuda"); of a run with folds, their Ensemble.
+
+    Raises ModelError where the folder has no whole model: not a run, not finished, or weights that do not fit.
+    """
+    from anatomark.ensemble import NAME, load_ensemble
+
+    folder = Path(run)
+    return load_ensemble(folder, device=device) if (folder / NAME).exists() else load_model(folder, device=device)
+
+
+def load_model(run: str | Path, *, device: str = "auto") -> Model:
+    """The one model of a run folder without folds.
 
     Raises ModelError where the folder has no whole model: not a run, not finished, or weights that do not fit.
     """
@@ -170,13 +191,14 @@ def load(run: str | Path, *, device: str = "auto") -> Model:
     lengths = {len(v) if v else 0 for v in (settings.spacing, settings.pool)}
     if lengths != {card.ndim} or len(card.presence.weights) != len(method.presence.weights):
         raise not_a_model(folder / NAME, "settings or presence of another dimension or number of stages")
-    method.presence = PresenceModel(card.presence.weights, card.presence.bias)
+    method.presence = PresenceModel(**card.presence.model_dump())
     if settings.align != (card.alignment.kind if card.alignment else "none"):
         raise not_a_model(folder / NAME, "settings and alignment disagree")
     tensors, _ = load_tensors(folder / "model.safetensors")
     alignment = _alignment(folder, card, tensors.pop(TEMPLATE, None)) if card.alignment else None
+    bounds = ErrorBounds.load(folder, card.landmarks, card.unit)
     about = (card.landmarks, card.pairs, card.ndim, card.unit, card.dataset)
-    model = Model(*about, method, choose_device(device), alignment)
+    model = Model(*about, method, choose_device(device), alignment, bounds)
     foreign = sorted({name.split(".", 1)[0] for name in tensors} - set(method.networks))
     if foreign:
         raise ModelError(

@@ -12,13 +12,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anatomark.core.landmarks import Landmarks, State
-from anatomark.errors import AnatomarkError, DescriptionError, ImageError, SpacingError, UnknownNameError
-from anatomark.methods.prediction import SAID_ABSENT_BELOW, Prediction
+from anatomark.errors import (
+    AnatomarkError,
+    DescriptionError,
+    ImageError,
+    SettingsError,
+    SpacingError,
+    UnknownNameError,
+)
+from anatomark.methods.error_bound import COVERAGE
+from anatomark.methods.prediction import SAID_ABSENT_BELOW, Prediction, prediction_table
 
 if TYPE_CHECKING:
     from anatomark.core.image import Image
     from anatomark.data.description import Case
-    from anatomark.formats.table import LandmarkTable
+    from anatomark.ensemble import Ensemble
     from anatomark.model import Model
 
 FORMATS = ("csv", "mrk.json", "fcsv")
@@ -29,17 +37,19 @@ class Summary:
     """What became of the images: `predicted` names, `failed` {name: the reason in one line}, seconds of each step.
 
     `warnings` {name: a line} are of predicted images that a person should look at, as they could not be aligned.
+    `withheld` {landmark: a line} are the landmarks without an error bound.
     """
 
     table: Path
     predicted: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
+    withheld: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "predict": 0.0, "write": 0.0})
 
 
 def predict_to_folder(
-    model: Model | str | Path,
+    model: Model | Ensemble | str | Path,
     inputs: Iterable[str | Path],
     *,
     out: str | Path,
@@ -49,6 +59,7 @@ def predict_to_folder(
     device: str = "auto",
     root: str | Path | None = None,
     overlays: bool = True,
+    coverage: float = COVERAGE,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> Summary:
     """Predict `inputs` (images, folders of images, dataset.yaml files) and write `out`/predictions.csv.
@@ -57,12 +68,16 @@ def predict_to_folder(
     images that have none, in the file or in the description. `formats` adds out/NAME.mrk.json or out/NAME.fcsv for
     each image, in which a landmark with a presence below one half is marked as missing; the table has coordinates and
     presence for all. An overlay picture of each image goes to out/overlays. No ground truth is needed or looked at.
+    `coverage` is the share of landmarks that are to lie within their error bounds, which stand in the table's column
+    error_bound_mm (or _px), in the descriptions of Slicer's points and as circles in the pictures.
 
     An image that cannot be predicted is told in the Summary, and the others are predicted; where none can, the first
     reason is raised. The table is written at the end, whole.
     """
     from anatomark.formats.atomic import new_folder
 
+    if not 0 < coverage < 1:
+        raise SettingsError(f"the coverage is {coverage:g}; it wants a share between 0 and 1, such as 0.9")
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise UnknownNameError(f"no format {unknown[0]!r}; there are: {', '.join(FORMATS)}")
@@ -81,15 +96,16 @@ def predict_to_folder(
         )
     folder = Path(out)
     with new_folder(folder / "overlays" if overlays else folder):
-        return _predict_each(model, cases, folder, formats, overlays, progress)
+        return _predict_each(model, cases, folder, formats, overlays, coverage, progress)
 
 
 def _predict_each(
-    model: Model,
+    model: Model | Ensemble,
     cases: Sequence[Case],
     folder: Path,
     formats: Sequence[str],
     overlays: bool,
+    coverage: float,
     progress: Callable[[int, int, str], None],
 ) -> Summary:
     """Predict the cases one after another, and write what `predict_to_folder` promises."""
@@ -105,7 +121,7 @@ def _predict_each(
         try:
             image = case.read_image()
             marks.append(time.perf_counter())
-            result = model.predict(image, source=str(case.image_path))
+            result = model.predict(image, source=str(case.image_path), coverage=coverage)
         except AnatomarkError as error:
             summary.failed[case.id] = str(error)
             first_error = first_error or error
@@ -117,7 +133,7 @@ def _predict_each(
             summary.warnings[case.id] = f"{case.image_path}: {result.warning}"
         for name in formats:
             if name != "csv":
-                write_landmarks(said(result), folder / f"{case.id}.{name}")
+                write_landmarks(said(result), folder / f"{case.id}.{name}", notes=notes(result))
         if overlays:
             _write_overlay(image, result, folder / "overlays" / f"{case.id}.png")
         marks.append(time.perf_counter())
@@ -129,6 +145,8 @@ def _predict_each(
             raise first_error
         raise type(first_error)(f"none of {len(cases)} images could be predicted; the first: {first_error}")
     write_table(prediction_table(results), summary.table)
+    reasons = {name: model.bounds.reason(name, coverage) for name in model.names}
+    summary.withheld = {name: reason for name, reason in reasons.items() if reason is not None}
     return summary
 
 
@@ -139,23 +157,11 @@ def said(prediction: Prediction) -> Landmarks:
     return Landmarks(landmarks.names, landmarks.points, states, landmarks.unit)
 
 
-def prediction_table(results: dict[str, Prediction]) -> LandmarkTable:
-    """The rows of predictions.csv: every landmark of every image, LPS, coordinates to 0.1 um."""
-    from anatomark.formats.table import LandmarkTable
-
-    first = next(iter(results.values())).landmarks
-    count = len(results) * len(first)
-    return LandmarkTable(
-        image=np.repeat(np.array(list(results), dtype=str), len(first)),
-        landmark=np.tile(np.array(first.names, dtype=str), len(results)),
-        coordinates=np.round(np.concatenate([r.landmarks.points for r in results.values()]), 4),
-        states=np.full(count, State.PRESENT, dtype=np.uint8),
-        observer=np.full(count, "", dtype=str),
-        frame="LPS",
-        unit=first.unit,
-        presence=np.round(np.concatenate([r.presence for r in results.values()]), 4),
-        spread=np.round(np.concatenate([r.spread for r in results.values()]), 4),
-    )
+def notes(prediction: Prediction) -> list[str]:
+    """A line for each landmark to stand beside it: how likely it is there, and how far it may be off."""
+    unit, share = prediction.landmarks.unit, f"{100 * prediction.coverage:g} %"
+    bounds = ["" if b != b else f"; error at most {b:.2f} {unit} in {share}" for b in prediction.error_bound.tolist()]
+    return [f"presence {p:.2f}{bound}" for p, bound in zip(prediction.presence.tolist(), bounds, strict=True)]
 
 
 def _cases(
@@ -212,6 +218,7 @@ def _write_overlay(image: Image, result: Prediction, path: Path) -> None:
     from anatomark.evaluation.pictures import overlay
     from anatomark.formats.atomic import replacing
 
-    picture = overlay(image, predicted=said(result))
+    bounds = result.error_bound if np.isfinite(result.error_bound).any() else None
+    picture = overlay(image, predicted=said(result), radius=bounds)
     with replacing(path, suffix=".png") as temporary:
         picture.save(temporary)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anatomark.data.splits import assign_splits, carve_validation, propose_splits
+from anatomark.data.splits import assign_splits, carve_validation, deal_folds, propose_splits
 from anatomark.errors import UnknownNameError
 
 
@@ -57,3 +57,28 @@ def test_lists_go_before_patterns_and_the_first_pattern_counts():
     assert assign_splits(cases, subjects, {"test": ["a2"], "train": "a*"}) == ["train", "test", None, None]
     with pytest.raises(UnknownNameError, match="'a1' is listed in splits 'x' and 'y'"):
         assign_splits(cases, subjects, {"x": ["a1"], "y": ["a1"]})
+
+
+@given(st.lists(st.integers(0, 20), min_size=2, max_size=60), st.integers(2, 6), st.integers(0, 5))
+def test_folds_never_divide_a_subject(subjects, folds, seed):
+    scans = [Scan(k, f"p{s}") for k, s in enumerate(subjects)]
+    if len(set(subjects)) < folds:
+        with pytest.raises(ValueError, match=f"{folds} folds of"):
+            deal_folds(scans, folds, seed)
+        return
+    parts = deal_folds(scans, folds, seed)
+    assert len(parts) == folds
+    assert all(parts)
+    assert sorted((s for part in parts for s in part), key=lambda s: s.id) == scans
+    assert sum(len({s.subject for s in part}) for part in parts) == len(set(subjects))
+    again = deal_folds(scans[::-1], folds, seed)
+    assert [{s.subject for s in part} for part in again] == [{s.subject for s in part} for part in parts]
+
+
+def test_folds_are_of_about_one_size():
+    scans = [Scan(k, f"p{k // 2}") for k in range(100)]
+    assert [len(part) for part in deal_folds(scans, 5)] == [20] * 5
+    assert [len(part) for part in deal_folds(scans[:12], 4)] == [4, 4, 2, 2]
+    assert deal_folds(scans, 5, 0) != deal_folds(scans, 5, 1)
+    with pytest.raises(ValueError, match="1 folds"):
+        deal_folds(scans, 1)

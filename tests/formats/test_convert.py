@@ -98,7 +98,7 @@ def test_images_of_a_table_come_from_a_folder_by_name(tmp_path):
         write_image(
             Image(np.eye(size, dtype=np.uint8), Grid.from_geometry((size,) * 2, spacing=(1, 1))), images / f"{name}.png"
         )
-    text = "image,landmark,x,y,frame,spread\none,a,4,6,pixel,2\ntwo.png,a,8,2,pixel,4\n"
+    text = "image,landmark,x,y,frame,spread,error_bound_px\none,a,4,6,pixel,2,6\ntwo.png,a,8,2,pixel,4,\n"
     (tmp_path / "a.csv").write_text(text)
     convert(tmp_path / "a.csv", tmp_path / "b.csv", image=images, spacing=(0.5, 0.5))
     table = read_table(tmp_path / "b.csv")

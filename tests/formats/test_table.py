@@ -1,5 +1,7 @@
 """Long tables: exact round trips, columns, frames, and errors with their line."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from anatomark.core.landmarks import State
 from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.landmarks import table_landmarks
-from anatomark.formats.table import LandmarkTable, read_table, write_table
+from anatomark.formats.table import LandmarkTable, join_tables, read_table, write_table
 
 HEADER = "image,landmark,x,y,z,frame,unit,presence,spread"
 
@@ -194,3 +196,34 @@ def test_a_table_cannot_be_changed_or_uneven():
         table.coordinates[0] = 3
     with pytest.raises(ValueError, match="must agree"):
         LandmarkTable(*[getattr(table, f) for f in ("image", "landmark")], table.coordinates[:1], *[None] * 6)
+
+
+def test_bounds_are_in_the_unit_that_their_column_says(tmp_path):
+    rows = [("a", "tip", (1.0, 2.0)), ("b", "tip", (3.0, 4.0))]
+    for unit, other in (("mm", "px"), ("px", "mm")):
+        table = LandmarkTable.from_rows(rows, ndim=2, unit=unit)
+        assert table.bound is None
+        write_table(table, tmp_path / "without.csv")
+        assert "error_bound" not in (tmp_path / "without.csv").read_text()
+        assert read_table(tmp_path / "without.csv").bound is None
+
+        path = tmp_path / f"{unit}.csv"
+        write_table(replace(table, bound=np.array([1.5, np.nan])), path)
+        header, first, second = path.read_text().splitlines()
+        assert header.endswith(f",error_bound_{unit}")
+        assert first.endswith(",1.5")
+        assert second.endswith(",")
+        read = read_table(path)
+        np.testing.assert_array_equal(read.bound, [1.5, np.nan])
+        np.testing.assert_array_equal(read.rows(np.array([1, 0])).bound, [np.nan, 1.5])
+        np.testing.assert_array_equal(join_tables([read, read]).bound, [1.5, np.nan] * 2)
+        path.write_text(path.read_text().replace(f"error_bound_{unit}", f"error_bound_{other}"))
+        with pytest.raises(FrameError, match=f"name their column error_bound_{unit}"):
+            read_table(path)
+
+
+def test_tables_of_several_kinds_are_not_joined():
+    rows = [("a", "tip", (1.0, 2.0))]
+    mm, px = (LandmarkTable.from_rows(rows, ndim=2, unit=unit) for unit in ("mm", "px"))
+    with pytest.raises(ValueError, match="several kinds"):
+        join_tables([mm, px])

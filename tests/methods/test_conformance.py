@@ -106,12 +106,15 @@ def require_sound(prediction: Prediction, model: Model) -> None:
     assert ((prediction.presence >= 0) & (prediction.presence <= 1)).all()
     assert (prediction.spread >= 0).all()
     assert np.isfinite(prediction.spread).all()
+    withheld = [model.bounds.reason(name) is not None for name in model.names]
+    np.testing.assert_array_equal(np.isnan(prediction.error_bound), withheld)
 
 
 def require_same(first: Prediction, second: Prediction) -> None:
     assert first.landmarks == second.landmarks
     np.testing.assert_array_equal(first.presence, second.presence)
     np.testing.assert_array_equal(first.spread, second.spread)
+    np.testing.assert_array_equal(first.error_bound, second.error_bound)
 
 
 def require_near(found: Prediction, expected: Prediction, *, world: float) -> None:
@@ -171,7 +174,8 @@ def test_predict_keeps_its_hands_off(model: Model, image: Image, answer: Predict
 
 def test_a_saved_model_says_the_same(model: Model, image: Image, answer: Prediction, tmp_path: Path) -> None:
     model.save(tmp_path / "copy")
-    assert sorted(p.name for p in (tmp_path / "copy").iterdir()) == ["model.json", "model.safetensors"]
+    files = sorted(p.name for p in (tmp_path / "copy").iterdir())
+    assert files == ["error_bounds.safetensors", "model.json", "model.safetensors"]
     again = load(tmp_path / "copy", device="cpu")
     assert (again.names, again.pairs, again.ndim, again.unit) == (model.names, model.pairs, model.ndim, model.unit)
     assert again.method.settings == model.method.settings

@@ -1,12 +1,15 @@
 """Presence from posterior masses: a probability that more mass never lowers, fitted where there is a truth."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from anatomark.methods.presence import PresenceModel
+from anatomark.core.landmarks import State
+from anatomark.methods.presence import PresenceModel, learn_presence
 
 MASSES = arrays(np.float64, st.tuples(st.integers(1, 30), st.just(2)), elements=st.floats(0, 1))
 
@@ -85,3 +88,28 @@ def test_masses_of_zero_and_one_are_no_trouble() -> None:
     fitted = PresenceModel.fitted(mass, np.array([False, True, False, True]))
     low, high = fitted.probability(np.array([[0.0], [1.0]]))
     assert 0 <= low < 0.1 < 0.9 < high <= 1
+
+
+class Says:
+    """A method whose mass is what an image says."""
+
+    presence = PresenceModel.unfitted(1)
+
+    def locate(self, image, device):
+        return [SimpleNamespace(mass=np.asarray(image, dtype=float))]
+
+
+def case(role: str, states: list[int]) -> SimpleNamespace:
+    held = np.array(states, dtype=np.uint8)
+    return SimpleNamespace(role=role, states=held, image=np.where(held == State.PRESENT, 0.8, 0.2))
+
+
+def test_it_says_by_which_cases_it_was_learned() -> None:
+    here, gone = [State.PRESENT] * 10, [State.ABSENT] * 10
+    for cases, told in (
+        ([case("train", here), case("validation", here)], "no landmark was ever absent"),
+        ([case("train", gone), case("validation", here)], "training and validation cases, for too few"),
+        ([case("train", gone), case("validation", [*here[:-1], State.ABSENT])], "training and validation cases"),
+        ([case("train", gone), case("validation", gone), case("validation", here)], "validation cases"),
+    ):
+        assert learn_presence(Says(), SimpleNamespace(cases=cases), "cpu").learned_from.startswith(told)  # type: ignore[arg-type]

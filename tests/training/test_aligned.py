@@ -1,6 +1,7 @@
 """Training and prediction with alignment: a model carries its template, and what it says is in the image's world."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from anatomark import load, load_dataset, predict_to_folder, train
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.data import alignment
+from anatomark.data.cache import open_cache, prepare
 from anatomark.data.description import Dataset
 from anatomark.data.phantoms import make_phantoms
 from anatomark.data.working import working_image
@@ -20,6 +22,7 @@ from anatomark.errors import ModelError, RegistrationError, SettingsError
 from anatomark.formats.images import write_image
 from anatomark.methods.interface import Located
 from anatomark.model import Model
+from anatomark.training.calibrate import _own_lengths, radial
 
 
 def failing(*_: object, **__: object) -> None:
@@ -129,7 +132,7 @@ def test_a_turned_image_is_seen_as_the_straight_one(
 
 def test_a_saved_model_carries_its_template(model: Model, image: Image, tmp_path: Path) -> None:
     model.save(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["error_bounds.safetensors", "model.json", "model.safetensors"]
     again, expected = load(tmp_path, device="cpu").predict(image), model.predict(image)
     assert again.landmarks == expected.landmarks
     np.testing.assert_array_equal(again.presence, expected.presence)
@@ -248,3 +251,28 @@ def test_images_that_were_prepared_unaligned_are_refused(dataset: Dataset, setti
     planned = resolve_settings(method_class("global-to-local"), dataset.ndim, None, settings)
     with pytest.raises(SettingsError, match="align='affine', but the prepared images are not"):
         _require_alignment(planned, Cache(dataset.names, (), (), True), print)
+
+
+def test_calibration_measures_errors_and_spreads_in_the_images_own_world(
+    model: Model, dataset: Dataset, tmp_path: Path
+) -> None:
+    """In the world of a template twice as large, all lengths are others; the bounds are of the image's."""
+    case = dataset.split("val")[0]
+    s = model.method.settings
+    assert model.alignment is not None
+    template = dataset.case(model.alignment.case)
+    prepare(
+        dataset, {"validation": [case]}, tmp_path, spacing=s.spacing, pool=s.pool, align="affine", template=template
+    )
+    (cached,) = open_cache(tmp_path).cases
+    assert cached.matrix is not None
+    found = model.predict(case.read_image())
+    errors, spread = _own_lengths(cached, model.method, torch.device("cpu"))
+    np.testing.assert_allclose(errors, radial(found.landmarks.points, case.reference.points), rtol=1e-6)
+    np.testing.assert_allclose(spread, found.spread, rtol=1e-6)
+
+    twice = np.diag([2.0] * model.ndim + [1.0]) @ cached.matrix
+    far = replace(cached, matrix=twice)
+    np.testing.assert_allclose(
+        _own_lengths(far, model.method, torch.device("cpu")), (errors / 2, spread / 2), rtol=1e-6
+    )

@@ -74,7 +74,7 @@ def test_predict_needs_no_truth_and_evaluate_reads_what_it_wrote(phantoms: Path,
     table = read_table(summary.table)
     header = summary.table.read_text().splitlines()[0]
     axes = "x,y" if dataset.ndim == 2 else "x,y,z"
-    assert header == f"image,landmark,{axes},frame,unit,presence,spread"
+    assert header == f"image,landmark,{axes},frame,unit,presence,spread,error_bound_{dataset.unit}"
     assert len(table) == len(cases) * len(dataset.names)
     assert ((table.presence >= 0) & (table.presence <= 1)).all()
     assert (table.spread >= 0).all()

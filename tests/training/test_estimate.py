@@ -80,6 +80,23 @@ def test_a_person_reads_all_of_it(told: tuple[Estimate, list[str]]) -> None:
     assert max(map(len, text.splitlines())) < 130
 
 
+def test_folds_are_that_many_trainings_on_fewer_cases(
+    told: tuple[Estimate, list[str]], phantoms: Path, tiny: dict[str, Any]
+) -> None:
+    one = told[0]
+    found = estimate(phantoms, settings=tiny | SHORT, device="cpu", folds=4)
+    assert (one.folds, found.folds) == (1, 4)
+    assert found.training_cases == one.training_cases - one.training_cases // 4
+    assert "all 4 folds" in found.text()
+    assert "folds" not in one.text()
+    hours = dataclasses.replace(one, stages=(), start_seconds=0, prepare_seconds=0, finish_seconds=3600, folds=5)
+    lines = hours.text().splitlines()
+    assert any("all 5 folds" in line and "300 min" in line for line in lines)
+    assert any("all together" in line and "60 min" in line for line in lines)
+    with pytest.raises(SettingsError, match="folds of"):
+        estimate(phantoms, settings=tiny | SHORT, device="cpu", folds=1)
+
+
 @pytest.mark.parametrize("method", ["global-to-local", "two-stage"])
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_two_thousand_landmarks_need_more(method: str, ndim: int) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import SAID_ABSENT_BELOW
 
 
@@ -32,6 +33,10 @@ def evaluate(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Score the cases of this split, all of them.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that the data lie under.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="The run that made the predictions: its error bounds are judged.")
+    ] = None,
+    coverage: Annotated[float, typer.Option(help="The coverage of the error bounds to judge.")] = COVERAGE,
     presence_threshold: Annotated[
         float, typer.Option(help="Below this presence a landmark is absent.")
     ] = SAID_ABSENT_BELOW,
@@ -55,6 +60,8 @@ def evaluate(
         out=out,
         root=root,
         presence_threshold=presence_threshold,
+        model=model,
+        coverage=coverage,
         radii=parse_radii(radii),
         samples=samples,
         seed=seed,

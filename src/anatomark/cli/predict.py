@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from anatomark.cli.train import Device
+from anatomark.methods.error_bound import COVERAGE
 
 
 def predict(
@@ -27,6 +28,9 @@ def predict(
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
     root: Annotated[Path | None, typer.Option(help="Folder that the data of a dataset.yaml lie under.")] = None,
     overlays: Annotated[bool, typer.Option(help="A picture of each image with its landmarks.")] = True,
+    coverage: Annotated[
+        float, typer.Option(help="Share of landmarks that are to lie within their error bounds.")
+    ] = COVERAGE,
 ) -> None:
     """Predict the landmarks of images. No annotation is needed."""
     from rich.markup import escape
@@ -46,10 +50,15 @@ def predict(
             device=device.value,
             root=root,
             overlays=overlays,
+            coverage=coverage,
             progress=lambda done, total, name: bars.update(bar, completed=done, total=total, description=escape(name)),
         )
     for warning in summary.warnings.values():
         print("warning:", " ".join(warning.split()), file=sys.stderr)
+    if summary.withheld:
+        reasons = list(dict.fromkeys(summary.withheld.values()))
+        more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
+        print(f"no error bound for {len(summary.withheld)} landmarks: {reasons[0]}{more}", file=sys.stderr)
     for reason in summary.failed.values():
         print("error:", " ".join(reason.split()), file=sys.stderr)
     count = len(summary.predicted)

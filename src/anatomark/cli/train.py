@@ -35,6 +35,10 @@ def train(
         str | None,
         typer.Option(help="The split to choose by; without it, some training subjects are set aside."),
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Cross-validate: train as many networks, each without its part of the subjects."),
+    ] = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only say what memory and time it will take; nothing is trained.")
     ] = False,
@@ -51,6 +55,7 @@ def train(
         "root": root,
         "train_split": train_split,
         "validation_split": validation_split,
+        "folds": folds,
         "show": print,
     }
     if estimate:

@@ -26,14 +26,15 @@ from anatomark.formats.atomic import replacing, write_text
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
 class CachedCase:
     """A working image with its reference: `points_world` (N, d) LPS, NaN unless present; `states` (N,).
 
-    Where images are aligned, both are in the world of the template, unless `failure` says why they are not.
+    Where images are aligned, both are in the world of the template, unless `failure` says why they are not; `matrix`
+    (d+1, d+1) is the map from the image's own world to there, None where that is the same.
     """
 
     id: str
@@ -43,6 +44,7 @@ class CachedCase:
     points_world: Floats
     states: NDArray[np.uint8]
     failure: str | None = None
+    matrix: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +117,7 @@ def prepare(
             entry["points"] = [p.tolist() if on else None for p, on in zip(points, reference.present, strict=True)]
             entry["states"] = reference.states.tolist()
             entry["failure"] = placed.failure
+            entry["matrix"] = None if placed.axes is None else placed.matrix.tolist()
             entries.append(entry)
             progress(done + 1, len(cases))
         aligned = None
@@ -220,7 +223,8 @@ def _read_case(entry: dict[str, Any], raw: NDArray[np.uint8]) -> CachedCase:
     image = WorkingImage(*levels, window=tuple(entry["window"]))
     points = np.array([p or [np.nan] * image.fine_grid.ndim for p in entry["points"]], dtype=float)
     states = np.array(entry["states"], dtype=np.uint8)
-    return CachedCase(entry["id"], entry["subject"], entry["role"], image, points, states, entry.get("failure"))
+    matrix = None if entry.get("matrix") is None else np.array(entry["matrix"], dtype=float)
+    return CachedCase(entry["id"], entry["subject"], entry["role"], image, points, states, entry.get("failure"), matrix)
 
 
 def _read_alignment(entry: dict[str, Any], raw: NDArray[np.uint8]) -> Alignment:

@@ -45,6 +45,27 @@ def carve_validation(cases: Sequence[C], fraction: float, seed: int = 0) -> tupl
     return training, validation
 
 
+def deal_folds(cases: Sequence[C], folds: int, seed: int = 0) -> list[tuple[C, ...]]:
+    """`cases` parted by subject into `folds` parts of about one size, each in the order of `cases`.
+
+    The choice depends on `seed` and the subjects with their numbers of cases, not on the order. ValueError where there
+    are fewer subjects than folds, or fewer than two folds.
+    """
+    by_subject: dict[str, int] = {}
+    for case in cases:
+        by_subject[case.subject] = by_subject.get(case.subject, 0) + 1
+    if not 2 <= folds <= len(by_subject):
+        raise ValueError(
+            f"{folds} folds of {len(by_subject)} subjects; wanted are 2 folds or more, each with a subject"
+        )
+    sizes = [0] * folds
+    fold_of: dict[str, int] = {}
+    for subject in sorted(_shuffled(by_subject, seed), key=lambda s: -by_subject[s]):  # large ones first, then fill up
+        fold_of[subject] = sizes.index(min(sizes))
+        sizes[fold_of[subject]] += by_subject[subject]
+    return [tuple(case for case in cases if fold_of[case.subject] == fold) for fold in range(folds)]
+
+
 def propose_splits(subjects: Sequence[str], fractions: Mapping[str, float], seed: int = 0) -> dict[str, list[str]]:
     """{split: sorted subjects}: distinct `subjects` dealt out at random by `fractions`, which sum to 1.
 

@@ -19,6 +19,7 @@ from anatomark.evaluation.gather import gather
 from anatomark.evaluation.mean_shape import mean_shape
 from anatomark.evaluation.bootstrap import SAMPLES, checked_samples, of_subjects
 from anatomark.evaluation.consensus import checked_consensus
+from anatomark.evaluation.coverage import coverage_part
 from anatomark.evaluation.equivalence import checked_margin
 from anatomark.evaluation.measurements import measurement_scores
 from anatomark.evaluation.metrics import RADII, checked_radii, cumulative, describe_block, missing, worst
@@ -27,11 +28,15 @@ from anatomark.evaluation.placements import placements_of
 from anatomark.evaluation.presence import presence_scores
 from anatomark.evaluation.rows import Answer, Rows, fingerprint, observer_rows, reference_block, rows_csv
 from anatomark.formats.atomic import replacing
+from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import SAID_ABSENT_BELOW
+from anatomark.training.run_folder import OUT_OF_FOLD
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
+    from anatomark.ensemble import Ensemble
     from anatomark.formats.table import LandmarkTable
+    from anatomark.model import Model
 
 
 def evaluate(
@@ -48,6 +53,8 @@ def evaluate(
     seed: int = 0,
     consensus: str = "mean",
     margin: float | None = None,
+    model: Model | Ensemble | Path | str | None = None,
+    coverage: float = COVERAGE,
 ) -> dict[str, Any]:
     """The metrics of predicted landmarks; with `out`, also metrics.json, rows.csv and report.html there.
 
@@ -62,6 +69,9 @@ def evaluate(
     to cases by name, with or without folder and ending. Scored are the cases of `split`, each of which is
     missing its landmarks if nothing was predicted for it; without `split`, the cases that the predictions
     name. A prediction whose presence is below `presence_threshold` says that the landmark is absent.
+
+    `model`, or its run folder, is what made the predictions: its error bounds of `coverage` are judged. The folder of a
+    run with folds may also stand for `predictions`, those of each case by the fold that has not seen it.
 
     Raises FrameError for an unknown frame or a wrong unit, UnknownNameError for an unknown landmark or split
     or if no image is known, LandmarkFileError for predictions that contradict each other, SettingsError, OutputError.
@@ -95,7 +105,9 @@ def evaluate(
         "presence-threshold": presence_threshold if presence_threshold != SAID_ABSENT_BELOW else None,
         "samples": samples if samples != SAMPLES else None, "seed": seed or None,
         "consensus": way.replace(" ", "-") if way != "mean" else None,
-        "margin": margin if margin != min(radii) / 4 else None, "out": out,
+        "margin": margin if margin != min(radii) / 4 else None,
+        "model": model if isinstance(model, Path | str) else None,
+        "coverage": coverage if coverage != COVERAGE else None, "out": out,
     }  # fmt: skip
     baseline, about_shape = _baseline(dataset, cases, rows)
     metrics: dict[str, Any] = {
@@ -120,8 +132,7 @@ def evaluate(
         "observers_note": None,
         "measurements": measurement_scores(dataset.measurements, rows, bootstrap),
         "measurements_note": None if dataset.measurements else "the description defines no measurements",
-        "coverage": None,
-        "coverage_note": "no model with error bounds was given",
+        **coverage_part(rows, None if _same(model, source) else model, nominal=coverage, bootstrap=bootstrap),
         "cases": list(rows.cases),
         "unknown_images": unknown,
         "versions": {
@@ -162,7 +173,14 @@ def evaluate(
     return metrics
 
 
+def _same(model: Any, predictions: Any) -> bool:
+    """Whether a run's bounds would be judged by the predictions that calibrated them; its folds' own are there too."""
+    return isinstance(model, Path | str) and isinstance(predictions, Path | str) and Path(model) == Path(predictions)
+
+
 def _table_path(path: Path) -> Path:
+    if (path / OUT_OF_FOLD).is_file():
+        return path / OUT_OF_FOLD
     if path.is_dir() or path.name.lower().endswith((".json", ".fcsv")):
         raise LandmarkFileError(
             f"{path} is no table; make one of landmark files with: anatomark convert {shlex.quote(str(path))} table.csv"

@@ -193,7 +193,7 @@ def _write_folder(
 
 
 def _reframed(table: LandmarkTable, frame: Frame, grids: _Grids, source: Path) -> LandmarkTable:
-    """The table in another frame; presence, spread, observers and the order of rows stay."""
+    """The table in another frame; presence, spread, bound, observers and the order of rows stay."""
     _require_grids(table, grids, source)
     if not len(grids) and table.frame != "pixel" and frame != "pixel":
         coordinates = table.coordinates if table.frame == frame else swap_ras(table.coordinates)
@@ -201,6 +201,7 @@ def _reframed(table: LandmarkTable, frame: Frame, grids: _Grids, source: Path) -
     images = table.image.tolist()
     coordinates = np.full(table.coordinates.shape, np.nan)
     spread = table.spread.copy()
+    bound = None if table.bound is None else table.bound.copy()
     units: set[Unit] = set()
     rows: dict[str, list[int]] = {}
     for row, image in enumerate(images):
@@ -212,11 +213,12 @@ def _reframed(table: LandmarkTable, frame: Frame, grids: _Grids, source: Path) -
         units.add(own_unit)
         if own_unit != table.unit and grid is not None:
             length = float(np.mean(grid.spacing))
-            spread[held] *= length if own_unit == "mm" else 1 / length
+            for lengths in (spread,) if bound is None else (spread, bound):
+                lengths[held] *= length if own_unit == "mm" else 1 / length
     unit = next(iter(units), "px" if frame == "pixel" else table.unit)
     if len(units) > 1:
         raise FrameError(f"{source}: some images have a spacing and some have none; give the spacing")
-    return replace(table, coordinates=coordinates, frame=frame, unit=unit, spread=spread)
+    return replace(table, coordinates=coordinates, frame=frame, unit=unit, spread=spread, bound=bound)
 
 
 def _in_frame(points: Floats, unit: Unit, frame: Frame, grid: Grid | None, source: Path) -> tuple[Floats, Unit]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +68,8 @@ def read_fcsv(path: str | Path, frame: str | None = None) -> FilePoints:
     return FilePoints(tuple(names), coordinates, np.array(states, dtype=np.uint8), "LPS", unit)
 
 
-def write_fcsv(landmarks: Landmarks, path: str | Path, frame: Frame = "LPS") -> None:
-    """Writes an .fcsv in LPS or RAS; 2D points lie at z = 0.
+def write_fcsv(landmarks: Landmarks, path: str | Path, frame: Frame = "LPS", *, notes: Sequence[str] = ()) -> None:
+    """Writes an .fcsv in LPS or RAS; 2D points lie at z = 0. `notes` (N,) are descriptions.
 
     Points that are not present have no coordinates (nan) and Slicer 5's status columns, so that a reader that
     knows no status takes none of them for a point at the origin.
@@ -90,7 +91,7 @@ def write_fcsv(landmarks: Landmarks, path: str | Path, frame: Frame = "LPS") -> 
     ):
         position = [*xyz, 0.0][:3] if state == State.PRESENT else ["nan"] * 3
         status = [] if all_present else [_STATUS_OF[State(state)], "0"]
-        writer.writerow([number, *position, 0, 0, 0, 1, 1, 1, 0, name, "", "", *status])
+        writer.writerow([number, *position, 0, 0, 0, 1, 1, 1, 0, name, notes[number - 1] if notes else "", "", *status])
     write_text(path, text.getvalue())
 
 

@@ -65,19 +65,26 @@ def read_landmarks(
     return landmarks.select(names)
 
 
-def write_landmarks(landmarks: Landmarks, path: str | Path, *, frame: str = "LPS", grid: Grid | None = None) -> None:
+def write_landmarks(
+    landmarks: Landmarks,
+    path: str | Path,
+    *,
+    frame: str = "LPS",
+    grid: Grid | None = None,
+    notes: Sequence[str] = (),
+) -> None:
     """Writes .mrk.json, .fcsv, .csv or .tsv, whole or not at all; reading gives back equal landmarks.
 
     `frame` is LPS or RAS, or pixel for tables; pixel needs the `grid` of the image for landmarks in mm. In
-    a table the image is called as the file is.
+    a table the image is called as the file is. `notes` (N,) become the descriptions of Slicer's points.
     """
     path = Path(path)
     wanted = as_frame(frame, "the frame given")
     suffix = landmark_suffix(path)
     if suffix == ".mrk.json":
-        write_slicer_json(landmarks, path, wanted)
+        write_slicer_json(landmarks, path, wanted, notes=notes)
     elif suffix == ".fcsv":
-        write_fcsv(landmarks, path, wanted)
+        write_fcsv(landmarks, path, wanted, notes=notes)
     elif suffix in (".csv", ".tsv"):
         grids = None if grid is None else {landmark_name(path): grid}
         write_table(landmarks_table({(landmark_name(path), ""): landmarks}, frame=wanted, grids=grids), path)

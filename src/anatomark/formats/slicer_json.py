@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,10 @@ def read_slicer_json(path: str | Path, frame: str | None = None) -> FilePoints:
     return FilePoints(tuple(names), coordinates, np.array(states, dtype=np.uint8), "LPS", unit)
 
 
-def write_slicer_json(landmarks: Landmarks, path: str | Path, frame: Frame = "LPS") -> None:
-    """Writes a .mrk.json with one point list, in LPS or RAS; 2D points lie at z = 0."""
+def write_slicer_json(
+    landmarks: Landmarks, path: str | Path, frame: Frame = "LPS", *, notes: Sequence[str] = ()
+) -> None:
+    """Writes a .mrk.json with one point list, in LPS or RAS; 2D points lie at z = 0. `notes` (N,) are descriptions."""
     if frame == "pixel":
         raise FrameError(f"{path}: Slicer knows no pixel coordinates; write LPS or RAS, or a .csv")
     coordinates = from_world(landmarks, frame, None, path)
@@ -90,7 +93,7 @@ def write_slicer_json(landmarks: Landmarks, path: str | Path, frame: Frame = "LP
             {
                 "id": str(number),
                 "label": name,
-                "description": "",
+                "description": notes[number - 1] if notes else "",
                 "associatedNodeID": "",
                 "position": [*xyz, 0.0][:3] if state == State.PRESENT else [],
                 "orientation": orientation,

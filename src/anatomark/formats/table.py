@@ -1,9 +1,9 @@
 """Long tables of landmarks (CSV, TSV): one row for each image, landmark and observer.
 
 Columns: image, landmark (or label), x, y[, z] (or r, a, s; or l, p, s, as Slicer exports them), frame,
-unit, presence, spread, observer (or rater), state. Only a landmark and coordinates are a must; other
-columns are passed over. A row without coordinates is present nowhere: its `state` says `absent` or `not
-annotated` (also the default).
+unit, presence, spread, error_bound_mm or error_bound_px, observer (or rater), state. Only a landmark and
+coordinates are a must; other columns are passed over. A row without coordinates is present nowhere: its
+`state` says `absent` or `not annotated` (also the default).
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _NUMBERS = {
     "z": ("z", "s"),
     "presence": ("presence",),
     "spread": ("spread",),
+    "bound": ("error_bound_mm", "error_bound_px"),
 }
 _BLOCK = 1 << 16
 
@@ -49,8 +50,9 @@ class LandmarkTable:
     """R placements. `coordinates` (R, d) in `frame` and `unit`, x, y[, z], NaN where there are none.
 
     `image`, `landmark`, `observer` (R,) are text ("" where the file has none), `states` (R,) is `State`,
-    `presence` (R,) a probability and `spread` (R,) a length in `unit`, NaN where the file has none. Arrays
-    are read-only.
+    `presence` (R,) a probability and `spread` (R,) a length in `unit`, NaN where the file has none. `bound` (R,) is a
+    length in `unit` that the error stays below (`methods.error_bound`), NaN where it was withheld, None where the table
+    has no such column. Arrays are read-only.
     """
 
     image: Texts
@@ -62,6 +64,7 @@ class LandmarkTable:
     unit: Unit
     presence: Floats
     spread: Floats
+    bound: Floats | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.image)
@@ -114,7 +117,17 @@ class LandmarkTable:
     def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> LandmarkTable:
         """The chosen rows (mask or indices)."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("frame", "unit")}
-        return replace(self, **{name: array[chosen] for name, array in arrays.items()})
+        return replace(self, **{name: array[chosen] for name, array in arrays.items() if array is not None})
+
+
+def join_tables(tables: Sequence[LandmarkTable]) -> LandmarkTable:
+    """The rows of all `tables`, which have one frame, unit and dimension, and bounds all or none."""
+    first = tables[0]
+    kinds = {(t.frame, t.unit, t.ndim, t.bound is None) for t in tables}
+    if len(kinds) > 1:
+        raise ValueError(f"tables of several kinds cannot be joined: {kinds}")
+    held = [field.name for field in fields(first) if isinstance(getattr(first, field.name), np.ndarray)]
+    return replace(first, **{name: np.concatenate([getattr(t, name) for t in tables]) for name in held})
 
 
 def read_table(
@@ -142,7 +155,9 @@ def read_table(
 
 
 def write_table(table: LandmarkTable, path: str | Path) -> None:
-    """Writes image,landmark,x,y[,z],frame,unit,presence,spread, and observer and state where any are known.
+    """Writes image,landmark,x,y[,z],frame,unit,presence,spread, and bound, observer and state where any are known.
+
+    The bound's column is error_bound_mm or error_bound_px.
 
     Numbers are written so that reading gives the same ones. A name that ends in .tsv is separated by tabs.
     """
@@ -152,8 +167,10 @@ def write_table(table: LandmarkTable, path: str | Path) -> None:
     located = np.isfinite(table.coordinates).all(axis=1)
     with_observer = bool((table.observer != "").any())
     with_state = bool((table.states != np.where(located, State.PRESENT, State.NOT_ANNOTATED)).any())
+    header += [f"error_bound_{table.unit}"] * (table.bound is not None)
     header += ["observer"] * with_observer + ["state"] * with_state
-    numbers = np.column_stack([table.coordinates, table.presence, table.spread])
+    lengths = [table.spread] if table.bound is None else [table.spread, table.bound]
+    numbers = np.column_stack([table.coordinates, table.presence, *lengths])
     d = table.ndim
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
@@ -214,6 +231,8 @@ def _read(file: Iterable[str], path: Path, frame: str | None, mapping: dict[str,
     own_frame = _one("frame", code, words, path) or stated_frame
     settled = settle_frame(as_frame(own_frame, path) if own_frame else None, frame, path)
     unit = _unit(_one("unit", code, words, path).lower(), settled, path)
+    if header[places.get("bound", 0)].strip().lower() == f"error_bound_{'px' if unit == 'mm' else 'mm'}":
+        raise FrameError(f"{path} is in {unit}, its bounds in another unit; name their column error_bound_{unit}")
     none = np.full(count, np.nan)
     blank = np.full(count, "", dtype=str)
     text = {k: np.array(words[k] or [""], dtype=str)[code[k]] for k in ("image", "landmark", "observer") if k in code}
@@ -227,6 +246,7 @@ def _read(file: Iterable[str], path: Path, frame: str | None, mapping: dict[str,
         unit,
         number.get("presence", none),
         number.get("spread", none),
+        number.get("bound"),
     )
 
 

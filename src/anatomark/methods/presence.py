@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,11 +26,16 @@ class PresenceModel:
     """Logistic regression on the logits of the stages' posterior masses: `weights` (stages,) and `bias`.
 
     Fitted to cases with absent landmarks (Platt scaling), shared by all landmarks. Where no landmark was ever absent,
-    nothing about absence can be learned, and the presence is a constant.
+    nothing about absence can be learned, and the presence is a constant. Platt, in Advances in Large Margin
+    Classifiers, MIT Press 1999; that such a fit must not see the training cases is his advice too.
+
+    `learned_from` says by which cases, for the record: only with cases that the networks have not learned from is the
+    probability an honest one.
     """
 
     weights: tuple[float, ...]
     bias: float
+    learned_from: str = ""
 
     @classmethod
     def unfitted(cls, stages: int) -> PresenceModel:
@@ -70,10 +75,14 @@ def learn_presence(method: Method, cache: Cache, device: torch.device) -> Presen
     chosen = telling_cases(states, np.array([case.role == "validation" for case in cache.cases]))
     if not chosen.size:
         count = int((states == State.PRESENT).sum())
-        return PresenceModel.fitted(np.zeros((count, answers)), np.ones(count, dtype=bool))
+        constant = PresenceModel.fitted(np.zeros((count, answers)), np.ones(count, dtype=bool))
+        return replace(constant, learned_from="no landmark was ever absent: a constant")
     masses = [np.stack([part.mass for part in method.locate(cache.cases[i].image, device)], axis=-1) for i in chosen]
     known = states[chosen] != State.NOT_ANNOTATED
-    return PresenceModel.fitted(np.stack(masses)[known], states[chosen][known] == State.PRESENT)
+    taught = any(cache.cases[i].role == "train" for i in chosen)
+    source = "training and validation cases, for too few landmarks are absent in the latter: may be too sure"
+    fitted = PresenceModel.fitted(np.stack(masses)[known], states[chosen][known] == State.PRESENT)
+    return replace(fitted, learned_from=source if taught else "validation cases")
 
 
 def telling_cases(states: NDArray[np.uint8], validation: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -43,7 +43,8 @@ class StageEstimate:
 class Estimate:
     """What a training will take at most, and one prediction; bytes on the device, seconds.
 
-    `training_bytes` is what the whole process takes on the CPU (on a GPU: its tensors), of `free_bytes`.
+    `training_bytes` is what the whole process takes on the CPU (on a GPU: its tensors), of `free_bytes`. With `folds`,
+    all is said of one fold's training, and these follow one another.
     """
 
     method: str
@@ -61,6 +62,7 @@ class Estimate:
     training_bytes: float
     prediction_bytes: float
     free_bytes: float
+    folds: int = 1
 
     @property
     def seconds(self) -> float:
@@ -88,7 +90,8 @@ class Estimate:
             f"  time      preparing images   {_minutes(self.prepare_seconds)}",
             f"            after the stages   {_minutes(self.finish_seconds)}",
             f"            all together       {_minutes(self.least_seconds, self.seconds)}, at most",
-            f"            a prediction       {self.prediction_seconds:.2g} s",
+            *self._folds_line(),
+            f"            a prediction       {self.folds * self.prediction_seconds:.2g} s",
             f"  memory    training           {_gib(self.training_bytes)} {free}",
             f"            a prediction       {_gib(self.prediction_bytes)}",
             "",
@@ -102,6 +105,12 @@ class Estimate:
             )
         return "\n".join(lines)
 
+    def _folds_line(self) -> list[str]:
+        if self.folds == 1:
+            return []
+        least, most = (self.folds * seconds for seconds in (self.least_seconds, self.seconds))
+        return [f"            all {self.folds} folds        {_minutes(least, most)}, at most"]
+
 
 def estimate(
     dataset: Dataset | str | Path,
@@ -113,6 +122,7 @@ def estimate(
     root: str | Path | None = None,
     train_split: str = "train",
     validation_split: str | None = None,
+    folds: int | None = None,
     show: Callable[[str], None] | None = None,
 ) -> Estimate:
     """What `train` with the same arguments will take, at most: parameters, memory and time.
@@ -127,6 +137,7 @@ def estimate(
     from anatomark.methods import method_class
     from anatomark.methods.interface import DataFacts
     from anatomark.nets.devices import available_memory_bytes, choose_device, choose_precision
+    from anatomark.training.folds import fold_roles
     from anatomark.training.memory import cache_bytes, no_room, require_room, stage_memory
     from anatomark.training.train import canonical_grids, require_landmarks, resolve_settings, training_roles
     from anatomark.training.trial import tried
@@ -137,7 +148,15 @@ def estimate(
         dataset = load_dataset(dataset, root)
     device = choose_device(device)
     chosen = resolve_settings(kind, dataset.ndim, preset, settings)
-    roles = training_roles(dataset, train_split, validation_split, chosen.validation_fraction, chosen.seed)
+    if folds is None:
+        roles = training_roles(dataset, train_split, validation_split, chosen.validation_fraction, chosen.seed)
+        left_out = 0
+    else:
+        largest_fold = max(
+            fold_roles(dataset, folds, train_split, validation_split, chosen), key=lambda part: len(part["train"])
+        )
+        roles = {role: largest_fold[role] for role in ("train", "validation")}
+        left_out = len(largest_fold["left out"])
     require_landmarks(dataset, roles["train"])
     template = chosen_template(dataset, roles["train"], align=chosen.align, template=chosen.template)
 
@@ -197,11 +216,12 @@ def estimate(
         stages=stages,
         start_seconds=trained["start"],
         prepare_seconds=sum(trained["alignment"] + trained["element"] * math.prod(grid.shape) for grid in grids),
-        finish_seconds=_finish_seconds(dataset, roles, trained, predicted),
+        finish_seconds=_finish_seconds(dataset, roles, trained, predicted) + left_out * predicted["seconds"],
         prediction_seconds=predicted["seconds"],
         training_bytes=training_bytes,
         prediction_bytes=predicted["peak"],
         free_bytes=facts.memory_bytes,
+        folds=folds or 1,
     )
 
 
@@ -259,16 +279,16 @@ def _stage(
 def _finish_seconds(
     dataset: Dataset, roles: Mapping[str, Sequence[Case]], trained: Mapping[str, Any], predicted: Mapping[str, Any]
 ) -> float:
-    """Seconds after the last stage: presence is learned from predictions of some cases."""
+    """Seconds after the last stage: presence and error bounds are learned from predictions of some cases."""
     from anatomark.methods.presence import telling_cases
 
     validation = len(roles["validation"])
     if not trained["stages"]:
-        return trained["finish"] + validation * predicted["seconds"]
+        return trained["finish"] + 2 * validation * predicted["seconds"]  # for the error to tell, and for bounds
     states = np.stack([case.reference.select(dataset.names).states for role in roles for case in roles[role]])
     held_out = np.arange(len(states)) >= len(roles["train"])
     last = list(trained["stages"].values())[-1]["most"]
-    return len(telling_cases(states, held_out)) * last["validation"]
+    return (len(telling_cases(states, held_out)) + validation) * last["validation"]
 
 
 def _minutes(least: float, most: float | None = None) -> str:

@@ -9,6 +9,10 @@ stage_NAME.safetensors   the kept weights of an ended stage; gone when the run h
 cache/                   the prepared cache; gone when the run has ended, unless keep_cache
 model.json               with model.safetensors, all that prediction needs
 model.safetensors
+error_bounds.safetensors  how far predictions may be off; see `methods.error_bound`
+
+A run with folds has folds.json, which says what was asked and which cases each fold leaves out, a run folder fold1,
+fold2, ... for each, out_of_fold.csv, and, when all have ended, ensemble.json and error_bounds.safetensors of its own.
 """
 
 from __future__ import annotations
@@ -24,6 +28,26 @@ from anatomark.formats.atomic import new_folder, write_json, write_text
 
 _SHORT = reprlib.Repr()  # a list of cases may be long
 _SHORT.maxlist, _SHORT.maxstring = 4, 60
+
+
+FOLDS = "folds.json"  # of a run with folds, in whose folder each fold has a run folder
+OUT_OF_FOLD = "out_of_fold.csv"  # predictions of each case by the fold that has not seen it
+
+
+def fold_folders(run: Path) -> list[Path]:
+    """The run folders of a run with folds, [] for any other; SettingsError where its list is damaged."""
+    try:
+        count = json.loads((run / FOLDS).read_text(encoding="utf-8"))["folds"]
+        return [fold_folder(run, number) for number in range(count)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SettingsError(f"{run / FOLDS} is damaged; copy it again or choose another --out") from None
+
+
+def fold_folder(run: Path, number: int) -> Path:
+    """The run folder of a fold, `number` counted from 0; fold1 is the first."""
+    return run / f"fold{number + 1}"
 
 
 class RunFolder:

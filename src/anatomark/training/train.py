@@ -35,6 +35,7 @@ def train(
     root: str | Path | None = None,
     train_split: str = "train",
     validation_split: str | None = None,
+    folds: int | None = None,
     show: Callable[[str], None] | None = None,
 ) -> Path:
     """Train `method` on the cases of `train_split` and write the run folder `out`; returns its path.
@@ -43,21 +44,44 @@ def train(
     training subjects is set aside (setting `validation_fraction`). A data set without splits trains on all its cases.
     `settings` override the preset's; what neither sets is planned from the data. The same call on the folder of a
     stopped run goes on where its last checkpoint was written; on that of a finished run it changes nothing.
-    `show` gets a line at a time of what happens; with it a progress bar is drawn.
+    `show` gets a line at a time of what happens; with it a progress bar is drawn. With `folds`, as many networks are
+    trained, each without its part of the subjects, and predictions are their average (see `training.folds`).
 
     Raises SettingsError for settings or a folder that do not fit, UnknownNameError for a split or method there is not.
     """
-    from anatomark.data.alignment import chosen_template
     from anatomark.data.description import load_dataset
+    from anatomark.methods import method_class
+    from anatomark.training.folds import train_folds
+
+    if isinstance(dataset, (str, Path)):
+        dataset = load_dataset(dataset, root)
+    asked: dict[str, Any] = {"method": method, "preset": preset, "settings": settings, "device": device, "show": show}
+    if folds is not None:
+        splits = {"train_split": train_split, "validation_split": validation_split}
+        return train_folds(dataset, folds, out=Path(out), **splits, **asked)
+    chosen = resolve_settings(method_class(method), dataset.ndim, preset, settings)
+    roles = training_roles(dataset, train_split, validation_split, chosen.validation_fraction, chosen.seed)
+    return train_cases(dataset, roles, out=out, **asked)
+
+
+def train_cases(
+    dataset: Dataset,
+    roles: Mapping[str, Sequence[Case]],
+    *,
+    out: str | Path,
+    method: str,
+    preset: str | None,
+    settings: Mapping[str, Any] | None,
+    device: str,
+    show: Callable[[str], None] | None,
+) -> Path:
+    """`train` on the cases of `roles` ({"train": cases, "validation": cases}), whatever their splits."""
+    from anatomark.data.alignment import chosen_template
     from anatomark.methods import method_class
     from anatomark.nets.devices import choose_device
 
-    kind = method_class(method)
-    if isinstance(dataset, (str, Path)):
-        dataset = load_dataset(dataset, root)
     device = choose_device(device)
-    chosen = resolve_settings(kind, dataset.ndim, preset, settings)
-    roles = training_roles(dataset, train_split, validation_split, chosen.validation_fraction, chosen.seed)
+    chosen = resolve_settings(method_class(method), dataset.ndim, preset, settings)
     require_landmarks(dataset, roles["train"])
     template = chosen_template(dataset, roles["train"], align=chosen.align, template=chosen.template)
     return train_from_cache(
@@ -104,9 +128,12 @@ def train_from_cache(
     `roles` are the ids of the "train" and "validation" cases. `dataset` is a name, for the record. `template` is the
     training case to align to where the settings name none; with alignment the Cache has one. Raises as `train`.
     """
+    import torch
+
     from anatomark.methods import method_class
     from anatomark.model import Model
     from anatomark.nets.devices import choose_device, choose_precision
+    from anatomark.training.calibrate import bounds_from_cache
     from anatomark.training.curves import curves
 
     say = show or (lambda line: None)
@@ -144,7 +171,8 @@ def train_from_cache(
         with curves(run.tensorboard) as plot:
             fitted = _fit(fabric_of(device, precision), unfitted, cache, run, progress, plot, say, unit)
 
-    Model(tuple(names), tuple(pairs), ndim, unit, dataset, fitted, device, cache.alignment).save(run.path)
+    bounds = bounds_from_cache(fitted, cache, torch.device(device), names=names, unit=unit)
+    Model(tuple(names), tuple(pairs), ndim, unit, dataset, fitted, device, cache.alignment, bounds).save(run.path)
     for leftover in (run.checkpoint, *(run.stage(stage) for stage in fitted.stages)):
         leftover.unlink(missing_ok=True)
     if not planned.keep_cache:
@@ -194,7 +222,7 @@ def canonical_grids(dataset: Dataset, cases: Sequence[Case]) -> list[Grid]:
 
 def _prepared(
     dataset: Dataset,
-    roles: dict[str, Sequence[Case]],
+    roles: Mapping[str, Sequence[Case]],
     folder: Path,
     planned: Any,
     progress: Callable[[int, int], None],

@@ -210,9 +210,9 @@ class _Timed:
 def try_prediction(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Seconds of one prediction, and the peak of memory with that of the largest image."""
     from anatomark.formats.images import read_image
-    from anatomark.model import load
+    from anatomark.model import load_model
 
-    model = load(folder / "model", device=spec["device"])
+    model = load_model(folder / "model", device=spec["device"])
     seconds = 0.0
     for path, spacing in reversed(spec["images"]):  # the largest first: it warms up
         image = read_image(path, spacing=spacing)
