@@ -10,6 +10,7 @@ from typing import Any
 from anatomark.evaluation.numbers import NONE, digits_of, interval, number, p_value, signed
 from anatomark.evaluation.sentences import among_observers, between_observers, interval_note, level_of
 
+_SMALL = r"\footnotesize\setlength{\tabcolsep}{3.5pt}"
 _LONG = 40  # more rows than these do not fit on a page
 
 
@@ -51,7 +52,7 @@ def markdown(metrics: Mapping[str, Any]) -> str:
 
 def latex(metrics: Mapping[str, Any]) -> str:
     """The tables as LaTeX text, to be given to \\input; needs the packages booktabs and, for long ones, longtable."""
-    parts = ["% needs \\usepackage{booktabs,longtable}"]
+    parts = ["% needs \\usepackage{booktabs,longtable}; with letters beyond Latin, LuaLaTeX or XeLaTeX"]
     for table in paper_tables(metrics):
         heads = " & ".join(map(latex_text, table.heads)) + r" \\"
         rows = [" & ".join(map(latex_text, row)) + r" \\" for row in table.rows]
@@ -60,11 +61,11 @@ def latex(metrics: Mapping[str, Any]) -> str:
         told = rf"\caption{{{latex_text(table.caption)}}}", rf"\label{{tab:{table.label}}}"
         body = [*rows, *([r"\midrule", *foot] if foot else []), r"\bottomrule"]
         if len(table.rows) > _LONG:
-            start = [rf"\begin{{longtable}}{{{columns}}}", "".join(told) + r" \\"]
+            start = [rf"{{{_SMALL}", rf"\begin{{longtable}}{{{columns}}}", "".join(told) + r" \\"]
             lines = [*start, r"\toprule", heads, r"\midrule", r"\endfirsthead", r"\toprule", heads, r"\midrule"]
-            lines += [r"\endhead", *body, r"\end{longtable}"]
+            lines += [r"\endhead", *body, r"\end{longtable}", "}"]
         else:
-            start = [r"\begin{table}", r"\centering", *told, rf"\begin{{tabular}}{{{columns}}}"]
+            start = [r"\begin{table}", rf"\centering{_SMALL}", *told, rf"\begin{{tabular}}{{{columns}}}"]
             lines = [*start, r"\toprule", heads, r"\midrule", *body, r"\end{tabular}", r"\end{table}"]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
@@ -78,10 +79,8 @@ def _accuracy(metrics: Mapping[str, Any]) -> PaperTable:
     foot += [("Between observers", inter["overall"])] if inter else []
     foot += [("Mean shape", shape["overall"])] if shape else []
     where = metrics["dataset"] + (f", split {metrics['split']}" if metrics["split"] else "")
-    caption = (
-        f"Radial error of each landmark, {where}, {metrics['n_cases']} cases. MRE: mean radial error; ≤: successful "
-    )
-    caption += f"detection rate. {interval_note(metrics)}"
+    caption = f"Radial error of each landmark, {where}, {metrics['n_cases']} cases. MRE: mean radial error; "
+    caption += f"≤: percent within that distance (successful detection rate). {interval_note(metrics)}"
     return PaperTable(
         "accuracy",
         caption.strip(),
@@ -126,14 +125,16 @@ def _measurements(metrics: Mapping[str, Any]) -> PaperTable:
         row += [interval(x["limits"], d) or NONE, number(x["mean_absolute_error"], d)]
         rates = [number((x["classes"] or {}).get(key), 1) for key in ("rate", "mean_class_rate")]
         rows.append(row + rates if classified else row)
-    heads = ["Measurement", "Unit", "n", "Bias", "SD", "Limits of agreement", "Mean absolute error"]
-    heads += ["Right class (%)", "Mean over classes (%)"] if classified else []
-    return PaperTable("measurements", "Derived measurements, predicted minus reference.", heads, rows)
+    heads = ["Measurement", "Unit", "n", "Bias", "SD", "Limits", "MAE"]
+    heads += ["Right", "By class"] if classified else []
+    caption = "Derived measurements, predicted minus reference. Limits: limits of agreement; MAE: mean absolute error."
+    caption += " Right: percent in the right class; by class: mean of that over the classes." if classified else ""
+    return PaperTable("measurements", caption, heads, rows)
 
 
 def _block_heads(metrics: Mapping[str, Any], unit: str) -> list[str]:
     radii = sorted(metrics["overall"]["sdr"], key=float)
-    return [f"MRE ({unit})", "Median", "SD", *(f"≤ {r} {unit} (%)" for r in radii)]
+    return [f"MRE ({unit})", "Median", "SD", *(f"≤ {r} {unit}" for r in radii)]
 
 
 def _block_row(name: str, block: Mapping[str, Any], missed: bool) -> list[str]:
