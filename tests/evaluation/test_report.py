@@ -123,6 +123,16 @@ def test_without_any_optional_part_the_errors_remain(full):
     assert "fingerprint" not in page.text
 
 
+def test_charts_without_anything_to_draw_are_left_out(full):
+    rows, cases, metrics = full
+    bare = metrics["coverage"] | {"curve": None, "presence_curve": None, "landmarks": dict.fromkeys(rows.names)}
+    blocks = {name: block | {"bias": dict.fromkeys("xy")} for name, block in metrics["landmarks"].items()}
+    page = page_of(rows, cases, metrics | {"coverage": bare, "landmarks": blocks})
+    drawn = {name for name in page.ids if name.startswith("chart-")}
+    assert drawn == {"chart-cumulative", "chart-boxes", "chart-measurement-0"}
+    assert "Error bounds of 90 % held" in page.text
+
+
 def test_foreign_text_stays_text(full):
     evil = "</script><img src=x onerror=alert(1)><b>%{x}{{7*7}}"
     rows, cases = made_rows(names=[evil, "b&b", 'quote"d', "plain"])
@@ -178,7 +188,7 @@ def test_many_landmarks_are_all_in_the_table_and_some_in_the_charts():
     rows, cases = made_rows(3, cases=3, names=1200)
     page = page_of(rows, cases, made_metrics(rows))
     assert "landmark_1199" in page.text
-    assert "Shown: 60 of 1200 landmarks" in page.text
+    assert "Shown: 40 of 1200 landmarks" in page.text
     assert "No bound for landmark_8, " in page.text
     assert "and 1172 more: too few cases." in page.text
 

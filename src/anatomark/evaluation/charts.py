@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 INK, METHOD, SHAPE, OBSERVERS, LINE = "#1c2733", "#c2570c", "#8a97a6", "#0a7ea4", "#d5dce3"
-MOST_BOXES = 60
+MOST_BOXES = 40
 _MOST_DOTS = 5
 
 

@@ -42,7 +42,7 @@ def markdown(metrics: Mapping[str, Any]) -> str:
     """The tables as Markdown text, captions above."""
     parts = []
     for table in paper_tables(metrics):
-        lines = [f"**{_markdown_cell(table.caption)}**", "", _markdown_line(table.heads)]
+        lines = [f"**{markdown_text(table.caption)}**", "", _markdown_line(table.heads)]
         lines.append("|" + "|".join(["---", *["---:"] * (len(table.heads) - 1)]) + "|")
         lines += [_markdown_line(row) for row in table.rows]
         lines += [_markdown_line([f"*{row[0]}*", *row[1:]], raw_first=True) for row in table.foot]
@@ -150,11 +150,11 @@ def _tested(name: str, line: Mapping[str, Any]) -> list[str]:
 
 
 def _markdown_line(cells: Sequence[str], raw_first: bool = False) -> str:
-    texts = [cell if raw_first and i == 0 else _markdown_cell(cell) for i, cell in enumerate(cells)]
+    texts = [cell if raw_first and i == 0 else markdown_text(cell) for i, cell in enumerate(cells)]
     return "| " + " | ".join(texts) + " |"
 
 
-def _markdown_cell(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Plain text as Markdown prints it; the brackets of an interval may stand as they are."""
     return re.sub(r"([\\`*_{}<>|#~&$]|\[(?![-\d])|\](?=[(\[:]))", r"\\\1", " ".join(text.split()))
 
