@@ -9,7 +9,7 @@ from anatomark.evaluation.report import report_html
 from tests.evaluation.made import made_metrics, made_rows
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SIZES = {"2D": (2, 12, 6), "3D": (3, 4, 24), "many": (3, 2, 1200), "one": (2, 1, 1)}
+SIZES = {"2D": (2, 12, 6), "3D": (3, 4, 24), "many": (3, 3, 1200), "one": (2, 1, 3)}
 
 
 @pytest.fixture(scope="module")

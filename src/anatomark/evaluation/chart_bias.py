@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 AXES = "xyz"
-_NAMED = 40
+_NAMED, _CROWD = 40, 200
 _FACTORS = (1, 2, 5, 10, 20, 50, 100)
 # world axes across and up the page, and whether up is reversed: as pictures.py shows them
 _VIEWS = {
@@ -108,7 +108,7 @@ def bias_arrows(shape: BiasShape, unit: str) -> Figure:
             text=[label(n, 24) for n in shape.names], textposition="middle right",
             textfont={"size": 11, "color": SHAPE},
             customdata=[_told(v, unit) for v in shape.bias], hovertemplate="%{text}<br>%{customdata}<extra></extra>",
-            marker={"color": INK, "size": 5 if len(shape.names) <= 200 else 3}, showlegend=False,
+            marker={"color": INK, "size": 5 if len(shape.names) <= _CROWD else 3}, showlegend=False,
         )  # fmt: skip
         across, up = _AXIS_TITLES.get(title, ("x", "y"))
         anchor = "" if column == 1 else str(column)
@@ -126,9 +126,10 @@ def _arrows(start: Floats, end: Floats, colour: str) -> dict[str, Any]:
     """One trace of all arrows: line, gap, line, gap; the head is a marker that looks along its line."""
     gap = np.full(len(start), np.nan)
     x, y = (np.stack([start[:, i], end[:, i], gap], axis=1).ravel() for i in (0, 1))
-    size = [0, 11, 0] * len(start)
+    head, width = (11, 1.8) if len(start) <= _CROWD else (6, 1)
+    size = [0, head, 0] * len(start)
     marker = {"symbol": "arrow", "angleref": "previous", "size": size, "color": colour, "opacity": 1}
-    line = {"color": colour, "width": 1.8}
+    line = {"color": colour, "width": width}
     return {"x": _numbers(x), "y": _numbers(y), "mode": "lines+markers", "marker": marker, "line": line}
 
 
