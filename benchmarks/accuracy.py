@@ -81,9 +81,9 @@ def main(arguments: Sequence[str]) -> None:
             "cases": len(dataset.split(split)),
             "answers": every_answer(model, dataset, split, final),
             "landmarks": final["landmarks"],
-            "presence": final["presence"],
+            "presence": final["presence"]["confusion"],
             "mean shape": final["mean_shape"] and final["mean_shape"]["overall"],
-            "observers": final["observers"] and final["observers"]["overall"],
+            "observers": final["observers"] and final["observers"]["inter"] and final["observers"]["inter"]["overall"],
             "seconds_per_image": seconds / len(dataset.split(split)),
             "peak_bytes": peak_bytes,
         }

@@ -44,6 +44,8 @@ def test_the_list_of_exports():
         "State",
         "calibrate",
         "check",
+        "compare",
+        "compare_observers",
         "convert",
         "evaluate",
         "init_dataset",

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from anatomark.data.init import init_dataset as init_dataset
     from anatomark.data.phantoms import make_phantoms as make_phantoms
     from anatomark.errors import AnatomarkError as AnatomarkError
+    from anatomark.evaluation.compare import compare as compare
     from anatomark.evaluation.evaluate import evaluate as evaluate
+    from anatomark.evaluation.observer_study import compare_observers as compare_observers
     from anatomark.formats.convert import convert as convert
     from anatomark.formats.images import read_image as read_image
     from anatomark.formats.images import write_image as write_image
@@ -43,6 +45,8 @@ _HOME = {
     "Dataset": "anatomark.data.description",
     "load_dataset": "anatomark.data.description",
     "AnatomarkError": "anatomark.errors",
+    "compare": "anatomark.evaluation.compare",
+    "compare_observers": "anatomark.evaluation.observer_study",
     "evaluate": "anatomark.evaluation.evaluate",
     "read_image": "anatomark.formats.images",
     "write_image": "anatomark.formats.images",

@@ -77,7 +77,9 @@ def test_cases_of_one_subject_stay_together():
     errors = np.random.default_rng(0).exponential(2.0, size=(20, 1))
     people = [f"p{i}" for i in range(20)]
     once = describe_block(errors, ["a"], subjects=people, bootstrap=of_subjects(people))["overall"]
-    ten = describe_block(errors.repeat(10, 0), ["a"], subjects=np.repeat(people, 10).tolist(), bootstrap=of_subjects(people))
+    ten = describe_block(
+        errors.repeat(10, 0), ["a"], subjects=np.repeat(people, 10).tolist(), bootstrap=of_subjects(people)
+    )
     assert_allclose(ten["overall"]["mre_interval"], once["mre_interval"])
     alone = [f"c{i}" for i in range(200)]
     apart = describe_block(errors.repeat(10, 0), ["a"], subjects=alone, bootstrap=of_subjects(alone))["overall"]

@@ -95,6 +95,7 @@ def test_small_angles_are_exact_and_no_length_gives_no_value():
 
 def make_rows(lengths, predicted, answers=None):
     """Cases with the landmarks o and x, x a length away from o."""
+
     def points(values):
         return np.array([[[0, 0], [np.nan if v is None else v, 0]] for v in values], dtype=float)
 
@@ -155,7 +156,12 @@ GOOD = {"name": "s", "dimension": 2, "landmarks": ["a", "b", "c"], "images": {}}
             "distinct names",
         ),
         (
-            {"name": "m", "kind": "distance", "points": ["a", "b"], "classes": {"names": list("xyz"), "thresholds": [2, 1]}},
+            {
+                "name": "m",
+                "kind": "distance",
+                "points": ["a", "b"],
+                "classes": {"names": list("xyz"), "thresholds": [2, 1]},
+            },
             "must rise",
         ),
     ],

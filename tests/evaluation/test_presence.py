@@ -10,7 +10,7 @@ from scipy.stats import mannwhitneyu
 from anatomark.core.landmarks import State
 from anatomark.evaluation.bootstrap import of_subjects
 from anatomark.evaluation.presence import auroc, presence_scores
-from anatomark.evaluation.rows import Answer, Rows
+from anatomark.evaluation.rows import Rows
 
 P, A, U = State.PRESENT, State.ABSENT, State.NOT_ANNOTATED
 
@@ -72,4 +72,3 @@ def test_intervals_are_by_subject():
     assert told["sensitivity"] == 50
     assert told["sensitivity_interval"] == [0, 100]
     assert told["specificity_interval"] is None  # one subject has absent landmarks
-    assert Answer.PRESENT == 2

@@ -84,7 +84,7 @@ def test_predict_needs_no_truth_and_evaluate_reads_what_it_wrote(phantoms: Path,
 
     metrics = evaluate(dataset, summary.table, split="test", out=tmp_path / "evaluation")
     located = {(i, n): c for i, n, c in zip(table.image, table.landmark, table.coordinates, strict=True)}
-    told = metrics["presence"]["present"]
+    told = metrics["presence"]["confusion"]["present"]
     assert sum(told.values()) == sum(int(case.reference.present.sum()) for case in cases)
     if not told["absent"]:
         errors = [

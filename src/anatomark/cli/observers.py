@@ -25,7 +25,8 @@ def observers(
         str | None, typer.Option(metavar="X,Y[,Z]", help="Spacing in mm of tables in pixel coordinates.")
     ] = None,
     session: Annotated[
-        str | None, typer.Option(help="Of tables: a regular expression whose group in an observer's name is the person.")
+        str | None,
+        typer.Option(help="Of tables: a regular expression whose group in an observer's name is the person."),
     ] = None,
     radii: Annotated[str, typer.Option(help="Radii of the rates within.")] = "2,2.5,3,4",
     consensus: Annotated[str, typer.Option(help="mean or geometric-median, of the other observers.")] = "mean",

@@ -34,7 +34,8 @@ class Dataset:
 
     `unit` is "px" where the spacing is unknown, and lengths are then never called mm. `reference_rule` is
     "mean" or the name of an observer; `combined` are observers that are no persons, and the first group of
-    `session_pattern` in an observer's name is the person. `path` is the description, None for a set made from images alone.
+    `session_pattern` in an observer's name is the person. `path` is the description, None for a set made from
+    images alone.
     """
 
     path: Path | None

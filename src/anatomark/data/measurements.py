@@ -86,7 +86,9 @@ class Measurement(BaseModel):
         fields = {"points", "point", "line", "lines", "planes", "of"}
         given, wanted = {f for f in fields if getattr(self, f) is not None}, _WANTS[self.kind]
         if given != wanted:
-            raise ValueError(f"{self.name}: kind `{self.kind}` wants {' and '.join(sorted(wanted))}, got {sorted(given)}")
+            raise ValueError(
+                f"{self.name}: kind `{self.kind}` wants {' and '.join(sorted(wanted))}, got {sorted(given)}"
+            )
         counts = {
             "points": 3 if self.kind == "angle" else 2,
             "line": 2,
@@ -97,7 +99,9 @@ class Measurement(BaseModel):
             value = getattr(self, field)
             outer, inner = count if isinstance(count, tuple) else (count, None)
             if value is not None and (len(value) != outer or any(inner and len(v) != inner for v in value)):
-                raise ValueError(f"{self.name}: `{field}` wants {outer}" + (f" times {inner}" if inner else "") + " names")
+                raise ValueError(
+                    f"{self.name}: `{field}` wants {outer}" + (f" times {inner}" if inner else "") + " names"
+                )
         if self.signed and self.kind != "angle of lines":
             raise ValueError(f"{self.name}: `signed` belongs to an angle of lines")
         if self.along is not None and self.kind != "distance":

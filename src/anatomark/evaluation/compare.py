@@ -50,8 +50,8 @@ def compare(
     """Paired differences between predictions; with `out`, also compare.json, compare.csv and compare.md there.
 
     `predictions` are tables or files of any origin, as `evaluate` reads them; `frame` is for those that do not say
-    theirs, `names` what they are called (by default after file or folder). Scored are the cases of `split`, or without it
-    the cases that all of them name. `docs/evaluation.md` tells what is compared; `sentences` are ready to print.
+    theirs, `names` what they are called (by default after file or folder). Scored are the cases of `split`, or without
+    it the cases that all of them name. `docs/evaluation.md` tells what is compared; `sentences` are ready to print.
 
     Raises as `evaluate` does, SettingsError for fewer than two predictions.
     """
@@ -123,16 +123,16 @@ def compare(
 def labels(predictions: Sequence[Any]) -> list[str]:
     """What predictions are called: after the file, or where files are called alike also after their folder."""
     paths = [Path(p) if isinstance(p, Path | str) else None for p in predictions]
-    for depth in range(1, 6):
-        found = [
-            f"table {k}" if path is None else "/".join([*path.absolute().parts[-depth:-1], path.name.split(".")[0]])
-            for k, path in enumerate(paths, 1)
-        ]
+    found = [f"table {k}" if path is None else path.name.split(".")[0] for k, path in enumerate(paths, 1)]
+    plain = list(found)
+    for depth in (1, 2, 3):
         if len(set(found)) == len(found):
             break
-    else:
-        return found
-    return [name.removesuffix("/predictions") for name in found] if depth > 1 else found
+        for k, path in enumerate(paths):
+            if path is not None and plain.count(plain[k]) > 1:
+                folders = "/".join(path.absolute().parts[-1 - depth : -1])
+                found[k] = folders if plain[k] == "predictions" else f"{folders}/{plain[k]}"
+    return found
 
 
 def _only(rows: Rows, cases: Sequence[str]) -> Rows:
@@ -218,7 +218,8 @@ def signed_rank(differences: Floats) -> float | None:
     differences = differences.round(9)
     if not differences.any():
         return 1.0
-    return float(wilcoxon(differences).pvalue)
+    result: Any = wilcoxon(differences)
+    return float(result.pvalue)
 
 
 def sentence(pair: dict[str, Any], methods: dict[str, Any], unit: str, samples: int) -> str:
@@ -228,8 +229,8 @@ def sentence(pair: dict[str, Any], methods: dict[str, Any], unit: str, samples: 
         return f"{a} and {b} found no landmark in common."
     near, far = (a, b) if o["difference"] <= 0 else (b, a)
     text = (
-        f"Over {o['n_subjects']} subjects and {o['n']} landmarks that both found, {near} was {abs(o['difference']):.2f} "
-        f"{unit} nearer to the reference than {far} ("
+        f"Over {o['n_subjects']} subjects and {o['n']} landmarks that both found, {near} was "
+        f"{abs(o['difference']):.2f} {unit} nearer to the reference than {far} ("
     )
     if o["interval"]:
         lower, upper = o["interval"] if near == b else (-o["interval"][1], -o["interval"][0])

@@ -37,8 +37,8 @@ def equivalence(
     """margin, alpha, and for `overall` and each of `landmarks` the test of differences (M, N), NaN where not paired.
 
     n, difference (mean), interval (90 %: two one-sided tests at 5 %), p (the mean difference is the margin or more),
-    equivalent (the whole interval below the margin), two_sided (it also lies above minus the margin) and verdict: nearer |
-    equivalent | not shown | farther. Landmarks also have p_holm, corrected over the landmarks.
+    equivalent (the whole interval below the margin), two_sided (it also lies above minus the margin) and verdict:
+    nearer | equivalent | not shown | farther. Landmarks also have p_holm, corrected over the landmarks.
     """
     owner = bootstrap.index(subjects)
     here = ~np.isnan(difference)

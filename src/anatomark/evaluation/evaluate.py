@@ -15,12 +15,12 @@ import numpy as np
 
 import anatomark
 from anatomark.errors import AnatomarkError, FrameError, LandmarkFileError, SettingsError
-from anatomark.evaluation.gather import gather
-from anatomark.evaluation.mean_shape import mean_shape
 from anatomark.evaluation.bootstrap import SAMPLES, checked_samples, of_subjects
 from anatomark.evaluation.consensus import checked_consensus
 from anatomark.evaluation.coverage import coverage_part
 from anatomark.evaluation.equivalence import checked_margin
+from anatomark.evaluation.gather import gather
+from anatomark.evaluation.mean_shape import mean_shape
 from anatomark.evaluation.measurements import measurement_scores
 from anatomark.evaluation.metrics import RADII, checked_radii, cumulative, describe_block, missing, worst
 from anatomark.evaluation.observers import model_among_observers, observer_statistics, pairs_between
@@ -59,11 +59,11 @@ def evaluate(
     """The metrics of predicted landmarks; with `out`, also metrics.json, rows.csv and report.html there.
 
     `docs/evaluation.md` tells every key. `unit` is mm or px, rates are percent; `overall` and each of `landmarks` have
-    radial errors, detection rates within `radii` and biases with 95 % intervals, from `samples` resamples of the subjects
-    drawn from `seed` (0: no intervals). `mean_shape` has the same for the training cases' mean shape, or is None with the
-    reason in `mean_shape_note`; `observers` what two or more observers say of each other and of the predictions, with
-    their `consensus` (mean or geometric-median) and an equivalence test with a `margin` in `unit`, by default a quarter of
-    the smallest radius; `measurements` those of the description.
+    radial errors, detection rates within `radii` and biases with 95 % intervals, from `samples` resamples of subjects
+    drawn from `seed` (`samples` 0: no intervals). `mean_shape` has the same for the training cases' mean shape, or is
+    None with the reason in `mean_shape_note`; `observers` what two or more observers say of each other and of the
+    predictions, with their `consensus` (mean or geometric-median) and an equivalence test with a `margin` in `unit`, by
+    default a quarter of the smallest radius; `measurements` those of the description.
 
     `predictions` is a table or its file; a file that does not say its frame needs `frame`. Images are matched
     to cases by name, with or without folder and ending. Scored are the cases of `split`, each of which is

@@ -62,7 +62,11 @@ def _scores(
         "sd": sd,
         "limits": None if bias is None or sd is None else [bias - 1.96 * sd, bias + 1.96 * sd],
         "rows": [
-            {"case": rows.cases[i], "reference": float(reference[i]), "predicted": float(predicted[i]) if both[i] else None}
+            {
+                "case": rows.cases[i],
+                "reference": float(reference[i]),
+                "predicted": float(predicted[i]) if both[i] else None,
+            }
             for i in np.flatnonzero(counted)
         ],
         "classes": None if m.classes is None else classification(m.classes, reference[counted], predicted[counted]),

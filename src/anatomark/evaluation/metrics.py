@@ -30,8 +30,7 @@ def checked_radii(radii: Sequence[float]) -> tuple[float, ...]:
 
 
 def describe(scored: Floats, error: Floats | None = None, radii: Sequence[float] = RADII) -> dict[str, Any]:
-    """n, n_missing, mre, median, sd, percentiles, sdr and bias of scored errors (M,): NaN does not count, infinity is
-    a miss.
+    """What can be said of scored errors (M,), in which NaN does not count and infinity is a miss.
 
     `n` counts all; `mre`, `median`, `sd` (sample), `percentiles` (linear between ranks) and `bias`, the mean of the
     error vectors `error` (M, d), only the found; `sdr` is the percentage of `n` within each radius, border included.
@@ -69,8 +68,8 @@ def describe_block(
 ) -> dict[str, Any]:
     """`overall` and each of `landmarks` (see `describe`) of scored errors (M, N) and error vectors (M, N, d).
 
-    With a `bootstrap` also n_subjects, mre_interval, median_interval, sdr_interval and bias_interval; `subjects` (M,) says whose
-    each row is. They are None where fewer than two subjects have the landmark.
+    With a `bootstrap` also n_subjects, mre_interval, median_interval, sdr_interval and bias_interval; `subjects` (M,)
+    says whose each row is. Intervals are None where fewer than two subjects have the landmark.
     """
     flat = None if error is None else error.reshape(-1, error.shape[-1])
     blocks = [describe(scored.ravel(), flat, radii)]
@@ -93,7 +92,7 @@ def _intervals(
     empty = {
         "mre_interval": None,
         "median_interval": None,
-        "sdr_interval": dict.fromkeys((f"{r:g}" for r in radii)),
+        "sdr_interval": dict.fromkeys(f"{r:g}" for r in radii),
         "bias_interval": dict.fromkeys(axes) if axes else None,
     }
     if not bootstrap.possible:

@@ -1,4 +1,4 @@
-"""compare_observers: inter- and intra-observer error of a data set or of raters' files, no image and no model needed."""
+"""compare_observers: inter- and intra-observer error of a data set or of raters' files, without image or model."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ def compare_observers(
     root: Path | str | None = None,
     out: Path | str | None = None,
 ) -> dict[str, Any]:
-    """How far observers are from each other and from themselves; with `out`, also observers.json and observer_pairs.csv.
+    """How far observers are from each other and from themselves; with `out`, also as files there.
 
     `source` is a data set or its dataset.yaml, or tables of placements (see `placements_in_files`, which `frame`,
-    `spacing` and `session` are for). The keys are those of `observers` in metrics.json (`docs/evaluation.md`).
+    `spacing` and `session` are for). The keys are those of `observers` in metrics.json; the files are observers.json
+    and observer_pairs.csv (`docs/evaluation.md`).
 
     Raises LandmarkFileError where no case was marked by two observers, or twice by one.
     """
@@ -66,7 +67,11 @@ def compare_observers(
         "radii": list(radii),
         "bootstrap": {"samples": samples, "seed": seed, "level": bootstrap.level},
         **told,
-        "versions": {"anatomark": anatomark.__version__, "numpy": version("numpy"), "python": platform.python_version()},
+        "versions": {
+            "anatomark": anatomark.__version__,
+            "numpy": version("numpy"),
+            "python": platform.python_version(),
+        },
         "command": shlex.join(["anatomark", "observers", *map(str, files), *option_words(options)]),
     }
     if out is not None:

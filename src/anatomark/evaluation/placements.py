@@ -97,7 +97,9 @@ def placements_in_files(
             case = marks.setdefault(image_name(Path(image.replace("\\", "/"))) if image else "", {})
             name = observer or path.name.split(".")[0]
             if name in case:
-                raise LandmarkFileError(f"{path}: observer {name!r} has image {image!r} twice; name the observers apart")
+                raise LandmarkFileError(
+                    f"{path}: observer {name!r} has image {image!r} twice; name the observers apart"
+                )
             case[name] = landmarks
     if len(kinds) > 1:
         said = " and ".join(sorted(f"{d}D in {unit}" for d, unit in kinds))

@@ -133,7 +133,7 @@ def rows_csv(rows: Rows, observer: str = "reference") -> str:
 
 
 def observer_rows(rows: Rows, placements: Placements) -> str:
-    """As `rows_csv`, with each observer's own placement (first session) as the reference, one observer after another."""
+    """As `rows_csv`, with each observer's own placement (first session) as the reference, one after another."""
     text = ""
     for p, person in enumerate(placements.persons):
         points = placements.single[:, p]
