@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anatomark import load, load_dataset, train
+from anatomark import evaluate, load, load_dataset, train
+from anatomark.cli.main import run as command
 from anatomark.core.landmarks import Landmarks
 from anatomark.ensemble import Ensemble, robust_mean
 from anatomark.errors import ModelError, SettingsError
@@ -170,6 +171,31 @@ def test_a_split_that_the_folds_have_learned_from_calibrates_nothing(flat: Path,
     bounds = calibrate(run, flat, split="test", device="cpu")
     assert load(run, device="cpu").bounds.source == bounds.source
     assert "split test" in bounds.source
+
+
+def test_a_run_with_folds_is_evaluated_by_its_out_of_fold_predictions(flat: Path, ended: Path, tmp_path: Path) -> None:
+    by_folder = evaluate(flat, ended, samples=0)
+    by_table = evaluate(flat, ended / "out_of_fold.csv", samples=0)
+    assert by_folder["overall"] == by_table["overall"]
+    assert by_folder["n_cases"] == len(load_dataset(flat).split("train"))
+    found = evaluate(flat, ended, model=ended, coverage=0.6, samples=0)
+    told = found["coverage"] or {"calibrated_by": found["coverage_note"]}
+    assert told["calibrated_by"] in (
+        "the predictions' own bounds",
+        "no error bound is in the predictions, and no model was given to make them",
+    ), "the average's bounds are not judged by what calibrated them"
+    elsewhere = predict_to_folder(ended, [flat], split="test", out=tmp_path, overlays=False).table
+    assert (
+        evaluate(flat, elsewhere, model=ended, coverage=0.8, samples=0)["coverage"]["calibrated_by"] == subject.BY_FOLDS
+    )
+
+
+def test_the_command_takes_folds(flat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for more in ([], ["--estimate"]):
+        arguments = ["train", str(flat), "--out", str(tmp_path / "run"), "--folds", "1", "--device", "cpu", *more]
+        assert command(arguments) == 2
+        assert "1 folds of" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_robust_mean_leaves_out_what_went_astray() -> None:

@@ -13,7 +13,8 @@ What is guaranteed, if a new subject is drawn as the calibration subjects were:
 - Landmarks with fewer share one quantile of their scores, each also divided by the landmark's mean. As landmarks of a
   subject go together, the subject is the unit that is counted (Lee, Barber, Willett, doi 10.48550/arXiv.2306.06342).
   The probability then holds for a landmark of a new subject drawn at random, on average: some landmarks may lie
-  above, others below it.
+  above, others below it. As the subjects' landmarks might all go wrong together, it is on the safe side where they do
+  not: by up to 1 / (n + 1) with n subjects.
 - Exactly, both hold for spread exponents and means that were known beforehand. Here they come from the same subjects,
   each score without its own subject (as in the jackknife: Barber et al., doi 10.1214/20-AOS1965), for which
   simulations in the tests find no loss.
