@@ -22,7 +22,7 @@ from anatomark.errors import (
     UnknownNameError,
 )
 from anatomark.evaluation.evaluate import evaluate
-from anatomark.evaluation.report import summary
+from anatomark.evaluation.sentences import summary
 from anatomark.formats.images import write_image
 from anatomark.formats.table import LandmarkTable
 

@@ -22,7 +22,9 @@ def test_best_median_and_worst_cases_and_predictions_are_shown_once():
     rows, cases = made_rows(cases=9, names=5)
     shown = gallery(rows, cases)
     order = np.argsort(case_errors(rows))
-    wanted = [f"{word} case: {rows.cases[i]}" for word, i in zip(("Best", "Median", "Worst"), order[[0, 4, 8]], strict=True)]
+    wanted = [
+        f"{word} case: {rows.cases[i]}" for word, i in zip(("Best", "Median", "Worst"), order[[0, 4, 8]], strict=True)
+    ]
     assert [tile.title for tile in shown.cases] == wanted
     worst = np.sort(rows.radial[rows.found])[::-1]
     assert [float(t.title.split()[-2]) for t in shown.points["Worst"]] == pytest.approx(worst[:6], abs=0.006)

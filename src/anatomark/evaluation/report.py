@@ -12,7 +12,6 @@ from anatomark.evaluation.charts import embed
 from anatomark.evaluation.numbers import NONE, digits_of, interval, number, p_value, signed
 from anatomark.evaluation.rows import Rows
 from anatomark.evaluation.sentences import between_observers, end_radii, interval_note, sentences
-from anatomark.evaluation.sentences import summary as summary
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case
