@@ -22,9 +22,8 @@ def test_best_median_and_worst_cases_and_predictions_are_shown_once():
     rows, cases = made_rows(cases=9, names=5)
     shown = gallery(rows, cases)
     order = np.argsort(case_errors(rows))
-    wanted = [
-        f"{word} case: {rows.cases[i]}" for word, i in zip(("Best", "Median", "Worst"), order[[0, 4, 8]], strict=True)
-    ]
+    words = zip(("Best", "Median", "Worst"), order[[0, 4, 8]], strict=True)
+    wanted = [f"{word} case: {rows.cases[i]}" for word, i in words]
     assert [tile.title for tile in shown.cases] == wanted
     worst = np.sort(rows.radial[rows.found])[::-1]
     assert [float(t.title.split()[-2]) for t in shown.points["Worst"]] == pytest.approx(worst[:6], abs=0.006)
@@ -75,7 +74,7 @@ def test_predictions_without_bounds_have_none_in_the_pictures():
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_the_bound_is_a_circle_of_its_length(ndim):
-    rows, cases = made_rows(ndim, cases=1, names=1)
+    _, cases = made_rows(ndim, cases=1, names=1)
     at = cases[0].image.grid.center
     picture = crop(cases[0].image, at, predicted=at, radius=10.0, width=40.0, size=200)
     assert picture.size == ((200, 200) if ndim == 2 else (612, 200))

@@ -30,16 +30,18 @@ class Page(HTMLParser):
         super().__init__()
         self.tags, self.ids, self.attributes, self.text, self._inside = Counter(), [], [], [], ""
         self.feed(page.replace(get_plotlyjs(), ""))
-        self.text = " ".join(" ".join(self.text).split())
+        self.text = " ".join("".join(self.text).split())
 
     def handle_starttag(self, tag, attrs):
         self.tags[tag] += 1
+        self.text += [" "] if tag != "wbr" else []
         self.attributes += attrs
         self.ids += [value for name, value in attrs if name == "id"]
-        self._inside = tag
+        self._inside = self._inside if tag == "wbr" else tag
 
     def handle_endtag(self, tag):
         self._inside = ""
+        self.text.append(" ")
 
     def handle_data(self, data):
         if self._inside not in ("script", "style"):
@@ -182,6 +184,32 @@ def test_one_case_and_one_landmark():
     assert "No intervals: fewer than two subjects" in page.text
     assert "Too few subjects to judge" in page.text
     assert "None" not in page.text.replace("None was missed", "")
+
+
+def test_the_pairs_of_many_observers_are_left_to_the_metrics(full):
+    rows, cases, metrics = full
+    block = metrics["observers"]["inter"]
+
+    def with_pairs(n):
+        pairs = [{"between": [f"anna{k}", "ben"], "n_cases": 1, **block} for k in range(n)]
+        return metrics | {"observers": metrics["observers"] | {"pairs": pairs}}
+
+    few, many = page_of(rows, cases, with_pairs(3)), page_of(rows, cases, with_pairs(66))
+    assert "anna2 to ben" in few.text
+    assert "anna2 to ben" not in many.text
+    assert "The 66 pairs of observers are in metrics.json." in many.text
+
+
+def test_images_that_are_gone_are_told_three_times_at_most(full):
+    rows, cases, metrics = full
+
+    class Gone:
+        def read_image(self):
+            raise OSError("no such file")
+
+    page = page_of(rows, [Gone()] * len(cases), metrics)
+    assert page.text.count("no picture of case_") == 3
+    assert "more cases." in page.text
 
 
 def test_many_landmarks_are_all_in_the_table_and_some_in_the_charts():

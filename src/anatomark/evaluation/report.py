@@ -48,6 +48,7 @@ def report_html(
         "interval": interval,
         "p_value": p_value,
     }
+    environment.filters["name"] = _name
     environment.filters["percent"] = lambda value: NONE if value is None else f"{number(value, 1)} %"
     figures, context = sections.errors(metrics, rows, baseline, observers)
     for more, part in (
@@ -72,3 +73,10 @@ def report_html(
         plotly=get_plotlyjs(),
         **context,
     )
+
+
+def _name(text: str) -> Any:
+    """A name, escaped, that may be broken after its underlines, so that long ones do not widen a table."""
+    from markupsafe import Markup, escape
+
+    return Markup(escape(text).replace("_", Markup("_<wbr>")))

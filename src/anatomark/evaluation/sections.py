@@ -12,7 +12,7 @@ from anatomark.evaluation import charts
 from anatomark.evaluation.chart_agreement import bland_altman, coverage, farthest, reliability
 from anatomark.evaluation.chart_bias import AXES, bias_arrows, bias_shape
 from anatomark.evaluation.gallery import bounds, case_errors, gallery
-from anatomark.evaluation.numbers import NONE, count, number
+from anatomark.evaluation.numbers import NONE, count
 from anatomark.evaluation.rows import Rows
 from anatomark.evaluation.sentences import (
     among_observers,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Part = tuple[dict[str, Any], dict[str, Any]]
 """Figures by name, and the context of a template."""
 
-_MOST_LISTED, _MOST_MEASUREMENTS, _MOST_PAIRS, _WORST_CASES = 100, 24, 28, 20
+_MOST_LISTED, _MOST_MEASUREMENTS, _MOST_PAIRS, _WORST_CASES = 100, 24, 10, 20
 _AXES_TOLD = {
     2: "x to the right and y downwards in an upright image",
     3: "x towards the patient's left, y towards the back, z towards the head",
@@ -91,8 +91,8 @@ def of_observers(metrics: Mapping[str, Any]) -> Part:
     if inter := between_observers(metrics):
         lines.append(("between observers", inter["overall"]))
     pairs = observers.get("pairs") or ()
-    if len(pairs) > 1:
-        lines += [(f"{' to '.join(pair['between'])}", pair["overall"]) for pair in pairs[:_MOST_PAIRS]]
+    if 1 < len(pairs) <= _MOST_PAIRS:
+        lines += [(f"{' to '.join(pair['between'])}", pair["overall"]) for pair in pairs]
     if intra := observers.get("intra"):
         lines.append(("an observer again", intra["overall"]))
     each = observers.get("each") or ()
@@ -104,7 +104,7 @@ def of_observers(metrics: Mapping[str, Any]) -> Part:
     chosen = among_observers(metrics)
     return {}, {
         "observer_rows": lines,
-        "pairs_left_out": max(0, len(pairs) - _MOST_PAIRS),
+        "pairs_left_out": len(pairs) if len(pairs) > _MOST_PAIRS else 0,
         "tests": tests,
         "chosen": chosen,
         "test_level": level_of(1 - 2 * chosen["equivalence"]["alpha"]) if chosen else "",
@@ -190,7 +190,8 @@ def _worst_cases(rows: Rows) -> list[dict[str, Any]]:
                 "n": int(rows.counted[i].sum()),
                 "mre": None if np.isnan(mean[i]) else float(mean[i]),
                 "missed": int(missed[i]),
-                "worst": f"{rows.names[k]}, {number(radial[k])} {rows.unit}" if radial[k] >= 0 else NONE,
+                "worst": rows.names[k] if radial[k] >= 0 else NONE,
+                "error": float(radial[k]) if radial[k] >= 0 else None,
             }
         )
     return lines
