@@ -95,7 +95,7 @@ def measured(spec: dict[str, Any]) -> dict[str, Any]:
     from anatomark.formats.table import read_table
 
     folder = Path(spec["folder"])
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     dataset = load_dataset(folder / "dataset.yaml")
     table = read_table(folder / "predictions.csv")
     read = time.perf_counter() - began
@@ -103,6 +103,7 @@ def measured(spec: dict[str, Any]) -> dict[str, Any]:
     return {
         "seconds_reading": read,
         "seconds": time.perf_counter() - began,
+        "cpu_seconds": time.process_time() - busy,
         "peak_bytes": resident_bytes("self", "VmHWM"),
         "overall": metrics["overall"],
     }

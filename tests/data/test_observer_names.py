@@ -34,6 +34,14 @@ def test_cases_are_the_images_of_the_table(tmp_path):
     assert dataset.session_pattern is not None
 
 
+def test_a_combined_answer_is_no_part_of_the_mean(tmp_path):
+    (tmp_path / "points.csv").write_text("image,landmark,x,y,observer\na,tip,0,0,r1\na,tip,4,0,r2\na,tip,50,50,truth\n")
+    (tmp_path / "dataset.yaml").write_text(GOOD)
+    assert load_dataset(tmp_path / "dataset.yaml").case("a").reference["tip"].tolist() == [1, 0]
+    (tmp_path / "dataset.yaml").write_text(GOOD + "reference: truth\n")
+    assert load_dataset(tmp_path / "dataset.yaml").case("a").reference["tip"].tolist() == [25, 25]
+
+
 def test_without_spacing_photographs_without_images_are_px(tmp_path):
     (tmp_path / "points.csv").write_text("image,landmark,x,y,observer\na,tip,4,2,r1\n")
     (tmp_path / "dataset.yaml").write_text(GOOD.replace(", spacing: [0.5, 0.5]", ""))

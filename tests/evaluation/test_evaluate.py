@@ -387,3 +387,35 @@ def test_training_cases_are_told(tmp_path):
     assert everything["n_training_cases"] == 3
     assert "3 of the cases are in split train" in summary(everything)
     assert "split train:" not in summary(evaluate(dataset, table_of(dataset, dataset.cases), split="test"))
+
+
+def test_options_are_used_and_told(tmp_path):
+    data = make_dataset(tmp_path, observers=("senior", "junior"), images=False)
+    table = table_of(data, data.split("test"), shift=1.25)
+    metrics = evaluate(data, table, split="test", radii=(1.5, 1), samples=0, margin=0.2, consensus="geometric-median")
+    assert metrics["radii"] == [1.0, 1.5]
+    assert metrics["overall"]["sdr"] == {"1": 0, "1.5": 100}
+    assert metrics["overall"]["mre_interval"] is None
+    assert "no intervals" in metrics["bootstrap_note"]
+    assert metrics["observers"]["consensus"] == "geometric median"
+    assert metrics["observers"]["model"][0]["equivalence"]["margin"] == 0.2
+    for option in ("--radii 1,1.5", "--samples 0", "--margin 0.2", "--consensus geometric-median", "--split test"):
+        assert option in metrics["command"]
+    plain = evaluate(data, table, split="test")
+    assert "--radii" not in plain["command"]
+    assert plain["observers"]["model"][0]["equivalence"]["margin"] == 0.5  # a quarter of 2
+    assert plain["overall"]["bias"] == pytest.approx({"x": 0, "y": 0, "z": 1.25})
+    assert plain["overall"]["bias_interval"]["z"] == pytest.approx([1.25, 1.25])
+    assert plain["n_subjects"] == 3
+    assert plain["fingerprint"] == metrics["fingerprint"]
+    for options in ({"radii": ()}, {"samples": 3}, {"margin": -1.0}, {"consensus": "mode"}):
+        with pytest.raises(SettingsError):
+            evaluate(data, table, **options)
+
+
+def test_rows_against_each_observer_are_written(tmp_path):
+    data = make_dataset(tmp_path, observers=("senior", "junior"), images=False)
+    evaluate(data, table_of(data, data.split("test")), split="test", samples=0, out=tmp_path / "out")
+    lines = (tmp_path / "out" / "observer_rows.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * 9
+    assert [line.split(",")[3] for line in lines[1::9]] == ["senior", "junior"]

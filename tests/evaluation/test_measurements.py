@@ -11,7 +11,7 @@ from anatomark.data.measurements import Classes, Measurement, measure, measureme
 from anatomark.data.schema import parse
 from anatomark.errors import DescriptionError
 from anatomark.evaluation.bootstrap import of_subjects
-from anatomark.evaluation.measurements import classification, measurement_scores
+from anatomark.evaluation.measurements import between_observers, classification, measurement_scores
 from anatomark.evaluation.rows import Answer, Rows
 
 NAMES = ("o", "x", "y", "d", "far")
@@ -118,6 +118,21 @@ def test_agreement_by_hand():
     assert told["rows"][3] == {"case": "c3", "reference": 16, "predicted": None}
     assert told["bias_interval"][0] <= 4 / 3 <= told["bias_interval"][1]
     assert told["classes"] is None
+
+
+def test_observers_measure_apart_by_hand():
+    classes = Classes(names=["small", "large"], thresholds=[10])
+    m = Measurement(name="width", kind="distance", points=["o", "x"], classes=classes)
+    values = [np.array([9.0, 12, 14, np.nan]), np.array([11.0, 12, 11, 3])]
+    told = between_observers(m, values)
+    assert (told["n"], told["bias"]) == (3, pytest.approx(-1 / 3))
+    assert told["mean_absolute_error"] == pytest.approx(5 / 3)
+    assert told["sd"] == pytest.approx(np.std([2, 0, -3], ddof=1))
+    assert told["class_agreement"] == pytest.approx(200 / 3)
+    three = between_observers(m, [*values, values[0]])
+    assert (three["n"], three["bias"]) == (9, None)
+    assert between_observers(m, values[:1]) is None
+    assert between_observers(m, [values[0], np.full(4, np.nan)]) is None
 
 
 def test_classes_by_hand():

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,13 +11,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from anatomark.core.landmarks import State
-from anatomark.evaluation.metrics import (
-    describe,
-    describe_block,
-    missing,
-)
+from anatomark.errors import SettingsError
+from anatomark.evaluation.bootstrap import of_subjects
+from anatomark.evaluation.metrics import checked_radii, cumulative, describe, describe_block, missing, worst
 from anatomark.evaluation.presence import confusion as presence_confusion
-from anatomark.evaluation.rows import Answer, Rows, rows_csv
+from anatomark.evaluation.rows import Answer, Rows, fingerprint, rows_csv
 
 P, A, U = State.PRESENT, State.ABSENT, State.NOT_ANNOTATED
 
@@ -142,3 +141,74 @@ def test_a_million_rows_are_counted_once_each():
     described = describe_block(rows.scored, tuple(map(str, range(100))))
     assert described["overall"]["n"] == (states == 2).sum() == sum(d["n"] for d in described["landmarks"].values())
     assert sum(sum(told.values()) for told in presence_confusion(rows).values()) == states.size
+
+
+def test_percentiles_bias_and_spread_by_hand():
+    scored = np.array([1.0, 2.0, 3.0, 4.0, np.inf, np.nan])
+    error = np.array([[1.0, 0], [0, 2], [-3, 0], [0, 4], [90, 90], [90, 90]])
+    told = describe(scored, error, (2.5, 10.0))
+    assert (told["n"], told["n_missing"]) == (5, 1)
+    assert told["percentiles"] == pytest.approx({"25": 1.75, "75": 3.25, "90": 3.7, "95": 3.85})
+    assert told["bias"] == {"x": -0.5, "y": 1.5}  # of the found alone
+    assert told["sdr"] == {"2.5": 40, "10": 80}
+    assert told["sd"] == pytest.approx(np.sqrt(5 / 3))
+
+
+def test_a_systematic_shift_is_found_by_the_bias_and_its_interval():
+    random = np.random.default_rng(0)
+    error = random.normal(0, 1, (200, 2, 2))
+    error[:, 1, 1] += 0.6  # the second landmark lies 0.6 too low
+    subjects = [f"s{i}" for i in range(200)]
+    scored = np.sqrt((error**2).sum(-1))
+    block = describe_block(scored, ("a", "b"), error=error, subjects=subjects, bootstrap=of_subjects(subjects))
+    lower, upper = block["landmarks"]["b"]["bias_interval"]["y"]
+    assert 0 < lower < 0.6 < upper
+    for name, axis in (("a", "x"), ("a", "y"), ("b", "x")):
+        lower, upper = block["landmarks"][name]["bias_interval"][axis]
+        assert lower < 0 < upper
+    assert_allclose(np.ptp(block["landmarks"]["a"]["bias_interval"]["x"]), 2 * 1.96 / np.sqrt(200), rtol=0.15)
+
+
+def test_the_cumulative_curve_never_reaches_what_was_missed():
+    scored = np.array([0.5, 1.0, 1.5, np.inf, np.nan])
+    curve = cumulative(scored, (2.0,))
+    assert curve["radius"][0] == 0
+    assert curve["radius"][-1] == pytest.approx(2.2)
+    assert (curve["percent"][0], curve["percent"][-1]) == (0, 75)
+    at_one = int(np.searchsorted(curve["radius"], 1.0))
+    assert curve["percent"][at_one - 1] == 25
+    assert curve["percent"][at_one + 1] == 50
+    assert cumulative(np.array([np.nan]))["percent"] == []
+
+
+def test_the_worst_come_first_and_misses_are_not_among_them():
+    rows = make_rows([[P, P], [P, A], [P, P]], [[2, 2], [2, 2], [0, 1]], [[1, 7], [3, 50], [0, 90]])
+    assert worst(rows) == [
+        {"case": "case0", "landmark": "b", "radial_error": 7},
+        {"case": "case1", "landmark": "a", "radial_error": 3},
+        {"case": "case0", "landmark": "a", "radial_error": 1},
+    ]
+    assert len(worst(rows, 2)) == 2
+
+
+@pytest.mark.parametrize("radii", [(), (0.0,), (-1.0, 2.0), (float("nan"),), (float("inf"),)])
+def test_radii_are_positive(radii):
+    with pytest.raises(SettingsError, match="radii"):
+        checked_radii(radii)
+    assert checked_radii((3, 2, 3)) == (2.0, 3.0)
+
+
+def test_the_fingerprint_is_of_the_data():
+    rows = make_rows([[P, U]], [[2, 2]], [[1, 1]])
+    moved = make_rows([[P, U]], [[2, 2]], [[1.001, 1]])
+    assert fingerprint(rows) == fingerprint(make_rows([[P, U]], [[2, 2]], [[1, 1]]))
+    assert fingerprint(rows) != fingerprint(moved)
+    assert fingerprint(rows) != fingerprint(make_rows([[P, A]], [[2, 2]], [[1, 1]]))
+
+
+def test_rows_know_whose_they_are():
+    rows = make_rows([[P]], [[2]])
+    assert rows.subjects == rows.cases
+    assert np.isnan(rows.spread).all()
+    with pytest.raises(ValueError, match="as many subjects"):
+        replace(rows, subjects=("a", "b"))

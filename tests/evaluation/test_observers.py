@@ -77,6 +77,11 @@ def test_nobody_to_compare_is_none():
     assert statistics(make_placements([[[0, 0]], [[1, 1]]], "a")) is None
 
 
+def test_nobody_at_all_is_none():
+    points = np.empty((2, 0, 1, 2))
+    assert statistics(Placements(("a", "b"), ("a", "b"), ("tip",), (), (), points)) is None
+
+
 def test_the_geometric_median_is_not_moved_by_one_who_is_far_off():
     points = np.array([[[[0.0, 0]], [[1, 0]], [[0, 1]], [[1, 1]], [[100, 100]]]])
     assert_allclose(consensus_of(points, "mean")[0, 0], [20.4, 20.4])

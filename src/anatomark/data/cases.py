@@ -39,7 +39,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Labelling:
-    """What all cases of a set share: names, dimension, unit, annotation sources, and how to read them."""
+    """What all cases of a set share: names, dimension, unit, annotation sources, and how to read them.
+
+    `combined` are observers that are no persons, but what others said together: no part of a mean.
+    """
 
     names: tuple[str, ...]
     ndim: int
@@ -47,6 +50,7 @@ class Labelling:
     rule: str = "mean"
     missing: State = State.NOT_ANNOTATED
     sources: tuple[Source, ...] = ()
+    combined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +115,9 @@ class Case:
         """The reference by the data set's rule; all NOT_ANNOTATED where there is none."""
         names, ndim = self.labelling.names, self.labelling.ndim
         nothing = Landmarks.from_dict(dict.fromkeys(names, State.NOT_ANNOTATED), ndim=ndim, unit=self.unit)
-        return reference_of(self.observers, self.labelling.rule, nothing)
+        rule, combined = self.labelling.rule, self.labelling.combined
+        observers = {o: marks for o, marks in self.observers.items() if o == rule or o not in combined}
+        return reference_of(observers, rule, nothing)
 
 
 def _filled(landmarks: Landmarks, missing: State) -> Landmarks:

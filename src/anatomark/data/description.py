@@ -146,6 +146,7 @@ def read_dataset(
         rule=description.reference,
         missing=State.ABSENT if description.missing == "absent" else State.NOT_ANNOTATED,
         sources=sources,
+        combined=tuple(description.observers.combined),
     )
     observers = {o for s in sources for o in getattr(s, "observers", None) or [getattr(s, "observer", "")]}
     if sources and description.reference not in {"mean", *observers}:

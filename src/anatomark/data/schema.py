@@ -41,7 +41,7 @@ reference: mean                  # of the observers, or the name of one
 
 observers:                       # optional: how observers' names are read by the observer statistics
   session: '^(rater[0-9]+)s[0-9]+$'    # the group is the person, the whole name one of the person's sessions
-  combined: [groundtruth]        # no persons, but what others said together: in no observer statistics
+  combined: [groundtruth]        # no persons, but what others said together: in no mean and no observer statistics
 
 measurements:                    # optional: what the landmarks are for, see `anatomark.data.measurements`
   - {name: opening, kind: angle, points: [thumb-L, wrist, thumb-R]}

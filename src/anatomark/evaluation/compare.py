@@ -216,7 +216,8 @@ def signed_rank(differences: Floats) -> float | None:
     if not len(differences):
         return None
     differences = differences.round(9)
-    if not differences.any():
+    differences = differences[differences != 0]
+    if not len(differences):
         return 1.0
     result: Any = wilcoxon(differences)
     return float(result.pvalue)

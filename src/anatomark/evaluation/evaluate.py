@@ -110,6 +110,7 @@ def evaluate(
         "coverage": coverage if coverage != COVERAGE else None, "out": out,
     }  # fmt: skip
     baseline, about_shape = _baseline(dataset, cases, rows)
+    placements = placements_of(dataset, cases)
     metrics: dict[str, Any] = {
         "dataset": dataset.name,
         "split": split,
@@ -130,7 +131,7 @@ def evaluate(
         "mean_shape_note": None,
         "observers": None,
         "observers_note": None,
-        "measurements": measurement_scores(dataset.measurements, rows, bootstrap),
+        "measurements": measurement_scores(dataset.measurements, rows, bootstrap, placements),
         "measurements_note": None if dataset.measurements else "the description defines no measurements",
         **coverage_part(rows, None if _same(model, source) else model, nominal=coverage, bootstrap=bootstrap),
         "cases": list(rows.cases),
@@ -149,7 +150,6 @@ def evaluate(
     else:
         shape = block(baseline)
         metrics["mean_shape"] = shape["overall"] | shape | about_shape
-    placements = placements_of(dataset, cases)
     observers = observer_statistics(placements, radii=radii, consensus=way, bootstrap=bootstrap)
     if observers is None:
         metrics["observers_note"] = "no case was marked by two observers, or twice by one"

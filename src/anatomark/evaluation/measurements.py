@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,27 +17,33 @@ from anatomark.evaluation.rows import Answer, Rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anatomark.evaluation.placements import Placements
+
 
 def measurement_scores(
-    measurements: Sequence[Measurement], rows: Rows, bootstrap: Bootstrap
+    measurements: Sequence[Measurement], rows: Rows, bootstrap: Bootstrap, placements: Placements | None = None
 ) -> list[dict[str, Any]] | None:
     """One entry for each measurement that is not hidden, None where the data set has none.
 
     n, n_missing, mean_absolute_error, bias, sd and limits of predicted minus reference: limits of agreement are
     bias -+ 1.96 sd (Bland and Altman, doi 10.1016/S0140-6736(86)90837-8). `rows` has both values of each case. A case
-    counts where the reference has all landmarks; it is missing where the prediction has not.
+    counts where the reference has all landmarks; it is missing where the prediction has not. `observers` has the same
+    between every two observers of `placements` (see `between_observers`), or None.
     """
     if not measurements:
         return None
     said = (rows.answers == Answer.PRESENT)[..., None]
     reference = measure(measurements, rows.names, rows.reference)
     predicted = measure(measurements, rows.names, np.where(said, rows.predicted, np.nan))
+    persons = range(len(placements.persons)) if placements is not None else ()
+    theirs = [measure(measurements, rows.names, placements.single[:, p]) for p in persons] if placements else []
     units: dict[str, str] = {}
     told = []
     for m in measurements:
         units[m.name] = unit_of(m, rows.unit, units)
         if not m.hidden:
-            told.append(_scores(m, units[m.name], reference[m.name], predicted[m.name], rows, bootstrap))
+            scores = _scores(m, units[m.name], reference[m.name], predicted[m.name], rows, bootstrap)
+            told.append(scores | {"observers": between_observers(m, [values[m.name] for values in theirs])})
     return told
 
 
@@ -70,6 +77,30 @@ def _scores(
             for i in np.flatnonzero(counted)
         ],
         "classes": None if m.classes is None else classification(m.classes, reference[counted], predicted[counted]),
+    }
+
+
+def between_observers(m: Measurement, values: Sequence[Floats]) -> dict[str, Any] | None:
+    """n, mean_absolute_error, bias, sd and class_agreement of every two observers' values (C,) in the same case.
+
+    `bias` is of the second observer against the first, None where there are more; `class_agreement` is percent. None
+    where no case has two values.
+    """
+    pairs = [(a, b) for a, b in combinations(values, 2) if np.isfinite(a + b).any()]
+    if not pairs:
+        return None
+    first, second = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    both = np.isfinite(first + second)
+    difference = (second - first)[both]
+    same = None
+    if m.classes is not None:
+        same = float((class_of(m.classes, first[both]) == class_of(m.classes, second[both])).mean() * 100)
+    return {
+        "n": int(both.sum()),
+        "mean_absolute_error": float(np.abs(difference).mean()),
+        "bias": float(difference.mean()) if len(pairs) == 1 else None,
+        "sd": float(difference.std(ddof=1)) if len(difference) > 1 else None,
+        "class_agreement": same,
     }
 
 

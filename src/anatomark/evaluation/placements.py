@@ -48,14 +48,18 @@ class Placements:
     @cached_property
     def single(self) -> Floats:
         """(C, P, N, d) each observer's first session in a case: what one reading says."""
-        return np.stack([self._first(person) for person in self.persons], axis=1)
+        return self._stacked([self._first(person) for person in self.persons])
 
     @cached_property
     def average(self) -> Floats:
         """(C, P, N, d) the mean of each observer's sessions in a case: the best that the observer says."""
         from anatomark.evaluation.consensus import consensus_of
 
-        return np.stack([consensus_of(self.points[:, self.sessions(person)]) for person in self.persons], axis=1)
+        return self._stacked([consensus_of(self.points[:, self.sessions(person)]) for person in self.persons])
+
+    def _stacked(self, points: Sequence[Floats]) -> Floats:
+        c, _, n, d = self.points.shape
+        return np.stack(points, axis=1) if points else np.empty((c, 0, n, d))
 
     def _first(self, person: str) -> Floats:
         mine = self.points[:, self.sessions(person)]
