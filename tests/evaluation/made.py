@@ -78,6 +78,9 @@ def made_metrics(rows, **changes):
     angle = Measurement.model_validate(
         {"name": "ANB", "kind": "angle", "points": [names[0], names[-1], names[len(names) // 2]], "classes": classes}
     )
+    measured = measurement_scores([angle], rows, bootstrap) if len(names) > 2 else None
+    between = {"n": 9, "mean_absolute_error": 1.25, "bias": 0.5, "sd": 1.0, "class_agreement": 87.5}
+    measured = [m | {"observers": between} for m in measured] if measured else None
     bounded = {name: 90.0 + k for k, name in enumerate(names[:8])}
     everything = {
         "dataset": "made_up", "split": "test", "unit": rows.unit, "n_cases": len(rows.cases), "n_training_cases": 0,
@@ -93,7 +96,7 @@ def made_metrics(rows, **changes):
             "names": ["senior", "junior"], "inter": inter, "intra": None, "consensus": "mean",
             "intra_note": "no observer has several sessions in a case", "pairs": [], "each": [], "model": among,
         },
-        "measurements": measurement_scores([angle], rows, bootstrap) if len(names) > 2 else None,
+        "measurements": measured,
         "coverage": {
             "nominal": 0.9, "overall": 91.2, "overall_interval": [88.0, 94.0], "mean_bound": 2.0, "n": 60,
             "calibrated_by": "30 validation cases", "landmarks": dict.fromkeys(names) | bounded,

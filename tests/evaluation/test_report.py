@@ -80,6 +80,8 @@ def test_a_full_page_has_all_sections_and_numbers(ndim):
         "area under the ROC curve of the presence is",
         "Error bounds of 90 % held 91.2 % (95 % interval 88.0 to 94.0) of 60 references; they are 2.00 mm on average.",
         "Systematic error",
+        "observers in the same class (%)",
+        " 87.5 ",
         metrics["measurements"][0]["unit"],
         "Worst case: ",
         ", bound 2.00 mm",

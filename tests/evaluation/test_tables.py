@@ -50,6 +50,10 @@ def test_markdown_holds_the_numbers_of_the_metrics():
     assert "Prediction to junior" in [row[0] for row in observers]
     assert [row[0] for row in equivalence[1:]] == [*metrics["landmarks"], "All"]
     assert measurements[1][0] == EVIL
+    assert measurements[0][7:] == ["Observers", "Right", "By class", "Observers alike"]
+    assert (measurements[1][7], measurements[1][-1]) == ("1.25", "87.5")
+    bare = metrics["measurements"][0] | {"observers": None, "classes": None}
+    assert len(cells_of(markdown(metrics | {"measurements": [bare]}))[-1][0]) == 7
     widths = [{len(row) for row in table} for table in (accuracy, observers, equivalence, measurements)]
     assert [len(w) for w in widths] == [1] * 4
 

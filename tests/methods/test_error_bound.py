@@ -255,3 +255,12 @@ def test_the_parts_that_are_left_out_hold_each_subject_once() -> None:
     assert (left_out.sum(axis=0) == 1).all()
     assert len(left_out) == subject.PARTS
     assert all(len(np.unique(left_out[:, groups == g], axis=1).T) == 1 for g in range(130))
+
+
+def test_medians_are_numpys() -> None:
+    values = np.random.default_rng(6).normal(size=(7, 40))
+    values[np.random.default_rng(7).random(values.shape) < 0.4] = np.nan
+    values[:, 0] = np.nan
+    np.testing.assert_array_equal(subject._medians(values)[1:], np.nanmedian(values[:, 1:], axis=0))
+    assert np.isnan(subject._medians(values)[0])
+    assert np.isnan(subject._medians(values[:0])).all()

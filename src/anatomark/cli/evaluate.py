@@ -23,7 +23,9 @@ class Frame(StrEnum):
 
 def evaluate(
     dataset: Annotated[Path, typer.Argument(help="The description: dataset.yaml.")],
-    predictions: Annotated[Path, typer.Option(help="A CSV or TSV table (image, landmark, x, y[, z]), or a run with folds.")],
+    predictions: Annotated[
+        Path, typer.Option(help="A CSV or TSV table (image, landmark, x, y[, z]), or a run with folds.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for metrics.json, rows.csv, tables and report.html.")],
     frame: Annotated[
         Frame | None,

@@ -55,16 +55,16 @@ def predict(
         )
     for warning in summary.warnings.values():
         print("warning:", " ".join(warning.split()), file=sys.stderr)
-    if summary.withheld:
-        reasons = list(dict.fromkeys(summary.withheld.values()))
-        more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
-        print(f"no error bound for {len(summary.withheld)} landmarks: {reasons[0]}{more}", file=sys.stderr)
     for reason in summary.failed.values():
         print("error:", " ".join(reason.split()), file=sys.stderr)
     count = len(summary.predicted)
     each = {step: seconds / count for step, seconds in summary.seconds.items()}
     steps = ", ".join(f"{step} {time:.2f} s" for step, time in each.items())
     print(f"{count} image{'s' * (count != 1)} predicted ({steps} an image): {summary.table}")
+    if summary.withheld:
+        reasons = list(dict.fromkeys(summary.withheld.values()))
+        more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
+        print(f"no error bound for {len(summary.withheld)} landmarks: {reasons[0]}{more}")
     if summary.failed:
         print(f"{len(summary.failed)} images could not be predicted", file=sys.stderr)
         raise typer.Exit(1)

@@ -117,7 +117,11 @@ def measurements(metrics: Mapping[str, Any]) -> Part:
     every = metrics.get("measurements") or ()
     drawn = [(i, x) for i, x in enumerate(every[:_MOST_MEASUREMENTS]) if x["rows"]]
     figures = {f"measurement-{i}": bland_altman(x) for i, x in drawn}
-    return figures, {"most_measurements": _MOST_MEASUREMENTS, "classified": any(x.get("classes") for x in every)}
+    return figures, {
+        "most_measurements": _MOST_MEASUREMENTS,
+        "classified": any(x["classes"] for x in every),
+        "observed": any(x["observers"] for x in every),
+    }
 
 
 def calibration(metrics: Mapping[str, Any]) -> Part:

@@ -116,19 +116,27 @@ def _equivalence(entry: Mapping[str, Any], metrics: Mapping[str, Any]) -> PaperT
 
 def _measurements(metrics: Mapping[str, Any]) -> PaperTable:
     every = metrics["measurements"]
-    classified = any(x["classes"] for x in every)
+    classified, observed = any(x["classes"] for x in every), any(x["observers"] for x in every)
     rows = []
     for x in every:
         d = digits_of(x["unit"])
         bias = f"{signed(x['bias'], d)} {interval(x['bias_interval'], d)}".strip()
         row = [x["name"], x["unit"] or NONE, str(x["n"]), bias, number(x["sd"], d)]
         row += [interval(x["limits"], d) or NONE, number(x["mean_absolute_error"], d)]
-        rates = [number((x["classes"] or {}).get(key), 1) for key in ("rate", "mean_class_rate")]
-        rows.append(row + rates if classified else row)
+        theirs = x["observers"] or {}
+        row += [number(theirs.get("mean_absolute_error"), d)] if observed else []
+        if classified:
+            row += [number((x["classes"] or {}).get(key), 1) for key in ("rate", "mean_class_rate")]
+            row += [number(theirs.get("class_agreement"), 1)] if observed else []
+        rows.append(row)
     heads = ["Measurement", "Unit", "n", "Bias", "SD", "Limits", "MAE"]
-    heads += ["Right", "By class"] if classified else []
+    heads += ["Observers"] if observed else []
     caption = "Derived measurements, predicted minus reference. Limits: limits of agreement; MAE: mean absolute error."
-    caption += " Right: percent in the right class; by class: mean of that over the classes." if classified else ""
+    caption += " Observers: mean absolute difference between observers." if observed else ""
+    if classified:
+        heads += ["Right", "By class", *(["Observers alike"] if observed else [])]
+        caption += " Right: percent in the right class; by class: mean of that over the classes."
+    caption += " Observers alike: percent that observers put in the same class." if classified and observed else ""
     return PaperTable("measurements", caption, heads, rows)
 
 

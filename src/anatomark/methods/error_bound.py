@@ -287,9 +287,13 @@ def _relative(values: Floats, typical: Floats) -> Floats:
 
 def _medians(values: Floats) -> Floats:
     """(N,) medians over the cases of (M, N); NaN where there are none."""
-    return np.array(
-        [np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else np.nan for column in values.T]
-    )
+    count = np.isfinite(values).sum(axis=0)
+    if not len(values):
+        return np.full(values.shape[1], np.nan)
+    ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=0)  # NaN comes last
+    low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(values) - 1)
+    each = np.arange(values.shape[1])
+    return np.where(count > 0, (ordered[low, each] + ordered[high, each]) / 2, np.nan)
 
 
 def _means(values: Floats) -> Floats:
