@@ -114,9 +114,10 @@ def test_help_imports_nothing_heavy():
 
 
 def test_a_landmark_name_in_brackets_is_shown_whole(monkeypatch, capsys):
-    line = {"n": 1, "n_missing": 0, "mre": 1.0, "median": 1.0, "sd": None, "sdr": dict.fromkeys(("2", "4"), 100.0)}
+    line = {"n": 1, "n_missing": 0, "mre": 1.0, "mre_interval": None, "median": 1.0, "sd": None}
+    line["sdr"] = dict.fromkeys(("2", "4"), 100.0)
     nothing = dict.fromkeys(("mean_shape", "observers", "unknown_images", "n_training_cases", "split"))
-    metrics = {"unit": "mm", "overall": line, "landmarks": {"tip [x]": line}, "n_cases": 1, **nothing}
+    metrics = {"unit": "mm", "overall": line, "landmarks": {"tip [x]": line}, "n_cases": 1, "radii": [2, 4], **nothing}
     monkeypatch.setattr("anatomark.evaluation.evaluate.evaluate", lambda *_, **__: metrics)
     assert cli.run(["evaluate", "a.yaml", "--predictions", "p.csv", "--out", "out"]) == 0
     assert "worst: tip [x]" in capsys.readouterr().out
