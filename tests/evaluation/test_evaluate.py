@@ -22,7 +22,7 @@ from anatomark.errors import (
     UnknownNameError,
 )
 from anatomark.evaluation.evaluate import evaluate
-from anatomark.evaluation.report import summary
+from anatomark.evaluation.sentences import summary
 from anatomark.formats.images import write_image
 from anatomark.formats.table import LandmarkTable
 
@@ -268,7 +268,7 @@ def test_report_metrics_and_rows_are_written(tmp_path):
     table = table_of(data, data.split("test"), shift=1.0, drop={("case_4", "rim")})
     metrics = evaluate(data, table, split="test", out=tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "metrics.json", "observer_rows.csv", "report.html", "rows.csv"
+        "metrics.json", "observer_rows.csv", "report.html", "rows.csv", "table.md", "table.tex"
     ]  # fmt: skip
     assert json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8")) == metrics
     assert metrics["versions"]["anatomark"] == anatomark.__version__

@@ -26,7 +26,7 @@ def evaluate(
     predictions: Annotated[
         Path, typer.Option(help="A CSV or TSV table (image, landmark, x, y[, z]), or a run with folds.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for metrics.json, rows.csv and report.html.")],
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json, rows.csv, tables and report.html.")],
     frame: Annotated[
         Frame | None,
         typer.Option(
@@ -88,7 +88,7 @@ def _show(metrics: dict, out: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from anatomark.evaluation.report import summary
+    from anatomark.evaluation.sentences import summary
 
     console, unit = Console(width=None if sys.stdout.isatty() else 120), metrics["unit"]
     radii = [f"{r:g}" for r in (metrics["radii"][0], metrics["radii"][-1])]

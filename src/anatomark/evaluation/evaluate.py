@@ -160,11 +160,13 @@ def evaluate(
         metrics["observers"] = observers
     if out is not None:
         from anatomark.evaluation.report import report_html
+        from anatomark.evaluation.tables import latex, markdown
 
         distances = None if observers is None else pairs_between(placements).distance
-        html = report_html(metrics, rows, cases, baseline=baseline, observers=distances, command=metrics["command"])
+        html = report_html(metrics, rows, cases, baseline=baseline, observers=distances)
         whose = dataset.reference_rule
         texts = {"rows.csv": rows_csv(rows, whose), "report.html": html, "metrics.json": json_text(metrics)}
+        texts |= {"table.md": markdown(metrics), "table.tex": latex(metrics)}
         if observers is not None:
             texts["observer_rows.csv"] = observer_rows(rows, placements)
         write_together(Path(out), texts)

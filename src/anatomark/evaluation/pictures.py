@@ -67,15 +67,19 @@ def crop(
     *,
     predicted: Floats | None = None,
     reference: Floats | None = None,
+    radius: float = float("nan"),
     width: float,
     size: int = 200,
 ) -> Pillow.Image:
     """The neighbourhood of world point `at` (d,), `width` units wide: one tile in 2D, three slices in 3D.
 
-    `predicted` and `reference` are world points (d,); in 3D both are projected onto the slices through `at`.
+    `predicted` and `reference` are world points (d,); in 3D both are projected onto the slices through `at`, and so is
+    the sphere (2D: circle) of `radius` units around `predicted`, if it is a number.
     """
     tiles = []
     for plane in _slices(image.canonical(), np.asarray(at, dtype=float), width, size):
+        if predicted is not None:
+            plane.circles(predicted[None], np.array([radius]))
         if predicted is not None and reference is not None:
             plane.lines(reference[None], predicted[None])
         if reference is not None:
@@ -149,12 +153,15 @@ class _Plane:
     def lines(self, start_world: Floats, end_world: Floats) -> None:
         both = np.isfinite(start_world).all(axis=1) & np.isfinite(end_world).all(axis=1)
         for a, b in zip(self.at(start_world[both]), self.at(end_world[both]), strict=True):
+            self.draw.line((*a, *b), fill="black", width=3)
             self.draw.line((*a, *b), fill="white", width=1)
 
     def circles(self, points_world: Floats, radius: Floats) -> None:
         for (x, y), r in zip(self._project(points_world), (radius * self.per_unit).tolist(), strict=True):
             if x == x and r == r:
-                self.draw.ellipse((x - r, y - r, x + r, y + r), outline=PREDICTED_COLOUR, width=1)
+                for more, width, colour in ((1, 3, "black"), (0, 1, PREDICTED_COLOUR)):
+                    ring = (x - r - more, y - r - more, x + r + more, y + r + more)
+                    self.draw.ellipse(ring, outline=colour, width=width)
 
     def names(self, landmarks: Landmarks) -> None:
         """Each name beside its point, on the first of eight places that nothing else takes, if any."""

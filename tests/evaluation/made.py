@@ -1,0 +1,110 @@
+"""Made-up evaluations: rows, cases with pictures, and metrics of the documented shape with every part filled."""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+
+from anatomark.core.grid import Grid
+from anatomark.core.image import Image
+from anatomark.core.landmarks import State
+from anatomark.data.measurements import Measurement
+from anatomark.evaluation.bootstrap import of_subjects
+from anatomark.evaluation.equivalence import equivalence
+from anatomark.evaluation.measurements import measurement_scores
+from anatomark.evaluation.metrics import RADII, cumulative, describe_block, missing, worst
+from anatomark.evaluation.presence import presence_scores
+from anatomark.evaluation.rows import Answer, Rows, fingerprint
+
+RNG_SEED = 7
+
+
+@dataclass(frozen=True)
+class PictureCase:
+    """A case that makes its image up."""
+
+    id: str
+    image: Image
+    subject: str = ""
+
+    def read_image(self):
+        return self.image
+
+
+def made_rows(ndim=2, cases=12, names=6, misses=True, absent=True):
+    """Rows of a ring (2D) or a ball (3D) of landmarks with errors of about 1 mm, and the cases with their images."""
+    rng = np.random.default_rng(RNG_SEED)
+    names = tuple(f"landmark_{k}" for k in range(names)) if isinstance(names, int) else tuple(names)
+    shape = (60, 50, 40)[3 - ndim :] if ndim == 3 else (120, 100)
+    grid = Grid.from_geometry(shape, spacing=(1.5, 1.5, 2.0)[:ndim], origin=(-30, 12, 5)[:ndim])
+    directions = rng.normal(size=(len(names), ndim))
+    ring = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    base = grid.center + 0.35 * min(grid.extent) * ring
+    moved = rng.normal(0, 2, (cases, 1, ndim))
+    reference = base + moved + rng.normal(0, 0.5, (cases, len(names), ndim))
+    predicted = reference + rng.normal(0, 0.8, reference.shape) + 0.6 * np.eye(ndim)[0]
+    states = np.full(reference.shape[:2], State.PRESENT, dtype=np.uint8)
+    answers = np.full(reference.shape[:2], Answer.PRESENT, dtype=np.uint8)
+    if absent and cases > 1:
+        states[0, -1], answers[0, -1] = State.ABSENT, Answer.ABSENT
+        states[1, 0] = State.NOT_ANNOTATED
+    if misses and cases > 1:
+        answers[2 % cases, 1 % len(names)] = Answer.MISSING
+    reference[states != State.PRESENT] = np.nan
+    predicted[answers == Answer.MISSING] = np.nan
+    ids = tuple(f"case_{i:03d}" for i in range(cases))
+    presence = rng.uniform(0.5, 1, answers.shape)
+    bound = np.full(answers.shape, 2.0)
+    rows = Rows(ids, names, reference, states, predicted, answers, presence, "mm", bound=bound)
+    grey = rng.integers(0, 60, shape).astype(np.uint8)
+    return rows, [PictureCase(i, Image(grey, grid), i) for i in ids]
+
+
+def made_metrics(rows, **changes):
+    """Metrics with every part, numbers from the evaluator's own functions; `changes` replaces parts, say with None."""
+    rng = np.random.default_rng(RNG_SEED)
+    names = rows.names
+    bootstrap = of_subjects(rows.subjects, 200, 0)
+
+    def blocks(scored, error=None):
+        return describe_block(scored, names, error=error, subjects=rows.subjects, bootstrap=bootstrap)
+
+    distances = np.abs(rng.normal(0, 1.5, rows.states.shape))
+    inter, model = blocks(distances), blocks(rows.scored, rows.error)
+    test = equivalence(rows.radial - distances, names, rows.subjects, bootstrap, 0.5)
+    among = [{"against": who, **model, "equivalence": test} for who in ("senior", "junior", "every observer")]
+    among.append({"against": "consensus (mean)", **model, "equivalence": None, "equivalence_note": "it holds them"})
+    classes = {"names": ["I", "II"], "thresholds": [2.0]}
+    angle = Measurement.model_validate(
+        {"name": "ANB", "kind": "angle", "points": [names[0], names[-1], names[len(names) // 2]], "classes": classes}
+    )
+    measured = measurement_scores([angle], rows, bootstrap) if len(names) > 2 else None
+    between = {"n": 9, "mean_absolute_error": 1.25, "bias": 0.5, "sd": 1.0, "class_agreement": 87.5}
+    measured = [m | {"observers": between} for m in measured] if measured else None
+    bounded = {name: 90.0 + k for k, name in enumerate(names[:8])}
+    everything = {
+        "dataset": "made_up", "split": "test", "unit": rows.unit, "n_cases": len(rows.cases), "n_training_cases": 0,
+        "n_subjects": len(bootstrap.subjects), "radii": list(RADII), "missing": missing(rows),
+        "cases": list(rows.cases), "unknown_images": [], "presence_threshold": 0.5,
+        "versions": {"anatomark": "0.1.0", "numpy": "2.0"},
+        "command": "anatomark evaluate dataset.yaml --predictions predictions.csv --out out",
+        "fingerprint": fingerprint(rows), "bootstrap": {"samples": 200, "seed": 0, "level": 0.95},
+        "bootstrap_note": None if bootstrap.possible else "no intervals: fewer than two subjects, or no resamples",
+        **model, "ced": cumulative(rows.scored), "worst": worst(rows), "presence": presence_scores(rows, bootstrap),
+        "mean_shape": {**blocks(rows.scored + 5), "training_cases": 9, "placement": "made up"}, "mean_shape_note": None,
+        "observers": {
+            "names": ["senior", "junior"], "inter": inter, "intra": None, "consensus": "mean",
+            "intra_note": "no observer has several sessions in a case", "pairs": [], "each": [], "model": among,
+        },
+        "measurements": measured,
+        "coverage": {
+            "nominal": 0.9, "overall": 91.2, "overall_interval": [88.0, 94.0], "mean_bound": 2.0, "n": 60,
+            "calibrated_by": "30 validation cases", "landmarks": dict.fromkeys(names) | bounded,
+            "withheld": dict.fromkeys(names[8:], "too few cases"),
+            "curve": [{"nominal": 50.0, "observed": 52.0}, {"nominal": 90.0, "observed": 91.2}],
+            "presence_curve": [
+                {"predicted": 20.0, "observed": 25.0, "n": 9}, {"predicted": 95.0, "observed": 97.0, "n": 60},
+            ],
+        },
+    }  # fmt: skip
+    return copy.deepcopy(everything) | changes
