@@ -13,7 +13,7 @@ from anatomark.methods.two_stage.settings import TwoStageSettings
 from anatomark.nets.ladder import stride_and_margin
 
 # Elements along the longest side of an image: a working resolution that the whole image is looked at in one pass.
-SIDE = {2: 320, 3: 112}
+SIDE = {2: 320, 3: 96}
 SIDE_ON_GPU = {2: 640, 3: 160}
 CHANNELS = {2: ((32, 32), (64, 64), (128, 128, 128)), 3: ((16,), (32, 32), (128, 128))}
 CONTEXT = {2: (2, 4), 3: (2,)}
@@ -22,6 +22,9 @@ CHANNELS_OF_MANY = {2: ((32, 32), (64, 64), (128, 128), (128, 128)), 3: ((16,), 
 CONTEXT_OF_MANY: dict[int, tuple[int, ...]] = {2: (2,), 3: ()}
 CROP_PATCHES = {2: 16, 3: 8}  # along each axis; a crop's margins cost as much, so many patches share them
 STAGE1_BATCH = {2: 8, 3: 2}
+STAGE2_BATCH, STAGE2_BATCH_ON_GPU = {2: 4, 3: 1}, 4  # with one volume a step, there are more steps in the same time
+STEPS = {2: (1_500, 200, 1_500), 3: (1_200, 100, 1_200)}  # of the stages
+STEPS_ON_GPU = (10_000, 1_000, 10_000)
 FAR_WEIGHT = {2: 0.1, 3: 0.01}  # there are more far patches in 3D
 ENOUGH_IMAGES = 4  # in a step, for their statistics to stand for all
 LARGEST_IMAGE = {2: 1024, 3: 256}  # along each axis; a larger one is trained on by parts
@@ -76,7 +79,10 @@ def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoSt
             f"one image of stage 2 needs about {one / 2**30:.1f} GiB, {2 * budget / 2**30:.1f} GiB may be used; "
             "set a coarser spacing, a smaller image or fewer channels"
         )
-    stage2_batch = settings.stage2_batch or int(max(1, min(4 if d == 2 else 2, budget // one)))
+    stage2_batch = settings.stage2_batch or int(
+        max(1, min(STAGE2_BATCH_ON_GPU if on_gpu else STAGE2_BATCH[d], budget // one))
+    )
+    steps = STEPS_ON_GPU if on_gpu else STEPS[d]
     fixed = stage2_batch < ENOUGH_IMAGES if settings.fixed_normalisation is None else settings.fixed_normalisation
     return settings.model_copy(
         update={
@@ -88,12 +94,12 @@ def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoSt
             "far_weight": FAR_WEIGHT[d] if settings.far_weight is None else settings.far_weight,
             "stage1_crop": crop,
             "stage1_batch": settings.stage1_batch or STAGE1_BATCH[d],
-            "stage1_steps": settings.stage1_steps or (10_000 if on_gpu else 1_500),
+            "stage1_steps": settings.stage1_steps or steps[0],
             "image": image,
             "stage2_batch": stage2_batch,
             "fixed_normalisation": fixed,
-            "frozen_steps": settings.frozen_steps or (1_000 if on_gpu else 200),
-            "stage2_steps": settings.stage2_steps or (10_000 if on_gpu else 1_500),
+            "frozen_steps": settings.frozen_steps or steps[1],
+            "stage2_steps": settings.stage2_steps or steps[2],
             "mirror": facts.has_pairs if settings.mirror is None else settings.mirror,
         }
     )
