@@ -76,6 +76,9 @@ def try_training(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     ndim, landmarks = spec["ndim"], spec["landmarks"]
     least, most = (kind.Settings(**values) for values in spec["bounds"])
     fabric = fabric_of(spec["device"], spec["precision"])
+    first = kind(most, ndim=ndim, landmarks=landmarks)
+    if first.stages:
+        first.make_networks()  # loads what they are made of, which is a part of starting
     found: dict[str, Any] = {"start": time.time() - spec["began"], "stages": {}}
 
     alignment = aligned_to(spec)
