@@ -24,7 +24,8 @@ FLOORS = (
     ("training",),
     ("evaluation",),
     ("predict",),
-    ("review",),
+    ("web",),
+    ("review", "service"),
     ("cli",),
     ("__main__",),
 )
