@@ -95,6 +95,7 @@ def noothout2020(ndim: int) -> dict[str, Any]:
         "scale": 0.0,
         "shear": 0.0,
         "elastic": 0.0,
+        "ripple": 0.0,
         "gain": 0.0,
         "shift": 0.0,
         "gamma": 0.0,
