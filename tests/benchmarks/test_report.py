@@ -78,7 +78,7 @@ def test_methods_stand_side_by_side() -> None:
 
 def limited_result() -> dict[str, Any]:
     rows = [
-        {"method": method, "count": count, "seed": seed, **told(mre + seed), "minutes": 3.0}
+        {"method": method, "count": count, "seed": seed, **told(mre + seed), "core_minutes": 3.0}
         for method, mre in (("two-stage", 2.0), ("heatmap & more", 2.5))
         for count in (10, 100)
         for seed in (0, 1)
@@ -96,6 +96,9 @@ def test_few_images_give_a_table_and_a_plot() -> None:
         ["100", "two-stage", "**2.50**"],
         ["100", "heatmap & more", "3.00"],
     ]
+    result = limited_result()
+    result["rows"][4] |= {"farther": {"two-stage": [0.5, -0.125, 1.0]}}
+    assert tables(limited(result))[-1] == ["10", "0", "heatmap & more − two-stage", "+0.50", "-0.12 to +1.00"]
     drawing = ElementTree.fromstring(picture(limited_result()))
     of_kind = [element.tag.rsplit("}")[-1] for element in drawing.iter()]
     assert of_kind.count("polyline") == 2
