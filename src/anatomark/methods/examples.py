@@ -72,7 +72,7 @@ def crop_example(
     if near_landmarks and known.size and rng.random() < near_landmarks:
         center = points_index[rng.choice(known)] + rng.uniform(-0.5, 0.5, size=len(inner)) * inner
     extent = float((inner * grid.spacing).max())
-    strength = strength_of(settings, elastic_mm=settings.elastic * extent, ripple=settings.ripple)
+    strength = strength_of(settings, elastic_mm=settings.elastic * extent, ripple=settings.ripple or 0.0)
     warp = draw_warp(
         rng,
         shape=tuple(int(n) + 2 * margin for n in crop),
