@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -12,6 +13,7 @@ SUBJECTS = {
     "evaluation": "time and memory of an evaluation of many cases, with intervals",
     "limited": "every method trained on few images, a learning curve",
     "one_pass": "seconds and memory of one prediction of many landmarks, untrained",
+    "startup": "how soon help, import and a first X-ray answer",
     "report": "write benchmarks/README.md from the results that are there",
 }
 
@@ -23,6 +25,7 @@ def main() -> int:
         for subject, what in SUBJECTS.items():
             print(f"  {subject:10} {what}")
         return 2
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command itself does
     import_module(f"benchmarks.{name}").main(sys.argv[2:])
     if name != "report":
         import_module("benchmarks.report").main([])

@@ -11,6 +11,7 @@ from benchmarks.report.brain import brain
 from benchmarks.report.limited import limited, picture
 from benchmarks.report.one_pass import one_pass
 from benchmarks.report.plot import nice, spread_out
+from benchmarks.report.startup import startup
 from benchmarks.results import read_all
 
 ABOUT = {
@@ -146,3 +147,9 @@ def test_what_is_committed_can_be_written_up() -> None:
     text = document("## Notes\n")
     assert all(f"## Accuracy: {result['dataset']}" in text for result in read_all("accuracy"))
     assert text.endswith("## Notes\n")
+
+
+def test_starting_times_stand_beside_their_goals() -> None:
+    told = {"what": "help", "goal": 0.3, "seconds": 0.25, "least_seconds": 0.2, "core_seconds": 0.125}
+    text = startup([{"kind": "startup", "repeats": 5, **ABOUT, "rows": [told]}])
+    assert tables(text)[-1] == ["help", "0.25", "0.20", "0.12", "0.3"]
