@@ -1,6 +1,7 @@
-"""An ASGI app served by uvicorn until a signal ends it: bounded connections, slow clients shown out, no log of requests.
+"""An ASGI app served by uvicorn until a signal ends it: bounded connections, slow clients shown out, no access log.
 
-The extra `server` brings uvicorn. There is no access log, for an address may hold a token once (see `access.Guard`).
+The extra `server` brings uvicorn. Requests are not logged, for an address may hold a token once (see
+`access.Guard`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from anatomark.errors import AccessError, MissingExtraError
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
-HEAD_SECONDS = 10.0  # in which the first lines of a request must have come
+HEAD_SECONDS = 10.0  # for the first lines of a request, and for what is left of one that is answered already
 CONNECTIONS = 500  # at the same time; a process may usually have 1024 files open
 
 
@@ -84,7 +85,7 @@ async def serve(
 
 
 def _protocol() -> type:
-    """uvicorn's protocol of HTTP, with an end to the time that the head of a request may take."""
+    """uvicorn's protocol of HTTP, with an end to the time of a request's head, and of a body after its answer."""
     import asyncio
 
     import h11
@@ -107,7 +108,8 @@ def _protocol() -> type:
             super().connection_lost(exc)
 
         def _watch(self) -> None:
-            waits = self.conn.their_state is h11.IDLE and not self.transport.is_closing()
+            answered = self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
+            waits = (self.conn.their_state is h11.IDLE or answered) and not self.transport.is_closing()
             if waits and self.late is None:
                 self.late = self.loop.call_later(HEAD_SECONDS, self._show_out)
             elif not waits and self.late is not None:
@@ -116,9 +118,11 @@ def _protocol() -> type:
 
         def _show_out(self) -> None:
             self.late = None
-            if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            if self.transport.is_closing():
+                return
+            if self.conn.their_state is h11.IDLE:
                 self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-                self.transport.close()
+            self.transport.close()
 
     return Protocol
 
