@@ -101,8 +101,9 @@ class Guard:
 
     A page is opened once as /?token=...: the token moves from the address into a cookie that scripts cannot read and
     other sites cannot use. Programs send `Authorization: Bearer TOKEN`. `open_paths` (of probes) need no token. A body
-    ends at `max_body` bytes (at those of `max_bodies` for its path), and must come within `body_seconds` and what its length takes at SLOWEST. Every answer
-    gets the headers of security that it does not have; `policy` is its Content-Security-Policy.
+    ends at `max_body` bytes (at those of `max_bodies` for its path), and must come within `body_seconds` and what its
+    length takes at SLOWEST. Every answer gets the headers of security that it does not have; `policy` is its
+    Content-Security-Policy.
     """
 
     def __init__(
