@@ -91,8 +91,9 @@ def read_dicom_sr(path: str | Path) -> FilePoints:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             report = pydicom.dcmread(path)
+            _require_whole(report)
             groups = list(_groups(report))
-    except (OSError, InvalidDicomError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, EOFError, InvalidDicomError, ValueError, KeyError, AttributeError, TypeError) as error:
         reason = getattr(error, "strerror", None) or "it is no whole DICOM file"
         raise LandmarkFileError(f"{path} cannot be read: {reason}; export it again") from None
     if report.get("Modality") != "SR" or not groups:
@@ -144,6 +145,7 @@ def _report(
     coverage: float | None,
 ) -> Any:
     from highdicom import UID, sr
+    from pydicom import Dataset
     from pydicom.sr.codedict import codes
     from pydicom.uid import generate_uid
 
@@ -188,7 +190,7 @@ def _report(
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    return sr.Comprehensive3DSR(
+    report = sr.Comprehensive3DSR(
         evidence=images,
         content=content,
         series_instance_uid=UID(),
@@ -199,6 +201,10 @@ def _report(
         is_complete=True,
         series_description="anatomark: landmarks",
     )
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator, scheme.CodingSchemeName = SCHEME, "anatomark"
+    report.CodingSchemeIdentificationSequence = [scheme]
+    return report
 
 
 def _region(point: Floats, index: Floats, images: Sequence[Any]) -> Any:
@@ -239,6 +245,14 @@ def _groups(item: Any) -> Iterator[tuple[str, list[float] | None, State]]:
         return
     for child in children:
         yield from _groups(child)
+
+
+def _require_whole(report: Any) -> None:
+    """Raises EOFError for a file that ends within an element, which pydicom passes over."""
+    for raw in (report.get_item(tag) for tag in list(report.keys())):
+        length = getattr(raw, "length", None)  # of elements that are not decoded yet
+        if length is not None and length != 0xFFFFFFFF and len(raw.value or b"") < length:
+            raise EOFError
 
 
 def _concept(item: Any, sequence: str) -> tuple[str, str] | None:
