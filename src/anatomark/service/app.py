@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from anatomark import __version__
 from anatomark.errors import AccessError, AnatomarkError
@@ -41,6 +42,7 @@ from anatomark.web.problem import Problem
 LIVE, READY = "/v1/health/live", "/v1/health/ready"
 _FORM_BYTES = 64 << 10  # of a multipart body around its file
 _MARKUPS_BYTES = 16 << 20
+BODY_SECONDS = 30.0
 
 
 def make_app(predictor: Predictor, access: Access, roots: AllowedRoots, corrections: Path | None = None) -> App:
@@ -74,7 +76,8 @@ def make_app(predictor: Predictor, access: Access, roots: AllowedRoots, correcti
     if access.token is not None:
         _declare_token(api)
     limits = {"/v1/predict": predictor.limits.upload_bytes + _FORM_BYTES, "/v1/corrections": _MARKUPS_BYTES}
-    return metrics.around(Guard(api, access, max_body=1 << 20, max_bodies=limits, open_paths=(LIVE, READY)))
+    guard = Guard(api, access, max_body=1 << 20, max_bodies=limits, body_seconds=BODY_SECONDS, open_paths=(LIVE, READY))
+    return metrics.around(guard)
 
 
 def _add_about(api: FastAPI, predictor: Predictor, metrics: Metrics) -> None:
@@ -268,6 +271,10 @@ def _tell_problems(api: FastAPI, metrics: Metrics) -> None:
         headers = tuple((error.headers or {}).items())
         detail = {404: "nothing is here; / lists what there is", 405: "this is not asked in that way; / lists how"}
         return told(Problem(error.status_code, detail.get(error.status_code, str(error.detail)), headers), "http")
+
+    @api.exception_handler(ClientDisconnect)
+    async def left(_: Request, error: ClientDisconnect) -> Response:
+        return told(Problem(400, "the request ended before its body did"), "left")  # nobody is there to read it
 
     @api.exception_handler(Exception)
     async def broken(_: Request, error: Exception) -> Response:

@@ -54,7 +54,7 @@ class Predictor:
         """Starts the process and waits until it has loaded the models. Raises ModelError where it cannot."""
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
         environment.pop("ANATOMARK_TOKEN", None)
-        self._process = await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "anatomark.service.worker",
@@ -67,20 +67,23 @@ class Predictor:
         runs = {name: str(run.resolve()) for name, run in self.runs.items()}
         order = {"runs": runs, "device": self.device, "spool": str(self.spool)}
         try:
-            told: dict[str, Any] | None = await self._exchange(json.dumps(order).encode() + b"\n", START_SECONDS)
+            line = json.dumps(order).encode() + b"\n"
+            told: dict[str, Any] | None = await self._exchange(process, line, START_SECONDS)
         except TimeoutError:
             told = {"problem": f"the models could not be loaded within {START_SECONDS:g} s"}
         if told is None or "models" not in told:
-            await self._kill()
+            await _kill(process)
             raise ModelError((told or {}).get("problem", "the models could not be loaded; see the messages above"))
-        self.models = told["models"]
+        self.models, self._process = told["models"], process
 
     async def stop(self) -> None:
         """Ends the process, and deletes what was uploaded."""
         self.stopped = True
         if self._restart is not None:
             self._restart.cancel()
-        await self._kill()
+            await asyncio.wait({self._restart})
+        if self._process is not None:
+            await _kill(self._process)
         await asyncio.to_thread(shutil.rmtree, self.spool, ignore_errors=True)
 
     @contextlib.contextmanager
@@ -107,11 +110,10 @@ class Predictor:
         try:
             if await gone():
                 raise Refused(408, "nobody waits for this any more", reason="left")
-            if not self.ready:
-                await self._again()
+            process = await self._running()
             began = time.monotonic()
             try:
-                told = await self._exchange(job.line(), self.limits.seconds)
+                told = await self._exchange(process, job.line(), self.limits.seconds)
             except TimeoutError:
                 raise Refused(
                     504,
@@ -137,10 +139,10 @@ class Predictor:
         later = min(120, max(1, math.ceil(self.seconds * max(1, self.taken))))
         return Refused(503, f"{why}; ask again in {later} s", reason="queue", headers=(("retry-after", str(later)),))
 
-    async def _exchange(self, line: bytes, seconds: float) -> dict[str, Any] | None:
-        """The process's answer to a line; None where it ended. Whatever else happens, it is not left half-way."""
-        process = self._process
-        assert process is not None
+    async def _exchange(
+        self, process: asyncio.subprocess.Process, line: bytes, seconds: float
+    ) -> dict[str, Any] | None:
+        """The answer of a process to a line; None where it ended. Whatever else happens, it is not left half-way."""
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -152,33 +154,39 @@ class Predictor:
         except (BrokenPipeError, ConnectionResetError):
             pass
         except BaseException:
-            await self._kill()
-            self._begin_again()
+            await self._give_up(process)
             raise
-        await self._kill()
-        self._begin_again()
+        await self._give_up(process)
         return None
+
+    async def _give_up(self, process: asyncio.subprocess.Process) -> None:
+        """Ends a process, and starts another in the place of one that was at work."""
+        await _kill(process)
+        if process is self._process:
+            self._process = None
+            self._begin_again()
 
     def _begin_again(self) -> None:
         """Starts a new process, without anybody having to wait for it."""
-        if self.models and not self.stopped and (self._restart is None or self._restart.done()):
+        if not self.stopped and (self._restart is None or self._restart.done()):
             self._restart = asyncio.create_task(self._start_quietly())
 
     async def _start_quietly(self) -> None:
         with contextlib.suppress(ModelError, OSError):
             await self.start()
 
-    async def _again(self) -> None:
-        """Waits for the new process; raises `Refused` (503) where there is none."""
-        self._begin_again()
-        if self._restart is not None:
-            await asyncio.wait({self._restart})
+    async def _running(self) -> asyncio.subprocess.Process:
+        """The process, where need be as soon as it has loaded its models; raises `Refused` (503) where it cannot."""
         if not self.ready:
+            self._begin_again()
+            if self._restart is not None:
+                await asyncio.wait({self._restart})
+        if self._process is None or not self.ready:
             raise self.busy("the models cannot be loaded at the moment")
+        return self._process
 
-    async def _kill(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
