@@ -85,22 +85,48 @@ async def serve(
 
 
 def _protocol() -> type:
-    """uvicorn's protocol of HTTP, with an end to the time of a request's head, and of a body after its answer."""
+    """uvicorn's protocol of HTTP, with an end to the time of a request's head, and of a body after its answer.
+
+    Whoever is answered while still sending, as with a body that is too large, must be able to finish: a connection that
+    is closed with unread bytes takes the answer along. So it is closed for writing first, and what comes is dropped.
+    """
     import asyncio
 
     import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
+    class Lingering:
+        """A transport that closes when the other side has, or soon after."""
+
+        def __init__(self, transport: asyncio.Transport, protocol: Protocol) -> None:
+            self.transport, self.protocol, self.ending = transport, protocol, False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.transport, name)
+
+        def is_closing(self) -> bool:
+            return self.ending or self.transport.is_closing()
+
+        def close(self) -> None:
+            if self.ending or self.protocol.conn.their_state is not h11.SEND_BODY or not self.transport.can_write_eof():
+                self.transport.close()
+            elif not self.transport.is_closing():
+                self.ending = True
+                self.transport.write_eof()
+                self.transport.resume_reading()
+                self.protocol.loop.call_later(HEAD_SECONDS, self.transport.close)
+
     class Protocol(H11Protocol):
         late: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
+            super().connection_made(Lingering(transport, self))  # type: ignore[arg-type]
             self._watch()
 
         def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._watch()
+            if not self.transport.is_closing():
+                super().data_received(data)
+                self._watch()
 
         def connection_lost(self, exc: Exception | None) -> None:
             if self.late is not None:
