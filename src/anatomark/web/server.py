@@ -112,7 +112,11 @@ def _protocol() -> type:
                 self.transport.close()
             elif not self.transport.is_closing():
                 self.ending = True
-                self.transport.write_eof()
+                try:
+                    self.transport.write_eof()
+                except OSError:  # the other side has gone
+                    self.transport.close()
+                    return
                 self.transport.resume_reading()
                 self.protocol.loop.call_later(HEAD_SECONDS, self.transport.close)
 
