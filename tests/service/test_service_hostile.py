@@ -392,8 +392,8 @@ def test_a_client_that_is_gone_before_it_is_answered_costs_nothing(service):
         with socket.create_connection((host, int(port)), timeout=20) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends with a reset
             path = ("/v1/predict?model=none", "/nothing", "/v1/models")[k % 3]
-            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 90000\r\n\r\n"
-            connection.sendall(head.encode() + b"x" * 1000)
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 900000\r\n\r\n"
+            connection.sendall(head.encode() + b"x" * 200_000)  # more than the server reads on without being asked
 
 
 @pytest.mark.parametrize("header", [None, "Bearer wrong-token-of-the-tests", f"Basic {TOKEN}"])
