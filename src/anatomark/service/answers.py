@@ -74,7 +74,7 @@ class ModelAbout(BaseModel):
     unit: Literal["mm", "px"]
     dataset: str
     landmarks: list[str]
-    pairs: list[tuple[str, str]]
+    pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
     folds: Annotated[int, Field(description="Of a cross-validation, whose average is served; 0 for a single model.")]
     error_bounds: Annotated[bool, Field(description="Whether every landmark has one at 90 %.")]
     card: Annotated[dict[str, Any], Field(description="Its model.json.")]

@@ -140,8 +140,8 @@ def _add_predictions(api: FastAPI, predictor: Predictor, roots: AllowedRoots, me
     @api.post(
         "/v1/predict",
         summary="Landmarks of an image that is sent.",
-        description="The body is a form with one `file`: an image, or a zip archive of one DICOM series. It is deleted "
-        "when the answer is made.",
+        description="The body is a form with one field, file: an image, or a zip archive of one DICOM series. It is "
+        "deleted when the answer is made.",
         response_class=Response,
         responses={200: PREDICTED, **problems(400, 404, 415, 422, 500, 501, 503, 504)},
         openapi_extra=UPLOAD,
@@ -157,10 +157,10 @@ def _add_predictions(api: FastAPI, predictor: Predictor, roots: AllowedRoots, me
     @api.post(
         "/v1/predict/path",
         summary="Landmarks of an image that the service can read itself.",
-        description="The path is relative to a folder that the service was started with (`--root`): an image file or "
+        description="The path is relative to a folder that the service was started with (--root): an image file or "
         "the folder of a DICOM series.",
         response_class=Response,
-        responses={200: PREDICTED, **problems(404, 422, 500, 501, 503, 504)},
+        responses={200: PREDICTED, **problems(400, 404, 422, 500, 501, 503, 504)},
         openapi_extra=PATH,
     )
     async def predict_path(request: Request, body: AskedPath, asked: Annotated[Asked, Query()]) -> Response:

@@ -9,7 +9,7 @@ from anatomark.service.job import MEDIA_TYPES
 from anatomark.web.problem import MEDIA_TYPE
 
 _WHY = {
-    400: "The form cannot be read.",
+    400: "The body cannot be read.",
     401: "A token is needed.",
     403: "The Host or the Origin is a foreign one.",
     404: "No such model, or no such path below an allowed folder.",

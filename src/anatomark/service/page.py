@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).parent
+EVERYWHERE = {
+    "401": "without the token, where there is one",
+    "403": "a foreign Host or Origin",
+    "408": "a body that comes too slowly",
+    "413": "one that is too large",
+}
 
 
 def page(api: Mapping[str, Any], models: list[Mapping[str, Any]]) -> tuple[str, str]:
@@ -20,7 +26,7 @@ def page(api: Mapping[str, Any], models: list[Mapping[str, Any]]) -> tuple[str, 
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((_HERE / "page.html").read_text(encoding="utf-8"))
-    html = template.render(api=api, models=models, style=Markup(style))
+    html = template.render(api=api, models=models, everywhere=EVERYWHERE, style=Markup(style))
     policy = (
         f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
