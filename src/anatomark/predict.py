@@ -112,6 +112,7 @@ def _predict_each(
     progress: Callable[[int, int, str], None],
 ) -> Summary:
     """Predict the cases one after another, and write what `predict_to_folder` promises."""
+    from anatomark.formats.dicom_sr import require_reportable
     from anatomark.formats.table import write_table
 
     summary = Summary(folder / "predictions.csv")
@@ -122,6 +123,8 @@ def _predict_each(
         marks = [time.perf_counter()]
         try:
             image = case.read_image()
+            if "dicom-sr" in formats:
+                require_reportable(case.image_path, image.grid.ndim)
             marks.append(time.perf_counter())
             result = model.predict(image, source=str(case.image_path), coverage=coverage)
         except AnatomarkError as error:

@@ -13,7 +13,12 @@ from anatomark.errors import ImageError, LandmarkFileError, MissingExtraError
 from anatomark.formats.convert import convert
 from anatomark.formats.dicom_sr import ERROR_BOUND, IN_IMAGE, PRESENCE, read_dicom_sr, write_dicom_sr
 from anatomark.formats.images import is_image, read_image
+from anatomark.formats.images import write_image as write_nifti
 from anatomark.formats.landmarks import read_landmarks
+from anatomark.methods.error_bound import ErrorBounds
+from anatomark.methods.prediction import Prediction
+from anatomark.model import Model
+from anatomark.predict import predict_to_folder
 
 CT, DX = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.1.1"
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -212,6 +217,36 @@ def test_convert_takes_a_report(series, tmp_path):
     back = read_landmarks(tmp_path / "skull.mrk.json")
     assert np.allclose(back.points, landmarks.points, rtol=0, atol=1e-4, equal_nan=True)
     assert np.array_equal(back.states, landmarks.states)
+
+
+class Middle(Model):
+    """A model that finds its landmarks in the middle of every image, one of them not."""
+
+    def __init__(self):
+        self.ndim, self.names, self.dataset = 3, ("tip", "none"), "skulls"
+        self.bounds = ErrorBounds.withheld(self.names, "never calibrated")
+
+    def predict(self, image, *, source="image", coverage=0.9):
+        points = np.stack([image.grid.center] * 2)
+        found = Landmarks.from_points(self.names, points, image.grid.unit)
+        return Prediction(found, np.array([0.9, 0.2]), np.ones(2), error_bound=np.array([2.0, np.nan]))
+
+
+def test_predict_writes_reports_of_dicom_images_and_tells_of_others(series, tmp_path):
+    image = read_image(series)
+    write_nifti(image, tmp_path / "other.nii.gz")
+    summary = predict_to_folder(
+        Middle(), [series, tmp_path / "other.nii.gz"], out=tmp_path / "out", formats=("csv", "dicom-sr"), overlays=False
+    )
+    assert summary.predicted == ["series"]
+    assert "other.nii.gz is not DICOM" in summary.failed["other"]
+    landmarks = read_landmarks(tmp_path / "out" / "series.sr.dcm")
+    assert landmarks.states.tolist() == [State.PRESENT, State.ABSENT]
+    assert np.allclose(landmarks["tip"], image.grid.center, rtol=0, atol=1e-4)
+    dataset = pydicom.dcmread(tmp_path / "out" / "series.sr.dcm")
+    assert number(groups_of(dataset)["tip"], ERROR_BOUND) == (2.0, "mm")
+    texts = [i.TextValue for g in groups_of(dataset).values() for i in g.ContentSequence if i.ValueType == "TEXT"]
+    assert "model: skulls" in texts
 
 
 def test_a_report_is_no_image(series, tmp_path):

@@ -47,6 +47,14 @@ def require_dicom_sr() -> None:
         )
 
 
+def require_reportable(source: str | Path, ndim: int) -> None:
+    """Passes a DICOM file or folder that a report can be about. Raises as `write_dicom_sr`, before any prediction."""
+    require_dicom_sr()
+    images = _images(Path(source))
+    if ndim == 3:
+        _frame_of_reference(images)
+
+
 def write_dicom_sr(
     landmarks: Landmarks,
     path: str | Path,
@@ -212,15 +220,19 @@ def _region(point: Floats, index: Floats, images: Sequence[Any]) -> Any:
     from highdicom import sr
 
     if len(point) == 3:
-        frames = {str(image.get("FrameOfReferenceUID") or "") for image in images}
-        if len(frames) > 1 or not frames.pop():
-            raise ImageError(
-                "the DICOM images do not share a frame of reference (0020,0052), in which a report gives its points; "
-                "ask for mrk.json or csv"
-            )
-        return sr.ImageRegion3D("POINT", point[None], str(images[0].FrameOfReferenceUID))
+        return sr.ImageRegion3D("POINT", point[None], _frame_of_reference(images))
     image = sr.SourceImageForRegion(str(images[0].SOPClassUID), str(images[0].SOPInstanceUID))
     return sr.ImageRegion("POINT", index[None, ::-1] + 0.5, image)
+
+
+def _frame_of_reference(images: Sequence[Any]) -> str:
+    frames = {str(image.get("FrameOfReferenceUID") or "") for image in images}
+    if len(frames) > 1 or not all(frames):
+        raise ImageError(
+            "the DICOM images do not share a frame of reference (0020,0052), in which a report gives its points; "
+            "ask for mrk.json or csv"
+        )
+    return frames.pop()
 
 
 def _code(concept: tuple[str, str]) -> Any:

@@ -49,6 +49,7 @@ class Job:
 
 def carry_out(job: Job, model: Model | Ensemble) -> Path:
     """The file with the answer to `job`. Raises AnatomarkError as `anatomark predict` does, and `Refused`."""
+    from anatomark.formats.dicom_sr import require_reportable
     from anatomark.formats.images import image_name, read_image
     from anatomark.predict import ENDINGS
     from anatomark.service.declared import require_modest
@@ -60,6 +61,8 @@ def carry_out(job: Job, model: Model | Ensemble) -> Path:
         path = unpack(path, folder / "unpacked", max_bytes=job.max_bytes)
     require_modest(path, max_voxels=job.max_voxels)
     image = read_image(path)
+    if job.format == "dicom-sr":
+        require_reportable(path, image.grid.ndim)
     picture = as_picture(image, model.unit, job.spacing) if model.ndim == 2 else None
     if picture is not None:
         image = picture[0]
