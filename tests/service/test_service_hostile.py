@@ -160,6 +160,8 @@ ELSEWHERE = {
     "e.mha": mha(more="ElementDataFile = /etc/passwd\n"),
     "f.mha": mha(more="elementdatafile = LOCAL\nElementDataFile = /etc/passwd\n"),
     "g.mha": mha(more="Comment = " + "x" * 70000 + "\nElementDataFile = /etc/passwd\n"),
+    "i.mha": mha(more="ElementDataFile : /etc/passwd\n"),
+    "j.nrrd": nrrd(more="data  file : x\n data file: /etc/passwd\n"),
     "h.nrrd": nrrd(more="# " + "x" * 70000 + "\ndata file: /etc/passwd\n"),
 }
 
@@ -167,6 +169,16 @@ ELSEWHERE = {
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_a_header_that_names_another_file_reads_none(service, name):
     assert "keeps its voxels in another file" in detail(service.upload(name, ELSEWHERE[name], **DEEP), 422)
+
+
+@pytest.mark.parametrize("before", [0, 512, 2048])
+@pytest.mark.parametrize("name", ["a.nrrd", "b.nii", "c.mha", "d.png", "e.tif"])
+def test_a_container_that_can_lead_to_any_file_is_not_read_by_another_name(service, tmp_path, name, before):
+    """ITK would open HDF5 by its content, and what is stored in it may lie in any file of the machine."""
+    volume(tmp_path, "v.hdf5")
+    content = b"\0" * before + (tmp_path / "v.hdf5").read_bytes()
+    query = FLAT if name.endswith(("png", "tif")) else DEEP
+    assert "keeps its voxels in another file" in detail(service.upload(name, content, **query), 422)
 
 
 def volume(folder, name):

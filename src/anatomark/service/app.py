@@ -64,6 +64,7 @@ def make_app(predictor: Predictor, access: Access, roots: AllowedRoots, correcti
         description="Finds anatomical landmarks in medical images. For research; not a medical device.",
         docs_url=None,  # these fetch their scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=life,
         responses=problems(401, 403, 408, 413) if access.token else problems(403, 408, 413),
     )

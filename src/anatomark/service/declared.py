@@ -17,8 +17,9 @@ from anatomark.service.refused import Refused
 
 _HEAD = 1 << 16
 _SLACK = 1 << 20  # bytes of padding that may follow an image in a gzip file
-_NRRD_ELSEWHERE = re.compile(rb"^data ?file\s*:", re.IGNORECASE | re.MULTILINE)
-_META_DATA = re.compile(rb"^\s*ElementDataFile\s*=\s*(\S+)", re.IGNORECASE | re.MULTILINE)
+_NRRD_ELSEWHERE = re.compile(rb"^[ \t]*data[ \t]*file[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_META_DATA = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*(\S+)", re.IGNORECASE | re.MULTILINE)
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def require_modest(path: Path, *, max_voxels: int) -> None:
@@ -63,17 +64,30 @@ def _require_count(path: Path, count: int, most: int) -> None:
 def _require_own_voxels(path: Path, head: bytes) -> None:
     name = path.name.lower()
     nrrd, meta = head.startswith(b"NRRD"), name.endswith((".mha", ".mhd"))
-    text = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0] if nrrd else head
+    ends = not nrrd or re.search(rb"\r?\n\r?\n", head) is not None
     elsewhere = (
         name.endswith((".nhdr", ".mhd"))
-        or (nrrd and (len(text) == _HEAD or _NRRD_ELSEWHERE.search(text) is not None))
+        or (nrrd and (not ends or _NRRD_ELSEWHERE.search(head) is not None))
         or any(found != b"LOCAL" for found in _META_DATA.findall(head))
         or (meta and _META_DATA.search(head) is None)
+        or _is_hdf5(path)
     )
     if elsewhere:
         raise ImageError(
             f"{path} keeps its voxels in another file, which is not read here; write .nrrd, .mha or .nii.gz"
         )
+
+
+def _is_hdf5(path: Path) -> bool:
+    """Whether a file is HDF5, whatever it is called: ITK reads it by its content, and it can lead to any file."""
+    size, offset = path.stat().st_size, 0
+    with open(path, "rb") as file:
+        while offset < size:
+            file.seek(offset)
+            if file.read(len(_HDF5)) == _HDF5:
+                return True
+            offset = max(512, 2 * offset)  # where the format allows it to begin
+    return False
 
 
 def _require_no_more(path: Path) -> None:
