@@ -311,3 +311,18 @@ def test_without_highdicom_one_line_says_how_to_get_it(series, tmp_path, monkeyp
     )
     with pytest.raises(MissingExtraError, match=r"pip install 'anatomark\[dicom-sr\]'"):
         report(series, tmp_path / "o.sr.dcm")
+
+
+def test_another_reader_finds_the_points(series, tmp_path):
+    """highdicom's own, which knows the standard's templates and nothing of us."""
+    from highdicom.sr import GraphicTypeValues3D, srread
+
+    landmarks, _ = report(series, tmp_path / "out.sr.dcm")
+    content = srread(tmp_path / "out.sr.dcm").content
+    groups = content.get_planar_roi_measurement_groups(graphic_type=GraphicTypeValues3D.POINT)
+    found = {group.tracking_identifier: group.roi.value[0] for group in groups}
+    assert set(found) == {name for name, here in zip(NAMES, landmarks.present, strict=True) if here}
+    for name, point in found.items():
+        assert np.allclose(point, landmarks[name], rtol=0, atol=1e-4)
+    (absent,) = content.get_image_measurement_groups()
+    assert absent.tracking_identifier == "gonion"
