@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -13,6 +14,7 @@ SUBJECTS = {
     "limited": "every method trained on few images, a learning curve",
     "one_pass": "seconds and memory of one prediction of many landmarks, untrained",
     "service": "answers, waiting and memory of the service with many clients",
+    "startup": "how soon help, import and a first X-ray answer",
     "report": "write benchmarks/README.md from the results that are there",
 }
 
@@ -24,6 +26,7 @@ def main() -> int:
         for subject, what in SUBJECTS.items():
             print(f"  {subject:10} {what}")
         return 2
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command itself does
     import_module(f"benchmarks.{name}").main(sys.argv[2:])
     if name != "report":
         import_module("benchmarks.report").main([])
