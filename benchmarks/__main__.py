@@ -13,6 +13,7 @@ SUBJECTS = {
     "evaluation": "time and memory of an evaluation of many cases, with intervals",
     "limited": "every method trained on few images, a learning curve",
     "one_pass": "seconds and memory of one prediction of many landmarks, untrained",
+    "service": "answers, waiting and memory of the service with many clients",
     "startup": "how soon help, import and a first X-ray answer",
     "report": "write benchmarks/README.md from the results that are there",
 }
