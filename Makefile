@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP = .venv/bin/pip --disable-pip-version-check
 READY = .venv/ready
 
-.PHONY: demo test lint venv clean
+.PHONY: demo test lint venv browser clean
 
 demo: $(READY)
 	rm -rf demo
@@ -19,6 +19,10 @@ lint: $(READY)
 	.venv/bin/pyright
 
 venv: $(READY)
+
+# Some tests open pages in Chromium, and are skipped without it. For Debian and its kin, as root.
+browser:
+	command -v chromium || { apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; }
 
 # torch first and alone: a failed download of the one large package is then cheap to repeat.
 $(READY): pyproject.toml constraints.txt
