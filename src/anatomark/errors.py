@@ -46,7 +46,11 @@ class RegistrationError(AnatomarkError):
 
 
 class MissingExtraError(AnatomarkError):
-    """A package that only some methods need and that is not installed; the message names the extra."""
+    """A package that only some methods or commands need and that is not installed; the message names the extra."""
+
+
+class AccessError(AnatomarkError):
+    """A way of starting a server that would let anybody in, or a path that it may not read."""
 
 
 class OutputError(AnatomarkError):

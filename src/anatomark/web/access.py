@@ -1,0 +1,312 @@
+"""Who may ask a server: where it listens, the token it wants, and the guard that stands before its app.
+
+A page of another site must not reach a server on this machine through the reader's browser. So the Host header must
+name the server (a foreign name that was made to point here is no use), what changes something must come from the
+server's own pages or from no page at all, and whoever can reach it from another machine needs a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from anatomark.errors import AccessError
+from anatomark.web.problem import Problem
+from anatomark.web.roots import AllowedRoots as AllowedRoots
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+SHORTEST = 16  # characters of a token
+SLOWEST = 32 * 1024  # bytes a second that a body must come with, after its first `body_seconds`
+DRAINED = 64 << 20  # bytes of a refused body that are still read, so that its sender gets to see the refusal
+DRAIN_SECONDS = 3.0
+POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+MAKE_ONE = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where a server listens and what a request needs.
+
+    One of `names` must stand in its Host header, or with `any_address` an IP address (which, unlike a name, nobody
+    else can make point here); and `token`, where there is one.
+    """
+
+    host: str
+    token: str | None
+    names: frozenset[str]
+    any_address: bool = False
+
+    def says_host(self, header: str) -> bool:
+        """Whether a Host header `name[:port]` names this server."""
+        name = _name(header)
+        return name in self.names or (self.any_address and _address(name) is not None)
+
+    def knows(self, token: str) -> bool:
+        """Whether `token` is ours, in a time that tells nothing about where it differs."""
+        return self.token is not None and hmac.compare_digest(_digest(token), _digest(self.token))
+
+
+def decide_access(host: str = "127.0.0.1", token: str | None = None, names: Iterable[str] = ()) -> Access:
+    """The Access of a server on `host`; `names` are further ones that it is called by, as behind a proxy.
+
+    Raises `AccessError` where other machines could reach it without a token, and for a token that can be guessed.
+    """
+    if not host or _name(host) != host.lower().rstrip("."):
+        raise AccessError(f"{host!r} is no host name or address; give one such as 127.0.0.1, without a port")
+    if token is not None and (len(token) < SHORTEST or not token.isascii() or not token.isprintable() or " " in token):
+        raise AccessError(f"the token wants {SHORTEST} or more ASCII characters without spaces; make one: {MAKE_ONE}")
+    if token is None and not is_loopback(host):
+        raise AccessError(
+            f"{host} can be reached from other machines, which needs a token: set ANATOMARK_TOKEN to one ({MAKE_ONE}), "
+            "or listen on 127.0.0.1"
+        )
+    address = _address(host)
+    everywhere = address is not None and address.is_unspecified
+    own = () if everywhere else (host.lower().rstrip("."),)
+    if everywhere:
+        import socket
+
+        own = (socket.gethostname().lower(),)
+    return Access(host, token, frozenset({*LOOPBACK, *own, *(_name(n) for n in names)}), everywhere)
+
+
+def make_token() -> str:
+    """A new token, 256 bits of chance."""
+    return secrets.token_urlsafe(32)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    address = _address(host)
+    return host.lower().rstrip(".") == "localhost" if address is None else address.is_loopback
+
+
+class Guard:
+    """An ASGI app before `app` that lets through what `access` allows, and refuses the rest with one line of JSON.
+
+    A page is opened once as /?token=...: the token moves from the address into a cookie that scripts cannot read and
+    other sites cannot use. Programs send `Authorization: Bearer TOKEN`. `open_paths` (of probes) need no token. A body
+    ends at `max_body` bytes, and must come within `body_seconds` and what its length takes at SLOWEST. Every answer
+    gets the headers of security that it does not have; `policy` is its Content-Security-Policy.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        access: Access,
+        *,
+        max_body: int = 16 << 20,
+        body_seconds: float = 30.0,
+        open_paths: Iterable[str] = (),
+        policy: str = POLICY,
+    ) -> None:
+        self.app, self.access = app, access
+        self.max_body, self.body_seconds = max_body, body_seconds
+        self.open_paths = frozenset(open_paths)
+        self.security = {
+            b"content-security-policy": policy.encode("latin-1"),
+            b"x-content-type-options": b"nosniff",
+            b"x-frame-options": b"DENY",
+            b"referrer-policy": b"no-referrer",
+            b"cross-origin-opener-policy": b"same-origin",
+            b"cross-origin-resource-policy": b"same-origin",
+            b"cache-control": b"no-store",  # patients' data; what may be kept says so itself
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        problem = self._judge(scope)
+        if scope["type"] == "websocket":
+            if problem is None:
+                await self.app(scope, receive, send)
+            else:
+                await receive()
+                await send({"type": "websocket.close", "code": 1008, "reason": problem.detail[:120]})
+            return
+        body = _Body(receive, self.max_body, self.body_seconds)
+        answer = _Answer(send, self.security, body)
+        if problem is not None:
+            await answer.refuse(problem)
+            return
+        entrance = self._entrance(scope)
+        if entrance is not None:
+            await answer({"type": "http.response.start", "status": 303, "headers": entrance})
+            await answer({"type": "http.response.body", "body": b""})
+            return
+        try:
+            await self.app(scope, body, answer)
+        except Exception:
+            if body.problem is None or answer.started:
+                raise
+        if body.problem is not None and not answer.started:
+            await answer.refuse(body.problem)
+
+    def _judge(self, scope: Scope) -> Problem | None:
+        """Why a request is refused before its body is read; None where it is not."""
+        hosts = _headers(scope, b"host")
+        if len(hosts) != 1 or not self.access.says_host(hosts[0]):
+            called = ", ".join(hosts) or "no host"
+            return Problem(403, f"this server is not called {called[:100]}; use its own name or address")
+        if scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            sites, origins = _headers(scope, b"sec-fetch-site"), _headers(scope, b"origin")
+            foreign = any(site not in ("same-origin", "none") for site in sites)
+            if foreign or any(urlsplit(origin).netloc.lower() != hosts[0].lower() for origin in origins):
+                return Problem(403, "a page of another site may change nothing here; use this server's own pages")
+        if self.access.token is not None and scope["path"] not in self.open_paths and not self._admitted(scope):
+            told = (("www-authenticate", 'Bearer realm="anatomark"'),)
+            return Problem(401, "a token is needed: send the header Authorization: Bearer TOKEN", told)
+        declared = _headers(scope, b"content-length")
+        if declared and declared[0].isdecimal() and int(declared[0]) > self.max_body:
+            return _too_large(self.max_body)
+        return None
+
+    def _admitted(self, scope: Scope) -> bool:
+        bearers = [value[7:].strip() for value in _headers(scope, b"authorization") if value[:7].lower() == "bearer "]
+        if bearers:
+            return len(bearers) == 1 and self.access.knows(bearers[0])
+        if scope["type"] == "http" and (asked := self._asked(scope)) is not None:
+            return self.access.knows(asked)
+        held = [part.strip().partition("=") for value in _headers(scope, b"cookie") for part in value.split(";")]
+        return any(
+            name == self._cookie_name(scope) and hmac.compare_digest(value.encode(), self._session().encode())
+            for name, _, value in held
+        )
+
+    def _asked(self, scope: Scope) -> str | None:
+        """The token in the address of a page."""
+        if scope["method"] not in ("GET", "HEAD"):
+            return None
+        return dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"))).get("token")
+
+    def _entrance(self, scope: Scope) -> list[tuple[bytes, bytes]] | None:
+        """Headers that move the token of an address into a cookie; None where there is none to move."""
+        if self.access.token is None or self._asked(scope) is None:
+            return None
+        rest = [(k, v) for k, v in parse_qsl(scope["query_string"].decode("latin-1")) if k != "token"]
+        # one slash: //name would lead to another server
+        place = "/" + quote(scope["path"].lstrip("/\\")) + ("?" + urlencode(rest) if rest else "")
+        cookie = f"{self._cookie_name(scope)}={self._session()}; Path=/; HttpOnly; SameSite=Strict"
+        cookie += "; Secure" if scope.get("scheme") == "https" else ""
+        return [(b"location", place.encode("latin-1")), (b"set-cookie", cookie.encode("latin-1"))]
+
+    def _cookie_name(self, scope: Scope) -> str:
+        """A cookie goes to all ports of a host: two servers must not take each other's."""
+        return f"anatomark-{(scope.get('server') or ('', 0))[1]}"
+
+    def _session(self) -> str:
+        """What the cookie holds: something that only the token gives, and that does not give the token."""
+        return hmac.new((self.access.token or "").encode(), b"anatomark session", "sha256").hexdigest()
+
+
+class _Late(Exception):
+    """The body was refused while the app read it; `_Body.problem` says why."""
+
+
+class _Body:
+    """`receive` of a request, with an end to its length and to its time."""
+
+    def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
+        self.receive, self.limit, self.seconds = receive, limit, seconds
+        self.began, self.size, self.whole = time.monotonic(), 0, False
+        self.problem: Problem | None = None
+
+    async def __call__(self) -> Message:
+        if self.whole:
+            return await self.receive()
+        left = self.seconds + self.size / SLOWEST - (time.monotonic() - self.began)
+        try:
+            message = await asyncio.wait_for(self.receive(), max(left, 0.001))
+        except TimeoutError:
+            self.problem = Problem(408, "the request came too slowly; send it again")
+            raise _Late from None
+        self.whole = message["type"] != "http.request" or not message.get("more_body", False)
+        self.size += len(message.get("body", b""))
+        if self.size > self.limit:
+            self.problem = _too_large(self.limit)
+            raise _Late
+        return message
+
+    async def drain(self) -> bool:
+        """Whether the rest of the body came within DRAINED bytes and DRAIN_SECONDS; it is thrown away."""
+        end, size = time.monotonic() + DRAIN_SECONDS, 0
+        while not self.whole and size < DRAINED:
+            try:
+                message = await asyncio.wait_for(self.receive(), max(end - time.monotonic(), 0.001))
+            except TimeoutError:
+                return False
+            size += len(message.get("body", b""))
+            self.whole = message["type"] != "http.request" or not message.get("more_body", False)
+        return self.whole
+
+
+class _Answer:
+    """`send` of a request: it adds headers, and says nothing of an app's answer to a body that was refused."""
+
+    def __init__(self, send: Send, security: dict[bytes, bytes], body: _Body) -> None:
+        self.send, self.security, self.body = send, security, body
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if self.body.problem is not None and not self.started:
+            return  # the guard answers in the app's place
+        if message["type"] == "http.response.start":
+            self.started = True
+            held = list(message.get("headers", ()))
+            names = {name.lower() for name, _ in held}
+            held += [(name, value) for name, value in self.security.items() if name not in names]
+            message = {**message, "headers": held}
+        await self.send(message)
+
+    async def refuse(self, problem: Problem) -> None:
+        slow = problem.status == 408
+        whole = not slow and await self.body.drain()
+        self.body.problem = None
+        headers = problem.raw_headers() + ([] if whole else [(b"connection", b"close")])
+        await self({"type": "http.response.start", "status": problem.status, "headers": headers})
+        await self({"type": "http.response.body", "body": problem.body()})
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(413, f"the request is larger than {limit / 2**20:g} MiB, which is the most that is taken here")
+
+
+def _headers(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for held, value in scope["headers"] if held.lower() == name]
+
+
+def _name(header: str) -> str:
+    """The host of `host[:port]`, small letters, an IPv6 address without its brackets."""
+    header = header.strip().lower()
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    name = header if header.count(":") > 1 else header.partition(":")[0]
+    return name.rstrip(".")
+
+
+def _address(host: str) -> Any | None:
+    try:
+        return ip_address(host.strip("[]"))
+    except ValueError:
+        return None
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
