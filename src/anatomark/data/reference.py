@@ -38,7 +38,7 @@ def reference_of(observers: Mapping[str, Landmarks], rule: str, empty: Landmarks
 
 @dataclass(frozen=True, eq=False)
 class Review:
-    """What one person set in one case: `landmarks` where `given` (N,), each at the time `changed` (N,), sortable text."""
+    """What one person set in one case: `landmarks` where `given` (N,), each at the time `changed` (N,), as text."""
 
     reviewer: str
     landmarks: Landmarks

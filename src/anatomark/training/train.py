@@ -56,8 +56,9 @@ def train(
 
     if isinstance(dataset, (str, Path)):
         dataset = load_dataset(dataset, root)
-    for line in told_of_reviews(dataset) if show else ():
-        show(line)
+    if show is not None:
+        for line in told_of_reviews(dataset):
+            show(line)
     asked: dict[str, Any] = {"method": method, "preset": preset, "settings": settings, "device": device, "show": show}
     if folds is not None:
         splits = {"train_split": train_split, "validation_split": validation_split}
