@@ -99,7 +99,7 @@ def open_reviews(
     at = {case.id: k for k, case in enumerate(cases)}
     sources, findings = [], []
     for path in paths:
-        part = Annotations(table=path.name, observer=path.stem)
+        part = Annotations(table=path.name, observer=path.stem, frame="LPS")  # an empty one does not say it
         try:
             sources.append(ReviewSource(path.stem, open_table(part, path, aliases, at, names, ndim, findings)))
         except AnatomarkError as error:

@@ -153,7 +153,7 @@ class Record:
 
         if not is_review(self.table):
             raise ReviewError(f"{self.table} exists and is no review; choose another --reviewer, or move it away")
-        table = read_table(self.table)
+        table = read_table(self.table, frame="LPS")
         if (table.ndim, table.unit, table.frame) != (self.ndim, self.unit, "LPS"):
             raise ReviewError(
                 f"{self.table} holds {table.ndim}D {table.frame} points in {table.unit}, wanted {self.ndim}D LPS in "
