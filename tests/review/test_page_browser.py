@@ -94,9 +94,11 @@ def test_it_opens_clean_and_shows_the_image(reviewed):
     tiles = page.tiles()
     assert tiles == ([0] if image.grid.ndim == 2 else [0, 1, 2, 4])
     cross = page.js("review.viewer.world(review.viewer.cross)")
+    bare = "Object.assign(review.viewer.nv.opts, {crosshairWidth: 0, isOrientationTextVisible: false})"
+    page.js(f"({bare}, review.viewer.draw())")
     shot, rng = page.pixels(), np.random.default_rng(2)
     for tile, kind in enumerate(tiles[:3]):
-        points = np.array([in_slice(image.grid, cross, rng, kind) for _ in range(60)])
+        points = np.array([in_slice(image.grid, cross, rng, kind) for _ in range(80)])
         places = [page.place(point, tile) for point in points]
         if image.grid.ndim == 3:
             assert max(abs(depth) for _, depth in places) < 1e-2
@@ -107,8 +109,8 @@ def test_it_opens_clean_and_shows_the_image(reviewed):
         seen = ndimage.map_coordinates(shot, [y - 0.5, x - 0.5], order=1)
         inside = (wanted > 3) & (wanted < 252)
         assert inside.sum() > 15
-        assert np.corrcoef(wanted[inside], seen[inside])[0, 1] > 0.97
-        assert np.abs(wanted - seen).mean() < 12
+        assert np.corrcoef(wanted[inside], seen[inside])[0, 1] > 0.995  # a pixel beside, it is less
+        assert np.abs(wanted - seen).mean() < 2
     page.require_clean()
 
 
@@ -127,7 +129,7 @@ def test_a_picture_is_upright(chromium, tmp_path):
     seen = ndimage.map_coordinates(shot, [y, x], order=1)
     low, high = page.window()
     wanted = np.clip((image.array.astype(float) - low) / (high - low), 0, 1) * 255
-    assert np.abs(seen - wanted).mean() < 3
+    assert np.abs(seen - wanted).mean() < 1
     for other in (wanted[::-1], wanted[:, ::-1], wanted[::-1, ::-1]):
         assert np.abs(seen - other).mean() > 15
     reviewed.end()
@@ -371,7 +373,7 @@ def test_the_list_is_in_order_of_need_and_filters(reviewed):
     assert page.js("review.cases.shown.length") == 1
     page.page.select_option("#by-landmark", "1")
     assert page.js("review.cases.shown.length") == 0
-    assert "No case fits" in page.page.inner_text("#case-list")
+    assert "No case fits" in page.page.text_content("#case-list")
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (1920, 1080)])

@@ -14,7 +14,7 @@ export function showConflict(session, detail) {
   }
   const rows = detail.fought.map((name) => element('tr', {}, element('td', {}, name),
     element('td', {}, told(detail.theirs.placements[name])), element('td', {}, told(detail.change.set[name]))))
-  const at = new Date(detail.theirs.changed).toLocaleTimeString()
+  const at = new Date(detail.theirs.changed).toLocaleTimeString([], { hour12: false })
   dialog.replaceChildren(
     element('h2', {}, `${session.lines[detail.number].id} was changed in another window`),
     element('p', {}, `At ${at} the same landmark was set elsewhere. Which one is to stand?`),

@@ -13,18 +13,19 @@ export class Contrast {
     for (const id of ['window', 'level']) byId(id).addEventListener('change', () => this.typed())
   }
 
-  // For a new image: the presets that suit it, and the one in use again.
-  opened() {
-    const { global_min: low, global_max: high } = this.viewer.volume
+  // For a new volume, not yet drawn: the presets that suit it, and the one in use again.
+  opening(volume) {
+    const { global_min: low, global_max: high } = volume
+    this.volume = volume
     this.isCt = this.viewer.ndim === 3 && low <= -500 && high >= 300
     this.names = ['auto', 'whole range', ...(this.isCt ? Object.keys(HOUNSFIELD) : ['brighter', 'darker']), 'inverted']
     fill(byId('preset'), [...this.names.map((name) => [name, name]), ['own', 'own']])
-    if (this.preset === 'own') this.set(...this.range)
-    else this.use(this.names.includes(this.preset) ? this.preset : 'auto')
+    if (this.preset === 'own') this.put(...this.range)
+    else this.settle(this.names.includes(this.preset) ? this.preset : 'auto')
   }
 
-  use(name) {
-    const { robust_min: low, robust_max: high, global_min: least, global_max: most } = this.viewer.volume
+  settle(name) {
+    const { robust_min: low, robust_max: high, global_min: least, global_max: most } = this.volume
     const wide = high - low || 1
     const ranges = {
       auto: [low, high], inverted: [low, high], 'whole range': [least, most],
@@ -33,8 +34,13 @@ export class Contrast {
     for (const [preset, [window, level]] of Object.entries(HOUNSFIELD)) ranges[preset] = [level - window / 2, level + window / 2]
     if (!(name in ranges)) return
     this.preset = name
-    this.viewer.volume.colormapInvert = name === 'inverted'
-    this.set(...ranges[name])
+    this.volume.colormapInvert = name === 'inverted'
+    this.put(...ranges[name])
+  }
+
+  use(name) {
+    this.settle(name)
+    this.viewer.refresh()
   }
 
   next() {
@@ -50,26 +56,29 @@ export class Contrast {
       return
     }
     this.preset = 'own'
-    this.set(level - window / 2, level + window / 2)
+    this.put(level - window / 2, level + window / 2)
+    this.viewer.refresh()
   }
 
-  set(low, high) {
-    this.range = [low, high]
-    this.viewer.window(low, high)
+  put(low, high) {
+    this.volume.cal_min = low
+    this.volume.cal_max = Math.max(high, low + 1e-6)
+    this.range = [this.volume.cal_min, this.volume.cal_max]
     this.read(true)
   }
 
   // Show what the viewer has, which the mouse may have changed.
   read(force = false) {
-    const { volume } = this.viewer
-    if (!volume) return
-    const moved = this.range && (this.range[0] !== volume.cal_min || this.range[1] !== volume.cal_max)
+    const { volume } = this
+    if (!volume || !this.range) return
+    const moved = this.range[0] !== volume.cal_min || this.range[1] !== volume.cal_max
     if (!moved && !force) return
     if (moved) {
       this.range = [volume.cal_min, volume.cal_max]
       this.preset = 'own'
     }
-    const digits = (value) => Number(value.toPrecision(4))
+    const wide = this.range[1] - this.range[0]
+    const digits = (value) => (wide >= 50 ? Math.round(value) : Number(value.toPrecision(3)))
     byId('preset').value = this.preset
     byId('window').value = digits(this.range[1] - this.range[0])
     byId('level').value = digits((this.range[0] + this.range[1]) / 2)

@@ -23,7 +23,7 @@ export class LandmarkList {
     else list.replaceChildren(...rows)
     list.children[session.chosen]?.scrollIntoView({ block: 'nearest' })
     const set = session.now.landmarks.filter((mark) => mark.mine).length
-    byId('count').textContent = `${set} of ${session.now.landmarks.length} set`
+    byId('count').textContent = `${set}/${session.now.landmarks.length} set`
     const steps = session.stepsOf(session.now.number)
     byId('undo').disabled = steps.undo.length === 0
     byId('redo').disabled = steps.redo.length === 0

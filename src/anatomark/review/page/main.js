@@ -26,7 +26,7 @@ byId('who').title = study.file
 const marks = new Marks(byId('marks'), viewer, session)
 const contrast = new Contrast(viewer)
 const cases = new CaseList(session, open)
-const panel = new LandmarkList(session, {
+new LandmarkList(session, {
   choose: (k) => session.choose(k), state: setState, take, clear, undo: () => undo(), redo: () => redo(),
 })
 const pointer = new Pointer(byId('stage'), viewer, marks, {
@@ -56,17 +56,15 @@ async function open(number) {
     if (wanted !== number) return
     pointer.letGo()
     const broken = told.image.error ?? (image instanceof Error ? image.message : null)
-    if (broken === null) await viewer.show(image.buffer, told.image.viewer_from_world)
-    else viewer.nv.volumes = []
+    if (broken === null) {
+      await viewer.show(image.buffer, told.image.viewer_from_world, (volume) => contrast.opening(volume))
+    } else viewer.nv.volumes = []
     trouble.hidden = broken === null
     trouble.textContent = broken ?? ''
     session.open(told)
-    if (broken === null) {
-      contrast.opened()
-      go()
-    } else viewer.draw()
+    go()
     showCase(told, image)
-    images.ahead([cases.beside(1), cases.beside(-1)].filter((n) => n !== null))
+    setTimeout(() => images.ahead([cases.beside(1), cases.beside(-1)].filter((n) => n !== null)), 250) // first this one
   } catch (error) {
     trouble.hidden = false
     trouble.textContent = error.message
@@ -88,7 +86,7 @@ function showCase(told, image) {
 function go() {
   const value = session.value(session.chosen)
   if (viewer.volume && value.point.length) viewer.goTo(value.point)
-  else if (viewer.volume) viewer.draw()
+  else viewer.draw()
 }
 
 function showPosition(point) {
@@ -301,4 +299,4 @@ try {
   byId('trouble').textContent = `The image cannot be shown: ${error.message}\nThis page needs WebGL 2.`
 }
 await open(cases.beside(1) ?? 0)
-window.review = { session, viewer, cases, marks, panel } // for tests, and for the curious
+window.review = { session, viewer, cases, marks, open } // for tests, and for the curious

@@ -33,25 +33,47 @@ export class Viewer {
   }
 
   async attach() {
-    await this.nv.attachToCanvas(this.canvas, true)
+    await this.nv.attachToCanvas(this.canvas, false)
     const draw = this.nv.drawScene.bind(this.nv)
     this.nv.drawScene = (...given) => {
+      if (this.held) return undefined
       const result = draw(...given)
       this.drawn()
       return result
     }
+    this.toWholePixels()
     this.nv.setSliceType(this.ndim === 3 ? SLICE_TYPE.MULTIPLANAR : SLICE_TYPE.AXIAL)
     if (this.ndim === 3) this.nv.setCustomLayout(FOUR)
   }
 
-  // Show an image (the bytes of a NIfTI file); `matrix` is viewer_from_world.
-  async show(buffer, matrix) {
+  // WebGL cuts the fractions of a viewport off, and NiiVue computes with them: an image would lie up to a pixel beside
+  // its points. So every tile gets whole pixels.
+  toWholePixels() {
+    const { nv } = this
+    const whole = (numbers) => numbers?.map((number) => (Number.isFinite(number) ? Math.round(number) : number))
+    for (const name of ['draw2D', 'draw3D']) {
+      const draw = nv[name].bind(nv)
+      nv[name] = (tile, ...given) => draw(whole(tile), ...given)
+    }
+    const size = nv.calculateWidthHeight.bind(nv)
+    nv.calculateWidthHeight = (...given) => size(...given).map(Math.floor)
+  }
+
+  // Take an image over (the bytes of a NIfTI file); `matrix` is viewer_from_world. Nothing is drawn yet, so that the
+  // old image stays until everything of the new one is there; `prepare(volume)` sets how it is to look.
+  async show(buffer, matrix, prepare) {
     const volume = await NVImage.loadFromUrl({ url: 'image.nii', name: 'image.nii', buffer })
     this.frames = new Frames(matrix, this.ndim)
     this.nv.scene.crosshairPos = [0.5, 0.5, 0.5]
     this.nv.scene.pan2Dxyzmm = [0, 0, 0, 1]
-    this.nv.volumes = []
-    this.nv.addVolume(volume)
+    this.held = true
+    try {
+      prepare(volume)
+      this.nv.volumes = []
+      this.nv.addVolume(volume)
+    } finally {
+      this.held = false
+    }
   }
 
   get volume() {
@@ -194,9 +216,8 @@ export class Viewer {
     this.draw()
   }
 
-  window(low, high) {
-    this.volume.cal_min = low
-    this.volume.cal_max = Math.max(high, low + 1e-6)
+  // Show the volume anew after its contrast was set.
+  refresh() {
     this.nv.updateGLVolume()
   }
 }
