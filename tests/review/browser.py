@@ -20,9 +20,9 @@ ARGUMENTS = [  # WebGL without a graphics card, and a browser that calls nobody
 class Page:
     """A page of a review, and what the browser said and asked for."""
 
-    def __init__(self, browser, served: Served, size=(1280, 800)):
-        self.served, self.said, self.asked = served, [], []
-        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+    def __init__(self, browser, served: Served, size=(1280, 800), fineness=1.0):
+        self.served, self.fineness, self.said, self.asked = served, fineness, [], []
+        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, device_scale_factor=fineness)
         self.page = self.context.new_page()
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
@@ -84,7 +84,7 @@ class Page:
         self.saved()
 
     def pixels(self, marks=False):
-        """The window as grey values (rows, columns), by default without the marks."""
+        """The window's device pixels as grey values (rows, columns), by default without the marks."""
         hide = "document.querySelector('#marks').style.visibility = "
         if not marks:
             self.js(f"{hide}'hidden'")

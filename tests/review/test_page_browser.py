@@ -84,9 +84,10 @@ def in_slice(grid, point, rng, tile):
             return grid.index_to_world(moved)
 
 
-def test_it_opens_clean_and_shows_the_image(reviewed):
+@pytest.mark.parametrize("fineness", [1.0, 1.5])
+def test_it_opens_clean_and_shows_the_image(reviewed, fineness):
     """Pixels of the window against voxels of the file, at places that the page says are theirs."""
-    page = reviewed.page
+    page = reviewed.page if fineness == 1 else Page(reviewed.chromium, reviewed.served, fineness=fineness)
     case = reviewed.oblique() if reviewed.dataset.ndim == 3 else reviewed.dataset.cases[1].id
     page.go_to(case)
     image = reviewed.image(case)
@@ -106,12 +107,13 @@ def test_it_opens_clean_and_shows_the_image(reviewed):
         values = ndimage.map_coordinates(image.array.astype(float), index.T, order=1)
         wanted = np.clip((values - low) / (high - low), 0, 1) * 255
         x, y = np.array([place for place, _ in places]).T
-        seen = ndimage.map_coordinates(shot, [y - 0.5, x - 0.5], order=1)
+        seen = ndimage.map_coordinates(shot, [y * fineness - 0.5, x * fineness - 0.5], order=1)
         inside = (wanted > 3) & (wanted < 252)
         assert inside.sum() > 15
         assert np.corrcoef(wanted[inside], seen[inside])[0, 1] > 0.995  # a pixel beside, it is less
         assert np.abs(wanted - seen).mean() < 2
     page.require_clean()
+    page.close()
 
 
 def test_a_picture_is_upright(chromium, tmp_path):
