@@ -80,6 +80,8 @@ def open_study(
     Raises what reading them raises, UnknownNameError where nobody says which landmarks there are.
     """
     given = Path(given)
+    if not given.exists():
+        raise ImageError(f"{given}: no such file or folder; give a dataset.yaml or a folder of images")
     table = None if predictions is None else _table(Path(predictions), frame)
     described = given.suffix.lower() in (".yaml", ".yml") or (given / "dataset.yaml").is_file()
     if described:
@@ -111,8 +113,6 @@ def _without_own(dataset: Dataset, reviewer: str) -> Dataset:
 def _folder(given: Path, names: Sequence[str], spacing: Sequence[float] | None) -> Dataset:
     from anatomark.formats.images import list_images, read_grid
 
-    if not given.exists():
-        raise ImageError(f"{given}: no such file or folder; give a dataset.yaml or a folder of images")
     images = list_images(given)
     if not images:
         raise ImageError(f"{given}: a folder without images directly in it; give a folder with some, or a dataset.yaml")

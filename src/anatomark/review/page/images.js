@@ -9,6 +9,7 @@ export class Images {
   constructor() {
     this.held = new Map() // number -> promise of {buffer, step}, the least used first
     this.size = 0
+    this.coming = 0
   }
 
   get(number) {
@@ -20,12 +21,18 @@ export class Images {
     }
     const asked = api.image(number)
     this.held.set(number, asked)
+    this.coming += 1
+    asked.finally(() => (this.coming -= 1)).catch(() => {})
     asked.then((image) => {
-      image.counted = true
       this.size += image.buffer.byteLength
       this.shrink()
     }, () => this.held.delete(number))
     return asked
+  }
+
+  // Whether everything that was asked for has come.
+  settled() {
+    return this.coming === 0
   }
 
   ahead(numbers) {

@@ -299,4 +299,4 @@ try {
   byId('trouble').textContent = `The image cannot be shown: ${error.message}\nThis page needs WebGL 2.`
 }
 await open(cases.beside(1) ?? 0)
-window.review = { session, viewer, cases, marks, open } // for tests, and for the curious
+window.review = { session, viewer, cases, marks, images, open } // for tests, and for the curious
