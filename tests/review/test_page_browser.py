@@ -95,7 +95,7 @@ def test_it_opens_clean_and_shows_the_image(reviewed, fineness):
     tiles = page.tiles()
     assert tiles == ([0] if image.grid.ndim == 2 else [0, 1, 2, 4])
     cross = page.js("review.viewer.world(review.viewer.cross)")
-    bare = "Object.assign(review.viewer.nv.opts, {crosshairWidth: 0, isOrientationTextVisible: false})"
+    bare = "Object.assign(review.viewer.nv.opts, {isOrientationTextVisible: false})"
     page.js(f"({bare}, review.viewer.draw())")
     shot, rng = page.pixels(), np.random.default_rng(2)
     for tile, kind in enumerate(tiles[:3]):

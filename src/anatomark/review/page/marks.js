@@ -61,11 +61,28 @@ export class Marks {
       pen.beginPath()
       pen.rect(...viewer.frameOf(tile))
       pen.clip()
+      if (viewer.ndim === 3 && viewer.isSlice(tile)) this.lines(pen, tile)
       const marks = this.inTile(tile)
       marks.sort((a, b) => Number(a.k === session.chosen) - Number(b.k === session.chosen))
       for (const mark of marks) this.one(pen, mark, viewer.isSlice(tile))
       pen.restore()
     }
+  }
+
+  // Where the other two slices run through this one.
+  lines(pen, tile) {
+    const { x, y } = this.viewer.place(tile, this.viewer.cross)
+    const [left, top, width, height] = this.viewer.frameOf(tile)
+    const gap = 14
+    pen.strokeStyle = '#7f9cc088'
+    pen.lineWidth = 1
+    pen.beginPath()
+    for (const [x0, y0, x1, y1] of [[left, y, x - gap, y], [x + gap, y, left + width, y], [x, top, x, y - gap],
+      [x, y + gap, x, top + height]]) {
+      pen.moveTo(Math.round(x0) + 0.5, Math.round(y0) + 0.5)
+      pen.lineTo(Math.round(x1) + 0.5, Math.round(y1) + 0.5)
+    }
+    pen.stroke()
   }
 
   one(pen, mark, slice) {

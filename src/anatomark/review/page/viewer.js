@@ -22,8 +22,7 @@ export class Viewer {
       isRadiologicalConvention: true, // the patient's right at the left; in 2D column 0
       isOrientationTextVisible: ndim === 3,
       dragAndDropEnabled: false, viewModeHotKey: '', clipPlaneHotKey: '', cycleClipPlaneHotKey: '',
-      crosshairColor: [0.45, 0.6, 0.8, 0.5], crosshairWidth: ndim === 3 ? 0.15 : 0, crosshairGap: 12,
-      crosshairWidthUnit: 'percent', sagittalNoseLeft: true, show3Dcrosshair: false, backColor: [0, 0, 0, 1], fontColor: [0.62, 0.68, 0.75, 1],
+      crosshairWidth: 0, sagittalNoseLeft: true, // the lines are drawn with the marks, a pixel wide show3Dcrosshair: false, backColor: [0, 0, 0, 1], fontColor: [0.62, 0.68, 0.75, 1],
       loadingText: '', logLevel: 'error', isNearestInterpolation: false, fontSizeScaling: 0.3, fontMinPx: 12,
       mouseEventConfig: {
         leftButton: { primary: ndim === 3 ? DRAG_MODE.crosshair : DRAG_MODE.pan },
