@@ -124,6 +124,21 @@ def test_a_table_without_its_journal_is_taken_over_and_a_foreign_one_left_alone(
     assert (tmp_path / "senior.csv").read_text() == original
 
 
+def test_a_table_that_somebody_edited_is_kept_beside_the_new_one(tmp_path):
+    record = opened(tmp_path)
+    record.change("case_1", 0, {"sella": at(1, 1)})
+    record.close()
+    table, kept = tmp_path / "anna.csv", tmp_path / "anna.csv.bak"
+    whole = table.read_bytes()
+    opened(tmp_path).close()
+    assert not kept.exists()
+    edited = whole.replace(b"1.0", b"7.5")
+    table.write_bytes(edited)
+    opened(tmp_path).close()
+    assert table.read_bytes() == whole
+    assert kept.read_bytes() == edited
+
+
 def test_a_journal_of_other_images_is_refused(tmp_path):
     record = opened(tmp_path)
     record.change("case_1", 0, {"sella": at(1, 1)})

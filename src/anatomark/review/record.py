@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from anatomark.errors import AnatomarkError, OutputError, ReviewError, SettingsE
 from anatomark.formats.atomic import new_folder, replacing, write_json
 from anatomark.review.entries import CaseReview, Entry, Placement
 from anatomark.review.journal import Head, Journal
+
+if TYPE_CHECKING:
+    from anatomark.formats.table import LandmarkTable
 
 NAME = re.compile(r"[^\W_][\w .@+-]{0,59}")
 
@@ -69,6 +72,7 @@ class Record:
         for entry in entries:
             self._apply(entry)
         if entries:
+            self._set_aside()
             self._write()  # what a kill may have left behind the journal
 
     def case(self, case: str) -> CaseReview:
@@ -118,7 +122,32 @@ class Record:
         self.revision = max(self.revision, entry.revision)
 
     def _write(self) -> None:
-        from anatomark.formats.table import LandmarkTable, write_table
+        from anatomark.formats.table import write_table
+
+        write_table(self._as_table(), self.table)
+        about: dict[str, Any] = {
+            case: {"accepted": review.accepted, "note": review.note, "changed": review.changed}
+            for case, review in self._cases.items()
+        }
+        write_json(self.notes, {"reviewer": self.reviewer, "revision": self.revision, "cases": about})
+
+    def _set_aside(self) -> None:
+        """Keep a table that does not say what the journal says, as somebody may have edited it, beside the new one."""
+        import tempfile
+
+        from anatomark.formats.table import write_table
+
+        if not self.table.exists():
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            write_table(self._as_table(), Path(folder) / self.table.name)
+            ours, there = (Path(folder) / self.table.name).read_bytes(), self.table.read_bytes()
+        if ours != there:
+            with replacing(self.table.with_name(self.table.name + ".bak")) as temporary:
+                temporary.write_bytes(there)
+
+    def _as_table(self) -> LandmarkTable:
+        from anatomark.formats.table import LandmarkTable
 
         place = {name: k for k, name in enumerate(self.order)}
         rows = [
@@ -128,7 +157,7 @@ class Record:
         ]
         points = [p.point or (np.nan,) * self.ndim for _, _, p in rows]
         none = np.full(len(rows), np.nan)
-        table = LandmarkTable(
+        return LandmarkTable(
             image=np.array([case for case, _, _ in rows], dtype=str),
             landmark=np.array([name for _, name, _ in rows], dtype=str),
             coordinates=np.array(points, dtype=float).reshape(len(rows), self.ndim),
@@ -140,12 +169,6 @@ class Record:
             spread=none,
             changed=np.array([p.changed for _, _, p in rows], dtype=str),
         )
-        write_table(table, self.table)
-        about: dict[str, Any] = {
-            case: {"accepted": review.accepted, "note": review.note, "changed": review.changed}
-            for case, review in self._cases.items()
-        }
-        write_json(self.notes, {"reviewer": self.reviewer, "revision": self.revision, "cases": about})
 
     def _taken_over(self) -> list[Entry]:
         """Entries for a table that came without its journal; ReviewError for one that is no review."""
