@@ -14,6 +14,7 @@ SUBJECTS = {
     "one_pass": "seconds and memory of one prediction of many landmarks, untrained",
     "loop": "predict phantoms with a weak model, correct the worst, train again: the error of the rest",
     "review": "the review page: how long a switch to another of many cases takes",
+    "service": "answers, waiting and memory of the service with many clients",
     "report": "write benchmarks/README.md from the results that are there",
 }
 

@@ -12,6 +12,7 @@ from benchmarks.report.evaluation import evaluation
 from benchmarks.report.limited import limited, picture
 from benchmarks.report.one_pass import one_pass
 from benchmarks.report.review import loop, review
+from benchmarks.report.service import service
 from benchmarks.results import FOLDER, read_all
 
 HEAD = """# Benchmarks
@@ -37,10 +38,8 @@ def document(notes: str) -> str:
         of_set.setdefault(result["dataset"], []).append(result)
     sections = [HEAD, *(accuracy(results) for results in of_set.values())]
     sections += [limited(result) for result in read_all("limited")]
-    for kind, section in (
-        ("brain", brain), ("one_pass", one_pass), ("estimate", estimate), ("evaluation", evaluation), ("loop", loop),
-        ("review", review),
-    ):  # fmt: skip
+    last = (("brain", brain), ("one_pass", one_pass), ("estimate", estimate), ("evaluation", evaluation))
+    for kind, section in (*last, ("service", service), ("loop", loop), ("review", review)):
         results = read_all(kind)
         sections += [section(results)] if results else []
     return "\n".join([*sections, notes] if notes else sections)

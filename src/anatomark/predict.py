@@ -24,12 +24,14 @@ from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import SAID_ABSENT_BELOW, Prediction, prediction_table
 
 if TYPE_CHECKING:
+    from anatomark.core.grid import Grid
     from anatomark.core.image import Image
     from anatomark.data.description import Case
     from anatomark.ensemble import Ensemble
     from anatomark.model import Model
 
-FORMATS = ("csv", "mrk.json", "fcsv")
+FORMATS = ("csv", "mrk.json", "fcsv", "dicom-sr")
+ENDINGS = {"dicom-sr": "sr.dcm"}
 
 
 @dataclass
@@ -65,9 +67,10 @@ def predict_to_folder(
     """Predict `inputs` (images, folders of images, dataset.yaml files) and write `out`/predictions.csv.
 
     `model` is a loaded Model or a run folder. `split` chooses cases of data sets; `spacing` (x, y[, z], mm) is for
-    images that have none, in the file or in the description. `formats` adds out/NAME.mrk.json or out/NAME.fcsv for
-    each image, in which a landmark with a presence below one half is marked as missing; the table has coordinates and
-    presence for all. An overlay picture of each image goes to out/overlays. No ground truth is needed or looked at.
+    images that have none, in the file or in the description. `formats` adds, for each image, out/NAME.mrk.json,
+    out/NAME.fcsv or the structured report out/NAME.sr.dcm (of DICOM images only), in which a landmark with a presence
+    below one half is marked as missing or absent; the table has coordinates and presence for all. An overlay picture of
+    each image goes to out/overlays. No ground truth is needed or looked at.
     `coverage` is the share of landmarks that are to lie within their error bounds, which stand in the table's column
     error_bound_mm (or _px), in the descriptions of Slicer's points and as circles in the pictures.
 
@@ -109,7 +112,7 @@ def _predict_each(
     progress: Callable[[int, int, str], None],
 ) -> Summary:
     """Predict the cases one after another, and write what `predict_to_folder` promises."""
-    from anatomark.formats.landmarks import write_landmarks
+    from anatomark.formats.dicom_sr import require_reportable
     from anatomark.formats.table import write_table
 
     summary = Summary(folder / "predictions.csv")
@@ -120,6 +123,8 @@ def _predict_each(
         marks = [time.perf_counter()]
         try:
             image = case.read_image()
+            if "dicom-sr" in formats:
+                require_reportable(case.image_path, image.grid.ndim)
             marks.append(time.perf_counter())
             result = model.predict(image, source=str(case.image_path), coverage=coverage)
         except AnatomarkError as error:
@@ -133,7 +138,8 @@ def _predict_each(
             summary.warnings[case.id] = f"{case.image_path}: {result.warning}"
         for name in formats:
             if name != "csv":
-                write_landmarks(said(result), folder / f"{case.id}.{name}", notes=notes(result))
+                target = folder / f"{case.id}.{ENDINGS.get(name, name)}"
+                write_prediction(result, target, name, source=case.image_path, grid=image.grid, model=model.dataset)
         if overlays:
             _write_overlay(image, result, folder / "overlays" / f"{case.id}.png")
         marks.append(time.perf_counter())
@@ -148,6 +154,26 @@ def _predict_each(
     reasons = {name: model.bounds.reason(name, coverage) for name in model.names}
     summary.withheld = {name: reason for name, reason in reasons.items() if reason is not None}
     return summary
+
+
+def write_prediction(prediction: Prediction, path: Path, format: str, *, source: Path, grid: Grid, model: str) -> None:
+    """Writes what `model` said of the image `source` on `grid`, in a format of one image."""
+    from anatomark.formats.dicom_sr import write_dicom_sr
+    from anatomark.formats.landmarks import write_landmarks
+
+    if format == "dicom-sr":
+        write_dicom_sr(
+            said(prediction),
+            path,
+            source=source,
+            grid=grid,
+            model=model,
+            presence=prediction.presence,
+            error_bound=prediction.error_bound,
+            coverage=prediction.coverage,
+        )
+    else:
+        write_landmarks(said(prediction), path, notes=notes(prediction))
 
 
 def said(prediction: Prediction) -> Landmarks:

@@ -11,6 +11,7 @@ from benchmarks.report.brain import brain
 from benchmarks.report.limited import limited, picture
 from benchmarks.report.one_pass import one_pass
 from benchmarks.report.plot import nice, spread_out
+from benchmarks.report.service import service
 from benchmarks.results import read_all
 
 ABOUT = {
@@ -143,3 +144,14 @@ def test_what_is_committed_can_be_written_up() -> None:
     text = document("## Notes\n")
     assert all(f"## Accuracy: {result['dataset']}" in text for result in read_all("accuracy"))
     assert text.endswith("## Notes\n")
+
+
+def test_the_service_under_load_is_told():
+    result = {"kind": "service", "clients": 8, "seconds": 60.0, "queue": 4, "model": "small", **ABOUT,
+              "answers": {"200": 90, "503": 12}, "seconds_p50": 1.0, "seconds_p95": 2.345, "seconds_max": 3.0,
+              "a_second": 1.5, "bytes_service": [2**26, 2**26], "bytes_worker": [2**29, 2**29 + 2**20],
+              "load": [0.5, 2.25]}  # fmt: skip
+    _, cells = tables(service([result]))[0::2]
+    assert cells[3] == "200: 90, 503: 12"
+    assert cells[5] == "2.35"
+    assert cells[8:11] == ["64 then 64", "512 then 513", "0.5 then 2.2"]

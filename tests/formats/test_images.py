@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.errors import AnatomarkError, ImageError, OutputError, SpacingError
+from anatomark.formats import photos
 from anatomark.formats.images import (
     image_name,
     is_image,
@@ -375,3 +376,13 @@ def test_voxels_of_nifti_that_are_not_finite_are_read_as_such(tmp_path, ending, 
     assert np.argwhere(~np.isfinite(read.array)).tolist() == [[1, 2, 3], [4, 0, 6]]
     with pytest.raises(ImageError, match="2 voxels that are NaN or infinite"):
         require_usable(read, "bad")
+
+
+def test_postscript_is_no_picture_by_another_name(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(
+        b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n\n%ImageData: 9 9 8 4 0 1 1 "x"\n%%EOF\n'
+    )
+    with PIL.Image.open(path) as picture:
+        assert picture.mode == "CMYK"  # what would be handed to Pillow
+    assert photos.odd(path) is None

@@ -292,3 +292,10 @@ def test_a_socket_of_another_site_is_closed(open_guard):
     headers = [(b"host", b"localhost:8000"), (b"origin", b"http://evil.example")]
     asyncio.run(open_guard({"type": "websocket", "path": "/", "headers": headers}, receive, send))
     assert [m["type"] for m in sent] == ["websocket.close"]
+
+
+def test_a_path_may_have_a_limit_of_its_own():
+    guard = Guard(echo, decide_access(), max_body=10, max_bodies={"/scan": 1000})
+    assert ask(guard, method="POST", path="/scan", chunks=[b"x" * 1000])[0] == 200
+    assert ask(guard, method="POST", path="/scan", chunks=[b"x" * 1001])[0] == 413
+    assert ask(guard, method="POST", path="/other", chunks=[b"x" * 11])[0] == 413

@@ -33,8 +33,8 @@ def test_what_lies_below_a_root_is_found(tree):
     [
         "../secret/s.nii", "sub/../../secret/s.nii", "sub/../scan.nii", "..", ".", "./scan.nii", "", "/", "/etc/passwd",
         "//etc/passwd", "sub//scan.nii", "sub/", "scan.nii\0", "scan.nii\0.png", "\0", "..\\secret\\s.nii",
-        "sub\\scan.nii", "C:/Windows/win.ini", "C:scan.nii", "\\\\server\\share\\s.nii", "scan.nii::$DATA", "con", "sub/NUL.nii",
-        "com1", "scan.nii.", "scan.nii ", "scan\n.nii", "scan*.nii", "x" * 1001, "\ud800",
+        "sub\\scan.nii", "C:/Windows/win.ini", "C:scan.nii", "\\\\server\\share\\s.nii", "scan.nii::$DATA", "con",
+        "sub/NUL.nii", "com1", "scan.nii.", "scan.nii ", "scan\n.nii", "scan*.nii", "x" * 1001, "\ud800",
     ],
 )  # fmt: skip
 def test_what_is_no_plain_path_is_refused(tree, path):

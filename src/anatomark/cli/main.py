@@ -29,6 +29,7 @@ VERBS = {
     "observers": "Compare observers with each other and with themselves.",
     "landmarks": "Propose salient, well-spread landmarks on a template.",
     "transfer": "Carry a template's landmarks onto other images, by registration.",
+    "serve": "Serve trained models over HTTP, for other programs and 3D Slicer.",
     "convert": "Turn a landmark or image file into another format.",
     "demo": "Run the whole way once on synthetic images, in a few minutes.",
 }

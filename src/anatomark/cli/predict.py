@@ -23,7 +23,7 @@ def predict(
     ] = None,
     format: Annotated[
         list[str] | None,
-        typer.Option(help="csv (always written), mrk.json or fcsv: a file for each image as well."),
+        typer.Option(help="csv (always written), mrk.json, fcsv or dicom-sr: a file for each image as well."),
     ] = None,
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
     root: Annotated[Path | None, typer.Option(help="Folder that the data of a dataset.yaml lie under.")] = None,

@@ -132,8 +132,8 @@ def is_image(path: str | Path) -> bool:
     if path.is_dir():
         dicoms = [p for p in path.iterdir() if p.is_file() and dicom.is_dicom(p)]
         return len(dicoms) > 1 and bool(dicom.stacks(path))
-    if not path.is_file() or path.name.startswith("."):
-        return False
+    if not path.is_file() or path.name.startswith(".") or path.name.lower().endswith(".sr.dcm"):
+        return False  # hidden, or a structured report of ours
     return _suffix(path, (*VOLUMES, *PHOTOS)) is not None or dicom.is_dicom(path)
 
 

@@ -1,4 +1,4 @@
-"""Landmarks of one image in and out, by file name: .mrk.json, .fcsv, .csv, .tsv and the challenge's .txt."""
+"""Landmarks of one image in and out, by file name: .mrk.json, .fcsv, .csv, .tsv; in: .sr.dcm, the challenge's .txt."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from anatomark.core.grid import Grid, Unit
 from anatomark.core.landmarks import Landmarks
 from anatomark.errors import LandmarkFileError, UnknownNameError
 from anatomark.formats.cephalometric import NAMES, read_cephalometric
+from anatomark.formats.dicom_sr import SUFFIX as DICOM_SR
+from anatomark.formats.dicom_sr import read_dicom_sr
 from anatomark.formats.fcsv import read_fcsv, write_fcsv
 from anatomark.formats.frames import FilePoints, Frame, as_frame, from_world, settle_frame
 from anatomark.formats.slicer_json import read_slicer_json, write_slicer_json
 from anatomark.formats.table import LandmarkTable, read_table, write_table
 
-SUFFIXES = (".mrk.json", ".json", ".fcsv", ".csv", ".tsv", ".txt")
+SUFFIXES = (".mrk.json", ".json", ".fcsv", ".csv", ".tsv", ".txt", DICOM_SR)
 WRITTEN = (".mrk.json", ".fcsv", ".csv", ".tsv")
 Key = tuple[str, str]  # image, observer
 
@@ -52,6 +54,9 @@ def read_landmarks(
         settle_frame("pixel", frame, path)
         own = names is not None and not set(names) <= set(NAMES)
         points = read_cephalometric(path, tuple(names) if own and names is not None else NAMES)
+    elif suffix == DICOM_SR:
+        points = read_dicom_sr(path)
+        settle_frame(points.frame, frame, path)
     else:
         points = _one_image(read_table(path, frame=frame), path)
     landmarks = points.to_landmarks(grid, path)

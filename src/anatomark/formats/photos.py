@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from anatomark.errors import ImageError
 
+_KINDS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, by the content alone: for PostScript it starts a program
 _ODD = ("1", "P", "PA", "LA", "La", "CMYK")
 
 
@@ -21,7 +22,7 @@ def odd(path: Path) -> Any | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its size and its faults are judged on reading
-            picture = PIL.Image.open(path)
+            picture = PIL.Image.open(path, formats=_KINDS)
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
         return None
     if picture.mode in _ODD and getattr(picture, "n_frames", 1) == 1:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -77,9 +78,17 @@ def read_slicer_json(path: str | Path, frame: str | None = None) -> FilePoints:
 
 
 def write_slicer_json(
-    landmarks: Landmarks, path: str | Path, frame: Frame = "LPS", *, notes: Sequence[str] = ()
+    landmarks: Landmarks,
+    path: str | Path,
+    frame: Frame = "LPS",
+    *,
+    notes: Sequence[str] = (),
+    about: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Writes a .mrk.json with one point list, in LPS or RAS; 2D points lie at z = 0. `notes` (N,) are descriptions."""
+    """Writes a .mrk.json with one point list, in LPS or RAS; 2D points lie at z = 0. `notes` (N,) are descriptions.
+
+    `about` (who, when) stands in our own property, which other programs pass over.
+    """
     if frame == "pixel":
         raise FrameError(f"{path}: Slicer knows no pixel coordinates; write LPS or RAS, or a .csv")
     coordinates = from_world(landmarks, frame, None, path)
@@ -106,8 +115,8 @@ def write_slicer_json(
     node: dict[str, Any] = {"type": "Fiducial", "coordinateSystem": frame}
     if landmarks.unit == "mm":
         node["coordinateUnits"] = "mm"
-    if landmarks.unit == "px" or landmarks.ndim == 2:
-        node[_OWN] = {"ndim": landmarks.ndim, "unit": landmarks.unit}
+    if landmarks.unit == "px" or landmarks.ndim == 2 or about:
+        node[_OWN] = {"ndim": landmarks.ndim, "unit": landmarks.unit, **about}
     node |= {
         "locked": False,
         "fixedNumberOfControlPoints": False,

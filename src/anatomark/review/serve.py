@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
 import socket
+import webbrowser
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from anatomark.errors import AccessError, MissingExtraError, SettingsError
 
-PORT = 8770
-TRIED = 30  # ports after the first, where nobody asked for a certain one
+PORT = 8770  # where nobody asked for a certain one
 
 
 def review(
@@ -40,9 +42,11 @@ def review(
     Raises MissingExtraError without the extra `server`, AccessError for a host or port that cannot be had, ReviewError
     where the same review is open already, and as `open_study`.
     """
-    require_server()
-    import uvicorn
+    from anatomark.web.server import address, require_server, serve
 
+    require_server("review")
+    if not find_spec("filelock"):
+        raise MissingExtraError("review needs filelock, which is not installed: pip install 'anatomark[server]'")
     from anatomark.review.app import make_app
     from anatomark.review.assistant import Assistant
     from anatomark.review.desk import Desk
@@ -62,37 +66,26 @@ def review(
         root=root, spacing=spacing, out=out,
     )  # fmt: skip
     about = study.dataset
-    listening = _listen(host, port)
+    listening = free_socket(host, port)
     record = None
     assistant = None if loaded is None else Assistant(loaded, study.cases, about.names)
     try:
         record = Record(study.folder, name, dataset=about.name, order=about.names, ndim=about.ndim, unit=about.unit)
-        address = f"http://{_shown(host)}:{listening.getsockname()[1]}/?token={access.token}"
+        opened = f"{address(listening, host)}/?token={access.token}"
         show(f"{about.name}: {len(study.cases)} cases, reviewed by {name}; every change goes to {record.table}")
-        show(f"open {address}   (Ctrl-C ends it)")
-        if browser:
-            import webbrowser
+        show(f"open {opened}   (Ctrl-C ends it)")
 
-            webbrowser.open(address)
-        app = make_app(Desk(study, record, assistant), access)
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off")).run(sockets=[listening])
+        def started() -> None:
+            if browser:
+                webbrowser.open(opened)
+
+        asyncio.run(serve(make_app(Desk(study, record, assistant), access), listening, started=started))
     finally:
         listening.close()
         if assistant is not None:
             assistant.close()
         if record is not None:
             record.close()
-
-
-def require_server() -> None:
-    """MissingExtraError without the packages of the extra `server`."""
-    from importlib.util import find_spec
-
-    missing = [name for name in ("fastapi", "uvicorn", "filelock") if find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(
-            f"the review page needs {missing[0]}, which is not installed; install it: pip install 'anatomark[server]'"
-        )
 
 
 def login_name() -> str:
@@ -103,23 +96,13 @@ def login_name() -> str:
         raise SettingsError("this system knows no login name; say who reviews with --reviewer NAME") from None
 
 
-def _listen(host: str, port: int | None) -> socket.socket:
-    """A listening socket on `port`, or on the first free one from PORT on; AccessError where there is none."""
-    ports = [port] if port is not None else [*range(PORT, PORT + TRIED), 0]
-    reason = ""
-    for number in ports:
-        try:
-            family = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0][0]
-            listening = socket.create_server((host, number), family=family)
-            listening.listen()  # a browser that comes before the server waits for it
-            return listening
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-    raise AccessError(f"{host}:{ports[0]} cannot be listened on: {reason}; give another --port or --host")
+def free_socket(host: str, port: int | None) -> socket.socket:
+    """A listening socket on `port`, or on PORT, or on any free one; AccessError where there is none."""
+    from anatomark.web.server import listen
 
-
-def _shown(host: str) -> str:
-    """The host as an address names it."""
-    if host in ("0.0.0.0", "::"):
-        return socket.gethostname()
-    return f"[{host}]" if ":" in host else host
+    if port is not None:
+        return listen(host, port)
+    try:
+        return listen(host, PORT)
+    except AccessError:
+        return listen(host, 0)

@@ -12,9 +12,10 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -31,8 +32,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SHORTEST = 16  # characters of a token
 SLOWEST = 32 * 1024  # bytes a second that a body must come with, after its first `body_seconds`
-DRAINED = 64 << 20  # bytes of a refused body that are still read, so that its sender gets to see the refusal
-DRAIN_SECONDS = 3.0
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
@@ -102,8 +101,9 @@ class Guard:
 
     A page is opened once as /?token=...: the token moves from the address into a cookie that scripts cannot read and
     other sites cannot use. Programs send `Authorization: Bearer TOKEN`. `open_paths` (of probes) need no token. A body
-    ends at `max_body` bytes, and must come within `body_seconds` and what its length takes at SLOWEST. Every answer
-    gets the headers of security that it does not have; `policy` is its Content-Security-Policy.
+    ends at `max_body` bytes (at those of `max_bodies` for its path), and must come within `body_seconds` and what its
+    length takes at SLOWEST. Every answer gets the headers of security that it does not have; `policy` is its
+    Content-Security-Policy.
     """
 
     def __init__(
@@ -112,12 +112,13 @@ class Guard:
         access: Access,
         *,
         max_body: int = 16 << 20,
+        max_bodies: Mapping[str, int] = MappingProxyType({}),
         body_seconds: float = 30.0,
         open_paths: Iterable[str] = (),
         policy: str = POLICY,
     ) -> None:
         self.app, self.access = app, access
-        self.max_body, self.body_seconds = max_body, body_seconds
+        self.max_body, self.max_bodies, self.body_seconds = max_body, dict(max_bodies), body_seconds
         self.open_paths = frozenset(open_paths)
         self.security = {
             b"content-security-policy": policy.encode("latin-1"),
@@ -141,7 +142,7 @@ class Guard:
                 await receive()
                 await send({"type": "websocket.close", "code": 1008, "reason": problem.detail[:120]})
             return
-        body = _Body(receive, self.max_body, self.body_seconds)
+        body = _Body(receive, self._limit(scope), self.body_seconds)
         answer = _Answer(send, self.security, body)
         if problem is not None:
             await answer.refuse(problem)
@@ -174,9 +175,12 @@ class Guard:
             told = (("www-authenticate", 'Bearer realm="anatomark"'),)
             return Problem(401, "a token is needed: send the header Authorization: Bearer TOKEN", told)
         declared = _headers(scope, b"content-length")
-        if declared and declared[0].isdecimal() and int(declared[0]) > self.max_body:
-            return _too_large(self.max_body)
+        if declared and declared[0].isdecimal() and int(declared[0]) > self._limit(scope):
+            return _too_large(self._limit(scope))
         return None
+
+    def _limit(self, scope: Scope) -> int:
+        return self.max_bodies.get(scope["path"], self.max_body)
 
     def _admitted(self, scope: Scope) -> bool:
         bearers = [value[7:].strip() for value in _headers(scope, b"authorization") if value[:7].lower() == "bearer "]
@@ -244,18 +248,6 @@ class _Body:
             raise _Late
         return message
 
-    async def drain(self) -> bool:
-        """Whether the rest of the body came within DRAINED bytes and DRAIN_SECONDS; it is thrown away."""
-        end, size = time.monotonic() + DRAIN_SECONDS, 0
-        while not self.whole and size < DRAINED:
-            try:
-                message = await asyncio.wait_for(self.receive(), max(end - time.monotonic(), 0.001))
-            except TimeoutError:
-                return False
-            size += len(message.get("body", b""))
-            self.whole = message["type"] != "http.request" or not message.get("more_body", False)
-        return self.whole
-
 
 class _Answer:
     """`send` of a request: it adds headers, and says nothing of an app's answer to a body that was refused."""
@@ -276,10 +268,10 @@ class _Answer:
         await self.send(message)
 
     async def refuse(self, problem: Problem) -> None:
-        slow = problem.status == 408
-        whole = not slow and await self.body.drain()
         self.body.problem = None
-        headers = problem.raw_headers() + ([] if whole else [(b"connection", b"close")])
+        headers = problem.raw_headers()
+        if problem.status == 408:  # else the server reads on for a while, so that the sender gets to see the answer
+            headers.append((b"connection", b"close"))
         await self({"type": "http.response.start", "status": problem.status, "headers": headers})
         await self({"type": "http.response.body", "body": problem.body()})
 

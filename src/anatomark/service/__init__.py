@@ -1,0 +1,1 @@
+"""`anatomark serve`: predictions for other programs, over HTTP."""

@@ -1,0 +1,110 @@
+"""What an image's header says of its size, and where its voxels are, before any voxel is decoded."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import struct
+import zlib
+from pathlib import Path
+
+from anatomark.errors import ImageError
+from anatomark.formats import dicom, itk, photos
+from anatomark.formats.images import PHOTOS
+from anatomark.formats.wholeness import nifti_header
+from anatomark.service.refused import Refused
+
+_HEAD = 1 << 16
+_SLACK = 1 << 20  # bytes of padding that may follow an image in a gzip file
+_NRRD_ELSEWHERE = re.compile(rb"^[ \t]*data[ \t]*file[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_META_DATA = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*(\S+)", re.IGNORECASE | re.MULTILINE)
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def require_modest(path: Path, *, max_voxels: int) -> None:
+    """Passes a file or folder whose headers declare at most `max_voxels` numbers, in the file itself.
+
+    Raises `Refused` (413) for larger ones, and `ImageError` for a header that cannot be read or whose voxels would be
+    read from another file: that could be any file of this machine.
+    """
+    if path.is_dir():
+        files = [file for file in sorted(path.iterdir()) if file.is_file() and dicom.is_dicom(file)]
+        _require_count(path, sum(_count(file) for file in files), max_voxels)
+        return
+    with open(path, "rb") as file:
+        head = file.read(_HEAD)
+    _require_own_voxels(path, head)
+    _require_count(path, _count(path), max_voxels)
+    if head[:2] == b"\x1f\x8b" and path.name.lower().endswith(".nii.gz"):
+        _require_no_more(path)
+
+
+def _count(path: Path) -> int:
+    """Numbers that decoding `path` would make: voxels times components."""
+    if path.name.lower().endswith(PHOTOS) and (picture := photos.odd(path)):
+        with picture:
+            return math.prod(picture.size)
+    if dicom.is_dicom(path):
+        reader = itk.header(path, "GDCMImageIO")
+    else:
+        reader = itk.header(path)
+    return math.prod(max(int(n), 1) for n in reader.GetSize()) * max(int(reader.GetNumberOfComponents()), 1)
+
+
+def _require_count(path: Path, count: int, most: int) -> None:
+    if count > most:
+        raise Refused(
+            413,
+            f"{path} declares {count} voxels, {most} are the most that is taken here; crop or resample it",
+            reason="decoded size",
+        )
+
+
+def _require_own_voxels(path: Path, head: bytes) -> None:
+    name = path.name.lower()
+    nrrd, meta = head.startswith(b"NRRD"), name.endswith((".mha", ".mhd"))
+    ends = not nrrd or re.search(rb"\r?\n\r?\n", head) is not None
+    elsewhere = (
+        name.endswith((".nhdr", ".mhd"))
+        or (nrrd and (not ends or _NRRD_ELSEWHERE.search(head) is not None))
+        or any(found != b"LOCAL" for found in _META_DATA.findall(head))
+        or (meta and _META_DATA.search(head) is None)
+        or _is_hdf5(path)
+    )
+    if elsewhere:
+        raise ImageError(
+            f"{path} keeps its voxels in another file, which is not read here; write .nrrd, .mha or .nii.gz"
+        )
+
+
+def _is_hdf5(path: Path) -> bool:
+    """Whether a file is HDF5, whatever it is called: ITK reads it by its content, and it can lead to any file."""
+    size, offset = path.stat().st_size, 0
+    with open(path, "rb") as file:
+        while offset < size:
+            file.seek(offset)
+            if file.read(len(_HDF5)) == _HDF5:
+                return True
+            offset = max(512, 2 * offset)  # where the format allows it to begin
+    return False
+
+
+def _require_no_more(path: Path) -> None:
+    """Refused (413) for a .nii.gz that goes on unpacking long after its image has ended."""
+    header = nifti_header(path)
+    if header is None:
+        return
+    with open(path, "rb") as file:
+        file.seek(-4, 2)
+        if struct.unpack("<I", file.read(4))[0] == header.size % 2**32:
+            return  # nothing after the image is ever unpacked
+    held = 0
+    try:
+        with gzip.open(path, "rb") as file:
+            while held <= header.size + _SLACK and (block := file.read(_SLACK)):
+                held += len(block)
+    except (OSError, EOFError, zlib.error):
+        return  # cut short: reading it says so
+    if held > header.size + _SLACK:
+        raise Refused(413, f"{path} unpacks to far more than its header says; compress it again", reason="decoded size")

@@ -1,0 +1,105 @@
+"""The service from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from anatomark.errors import ModelError, OutputError
+from anatomark.service.limits import Limits
+from anatomark.web.access import Access, AllowedRoots, decide_access
+from anatomark.web.server import address, listen, require_server
+from anatomark.web.server import serve as serve_app
+
+
+def serve(
+    runs: Sequence[str | Path],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    names: Sequence[str] = (),
+    roots: Sequence[str | Path] = (),
+    corrections: str | Path | None = None,
+    limits: Limits | None = None,
+    device: str = "auto",
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve the models of finished trainings until a signal ends it.
+
+    `names` are further ones that requests may call the server by; `roots` the folders that may be read by path;
+    `corrections` the folder for landmarks that come back. Whatever is wrong with these is raised before anything is
+    loaded, as `AccessError`, `ModelError` or `SettingsError`; with the models, before a request is taken.
+    """
+    require_server("serve")
+    access = decide_access(host, token, names)
+    allowed = AllowedRoots(roots)
+    models = named_runs(runs)
+    kept = None if corrections is None else _folder(Path(corrections))
+    listening = listen(host, port)
+    logging.getLogger("uvicorn.error").addFilter(_without_cancelled)
+    try:
+        asyncio.run(_serve(models, access, allowed, kept, limits or Limits(), device, listening, say))
+    finally:
+        listening.close()
+
+
+async def _serve(
+    models: Mapping[str, Path],
+    access: Access,
+    allowed: AllowedRoots,
+    kept: Path | None,
+    limits: Limits,
+    device: str,
+    listening: socket.socket,
+    say: Callable[[str], None],
+) -> None:
+    from anatomark.service.app import make_app
+    from anatomark.service.predictor import Predictor
+
+    predictor = Predictor(models, limits, device=device)
+    try:
+        await predictor.start()
+        app = make_app(predictor, access, allowed, kept)
+        url = address(listening, access.host)
+
+        def started() -> None:
+            say(f"serving {', '.join(models)} at {url} (its paths and examples are there; stop with Ctrl-C)")
+
+        await serve_app(app, listening, patience=limits.seconds + 5, started=started)
+    finally:
+        await predictor.stop()
+
+
+def named_runs(runs: Sequence[str | Path]) -> Mapping[str, Path]:
+    """{name: run folder}, named as the folders are. Raises `ModelError` for two of one name and for what is no run."""
+    from anatomark.card import read_card
+    from anatomark.ensemble import NAME
+
+    models: dict[str, Path] = {}
+    for run in map(Path, runs):
+        name = run.resolve().name
+        if name in models:
+            raise ModelError(f"two runs are called {name!r}: {models[name]} and {run}; rename one of the folders")
+        if not (run / NAME).exists():
+            read_card(run)
+        models[name] = run
+    if not models:
+        raise ModelError("no model to serve; give the --out folder of anatomark train")
+    return models
+
+
+def _folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written to: {error.strerror}; choose another folder") from error
+    return folder
+
+
+def _without_cancelled(record: logging.LogRecord) -> bool:
+    """Whether a message of the server is news: that it ends while somebody is still sending is none."""
+    return "Cancel" not in record.getMessage()
