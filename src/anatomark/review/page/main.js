@@ -48,6 +48,7 @@ let wanted = null
 async function open(number) {
   if (number === null || number === session.now?.number) return
   wanted = number
+  saveNote()
   const trouble = byId('trouble')
   try {
     // a change of this case that is still on its way must be in what the server tells
@@ -210,10 +211,19 @@ viewer.drawn = () => {
   contrast.read()
 }
 
-const note = byId('note')
-note.addEventListener('change', () => {
-  if (session.now && note.value !== session.now.review.note) session.act({ note: note.value }, 'note')
+// A note is saved while it is written: nobody has to leave the field first.
+let writing = 0
+function saveNote() {
+  clearTimeout(writing)
+  const text = byId('note').value
+  if (session.now && text !== session.now.review.note) session.act({ note: text }, 'note')
+}
+byId('note').addEventListener('input', () => {
+  clearTimeout(writing)
+  writing = setTimeout(saveNote, 600)
 })
+byId('note').addEventListener('change', saveNote)
+window.addEventListener('beforeunload', saveNote)
 
 // Have the model look at the open case; the page goes on meanwhile.
 async function predict() {

@@ -57,7 +57,9 @@ export class Session extends EventTarget {
     const back = { set: before.set }
     if (accepted !== undefined || (Object.keys(set).length && before.accepted)) back.accepted = before.accepted
     if (note !== undefined) back.note = before.note
-    steps[step].push({ change: back, what })
+    // a note that is written on is one step, however often it was saved meanwhile
+    const noted = what === 'note' && step === 'undo' && steps.undo.at(-1)?.what === 'note'
+    if (!noted) steps[step].push({ change: back, what })
     this.apply({ set, accepted, note })
     this.send(number, { set, accepted, note }, before.set)
     return what
