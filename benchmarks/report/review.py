@@ -35,10 +35,10 @@ def loop(results: list[dict[str, Any]]) -> str:
     lines = [
         "## Predict, correct, train again",
         "",
-        "A small network learns from 6 phantoms and predicts others that come as negatives, as from a site that exports",
-        "them so. Those with the widest error bounds are corrected through the record of the review page, and the",
-        "network is trained again with them, with the same settings. Mean radial errors in mm; `the rest` are the cases",
-        "that nobody corrected.",
+        "A small network learns from 6 phantoms and predicts others that come as negatives, as from a site that",
+        "exports them so. Those with the widest error bounds are corrected through the record of the review page, and",
+        "the network is trained again with them, with the same settings. Mean radial errors in mm; `the rest` are the",
+        "cases that nobody corrected.",
         "",
     ]
     for result in results:

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from anatomark.core.grid import Grid
+from anatomark.core.image import Image
 from anatomark.core.landmarks import State
 from anatomark.data.description import load_dataset
+from anatomark.formats.images import write_image
 from anatomark.formats.table import read_table
 from tests.review.browser import ARGUMENTS, CHROMIUM, Page
 from tests.review.made import Served, made_set, without_annotations
@@ -116,11 +119,18 @@ def test_it_opens_clean_and_shows_the_image(reviewed, fineness):
     page.close()
 
 
-def test_a_picture_is_upright(chromium, tmp_path):
+@pytest.mark.parametrize("factor", [1, 26], ids=["small", "larger than a texture of volumes"])
+def test_a_picture_is_upright(chromium, tmp_path, factor):
     """The whole pane against the array, without a word from the page on where things are."""
     reviewed = Reviewed(chromium, tmp_path, 2)
-    page, image = reviewed.page, reviewed.image(reviewed.dataset.cases[0].id)
-    page.go_to(reviewed.dataset.cases[0].id)
+    case = reviewed.dataset.cases[1]
+    page, image = reviewed.page, case.read_image()
+    if factor > 1:
+        array = image.array.repeat(factor, 0).repeat(factor, 1)
+        large = Image(array, Grid.from_geometry(array.shape, spacing=(1, 1)))
+        write_image(large, case.image_path)
+        assert max(large.array.shape) > 2048
+    page.go_to(case.id)
     box = page.page.locator("#stage").bounding_box()
     shot = page.pixels()
     height, width = image.grid.extent

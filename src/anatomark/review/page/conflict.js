@@ -26,4 +26,5 @@ export function showConflict(session, detail) {
   )
   dialog.addEventListener('cancel', (event) => event.preventDefault()) // Escape would choose unseen
   dialog.showModal()
+  document.activeElement.blur() // no key that was meant for something else chooses
 }
