@@ -13,7 +13,8 @@ def review(results: list[dict[str, Any]]) -> str:
         "## Review page: switching cases",
         "",
         "In headless Chromium, 1280 x 800, WebGL in software: from the call that opens another case until all of it is",
-        "set up, and until the second frame after that. The image was fetched while the one before was looked at.",
+        "set up, and until the second frame after that, with the picture or the slices (the turning view follows). The",
+        "image was fetched while the one before was looked at.",
         "",
     ]
     for result in results:

@@ -56,6 +56,7 @@ class Page:
         """Open a case by its name in the list."""
         self.page.click(f"#case-list button[title='{case}']")
         self.until(f"document.querySelector('#case-name').textContent === '{case}'")
+        self.until("review.viewer.tiles.length === (review.viewer.ndim === 2 ? 1 : 4)")  # the turning view comes last
 
     def choose(self, landmark):
         self.page.click(f"#landmark-list button[title='{landmark}']")

@@ -63,7 +63,7 @@ async function open(number) {
     trouble.hidden = broken === null
     trouble.textContent = broken ?? ''
     session.open(told)
-    go()
+    viewer.slicesFirst(go)
     showCase(told, image)
     setTimeout(() => images.ahead([cases.beside(1), cases.beside(-1)].filter((n) => n !== null)), 250) // first this one
   } catch (error) {

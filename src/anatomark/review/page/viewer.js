@@ -45,6 +45,20 @@ export class Viewer {
     if (this.ndim === 3) this.nv.setCustomLayout(FOUR)
   }
 
+  // Draw the slices now and the turning view after the next frame: without a graphics card it takes as long as all else.
+  slicesFirst(draw) {
+    if (this.ndim === 2) {
+      draw()
+      return
+    }
+    this.nv.customLayout = FOUR.slice(0, 3)
+    draw()
+    requestAnimationFrame(() => setTimeout(() => {
+      this.nv.customLayout = FOUR
+      if (this.volume) this.draw()
+    }))
+  }
+
   // WebGL cuts the fractions of a viewport off, and NiiVue computes with them: an image would lie up to a pixel beside
   // its points. So every tile gets whole pixels.
   toWholePixels() {
