@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -15,6 +16,7 @@ SUBJECTS = {
     "loop": "predict phantoms with a weak model, correct the worst, train again: the error of the rest",
     "review": "the review page: how long a switch to another of many cases takes",
     "service": "answers, waiting and memory of the service with many clients",
+    "startup": "how soon help, import and a first X-ray answer",
     "report": "write benchmarks/README.md from the results that are there",
 }
 
@@ -26,6 +28,7 @@ def main() -> int:
         for subject, what in SUBJECTS.items():
             print(f"  {subject:10} {what}")
         return 2
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command itself does
     import_module(f"benchmarks.{name}").main(sys.argv[2:])
     if name != "report":
         import_module("benchmarks.report").main([])

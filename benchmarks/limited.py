@@ -97,7 +97,11 @@ def learning_curve(
     settings: dict[str, dict[str, Any]],
     say: Any = print,
 ) -> list[dict[str, Any]]:
-    """A row {"method", "count", "seed", "cases", metrics, "minutes"} for each, and one a count for the mean shape."""
+    """A row {"method", "count", "seed", metrics, "core_minutes", ...} for each, and one a count for the mean shape.
+
+    "farther" {method: [difference, low, high]} tells how much farther off it is than each method before it: paired
+    differences of cases, with 95 % intervals by subject.
+    """
     rows: list[dict[str, Any]] = []
     for count in counts:
         for seed in seeds:
@@ -106,10 +110,11 @@ def learning_curve(
                 say(f"{count} images, seed {seed}: no case to score in {score}")
                 continue
             shape = None
+            found: dict[str, Path] = {}
             for method in methods:
                 folder = out / f"{method}_{count}_seed{seed}"
                 own = {"seed": seed, **settings[method]}
-                metrics = scored(part, folder, method=method, score=score, device=device, settings=own, say=say)
+                metrics, table = scored(part, folder, method=method, score=score, device=device, settings=own, say=say)
                 logged = log_of(folder)
                 rows.append(
                     {
@@ -117,7 +122,8 @@ def learning_curve(
                         "count": count,
                         "seed": seed,
                         **metrics["overall"],
-                        "minutes": sum(logged["seconds"].values()) / 60,
+                        "core_minutes": sum(logged["core_seconds"].values()) / 60,
+                        "farther": farther(part, found, method, table, score=score),
                         "steps": logged["steps"],
                         "settings": settings[method],
                     }
@@ -157,8 +163,8 @@ def scored(
     device: str,
     settings: dict[str, Any],
     say: Any = print,
-) -> dict[str, Any]:
-    """The metrics of `evaluate` on the split `score`, of a run that is trained and predicted where it is not yet."""
+) -> tuple[dict[str, Any], Path]:
+    """The metrics of `evaluate` on the split `score` and the table of a run, trained and predicted where not yet so."""
     from anatomark import evaluate, load, train
     from anatomark.formats.table import write_table
     from anatomark.predict import prediction_table
@@ -170,4 +176,18 @@ def scored(
         write_table(
             prediction_table({case.id: model.predict(case.read_image()) for case in dataset.split(score)}), table
         )
-    return evaluate(dataset, table, split=score)
+    return evaluate(dataset, table, split=score), table
+
+
+def farther(
+    dataset: Dataset, found: dict[str, Path], method: str, table: Path, *, score: str
+) -> dict[str, tuple[float, float, float] | None]:
+    """{earlier method: (how much farther off `method` is, the interval)}, which it then joins in `found`."""
+    from anatomark import compare
+
+    told = {}
+    for other, theirs in found.items():
+        line = compare(dataset, [table, theirs], names=[method, other], split=score)["pairs"][0]["overall"]
+        told[other] = None if line["interval"] is None else (line["difference"], *line["interval"])
+    found[method] = table
+    return told

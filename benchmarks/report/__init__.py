@@ -13,6 +13,7 @@ from benchmarks.report.limited import limited, picture
 from benchmarks.report.one_pass import one_pass
 from benchmarks.report.review import loop, review
 from benchmarks.report.service import service
+from benchmarks.report.startup import startup
 from benchmarks.results import FOLDER, read_all
 
 HEAD = """# Benchmarks
@@ -20,6 +21,17 @@ HEAD = """# Benchmarks
 Written by `python -m benchmarks report` from `benchmarks/results/*.json`; no number here is typed by hand.
 The data sets are not in this repository; set `ANATOMARK_DATA` to the folder that holds them, or give `--root`.
 """
+
+SECTIONS = {  # of all results of a kind, in their order
+    "brain": brain,
+    "one_pass": one_pass,
+    "startup": startup,
+    "estimate": estimate,
+    "evaluation": evaluation,
+    "service": service,
+    "loop": loop,
+    "review": review,
+}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -38,8 +50,7 @@ def document(notes: str) -> str:
         of_set.setdefault(result["dataset"], []).append(result)
     sections = [HEAD, *(accuracy(results) for results in of_set.values())]
     sections += [limited(result) for result in read_all("limited")]
-    last = (("brain", brain), ("one_pass", one_pass), ("estimate", estimate), ("evaluation", evaluation))
-    for kind, section in (*last, ("service", service), ("loop", loop), ("review", review)):
+    for kind, section in SECTIONS.items():
         results = read_all(kind)
         sections += [section(results)] if results else []
     return "\n".join([*sections, notes] if notes else sections)

@@ -29,7 +29,9 @@ def limited(result: dict[str, Any]) -> str:
     ]
     if result["score"] != "rest":
         lines += [f"![MRE by number of training images](results/limited_{result['dataset']}.svg)", ""]
-    lines += head("images", "method", f"MRE ({unit})", "median", f"≤ 2 {unit} (%)", "not found", "minutes of training")
+    lines += head(
+        "images", "method", f"MRE ({unit})", "median", f"≤ 2 {unit} (%)", "not found", "core minutes of training"
+    )
     grouped = by_count(result["rows"])
     best = {
         count: min((told[0] for name, told in group.items() if name != MEAN_SHAPE), default=None)
@@ -39,7 +41,29 @@ def limited(result: dict[str, Any]) -> str:
         for method, (mre, median, sdr, missing, minutes) in group.items():
             shown = f"**{mre:.2f}**" if mre == best.get(count) else f"{mre:.2f}"
             lines.append(row(count, method, shown, number(median, 2), number(sdr, 1), missing, number(minutes, 1)))
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *differences(result["rows"], unit)])
+
+
+def differences(rows: list[dict[str, Any]], unit: str) -> list[str]:
+    """The table of paired differences; no line where there is none."""
+    told = [
+        row(
+            entry["count"],
+            entry["seed"],
+            f"{entry['method']} − {other}",
+            f"{line[0]:+.2f}",
+            f"{line[1]:+.2f} to {line[2]:+.2f}",
+        )
+        for entry in rows
+        for other, line in entry.get("farther", {}).items()
+        if line
+    ]
+    if not told:
+        return []
+    about = (
+        "Differences of cases in pairs, with 95 % intervals by subject; above zero, the first method is farther off."
+    )
+    return [about, "", *head("images", "seed", "methods", f"difference ({unit})", "95 % interval"), *told, ""]
 
 
 def by_count(rows: list[dict[str, Any]]) -> dict[int, dict[str, tuple[float, float, float, int, float | None]]]:
@@ -54,7 +78,7 @@ def by_count(rows: list[dict[str, Any]]) -> dict[int, dict[str, tuple[float, flo
                 mean(entry["median"] for entry in told),
                 mean(entry["sdr"]["2"] for entry in told),
                 sum(entry["n_missing"] for entry in told),
-                mean(entry["minutes"] for entry in told) if "minutes" in told[0] else None,
+                mean(entry["core_minutes"] for entry in told) if "core_minutes" in told[0] else None,
             )
     return grouped
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from anatomark.core.geometric_median import geometric_median
 from anatomark.core.grid import Floats, Unit
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks
@@ -95,8 +96,6 @@ def robust_mean(points: Floats) -> Floats:
 
     Astray is a point more than ASTRAY times as far from the geometric median of the F as their median distance is.
     """
-    from anatomark.methods.atlas.fusion import geometric_median
-
     middle = geometric_median(points)
     distance = np.sqrt(((points - middle) ** 2).sum(axis=-1))
     keep = distance <= ASTRAY * np.median(distance, axis=0) + 1e-9

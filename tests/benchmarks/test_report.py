@@ -12,6 +12,7 @@ from benchmarks.report.limited import limited, picture
 from benchmarks.report.one_pass import one_pass
 from benchmarks.report.plot import nice, spread_out
 from benchmarks.report.service import service
+from benchmarks.report.startup import startup
 from benchmarks.results import read_all
 
 ABOUT = {
@@ -79,7 +80,7 @@ def test_methods_stand_side_by_side() -> None:
 
 def limited_result() -> dict[str, Any]:
     rows = [
-        {"method": method, "count": count, "seed": seed, **told(mre + seed), "minutes": 3.0}
+        {"method": method, "count": count, "seed": seed, **told(mre + seed), "core_minutes": 3.0}
         for method, mre in (("two-stage", 2.0), ("heatmap & more", 2.5))
         for count in (10, 100)
         for seed in (0, 1)
@@ -97,6 +98,9 @@ def test_few_images_give_a_table_and_a_plot() -> None:
         ["100", "two-stage", "**2.50**"],
         ["100", "heatmap & more", "3.00"],
     ]
+    result = limited_result()
+    result["rows"][4] |= {"farther": {"two-stage": [0.5, -0.125, 1.0]}}
+    assert tables(limited(result))[-1] == ["10", "0", "heatmap & more − two-stage", "+0.50", "-0.12 to +1.00"]
     drawing = ElementTree.fromstring(picture(limited_result()))
     of_kind = [element.tag.rsplit("}")[-1] for element in drawing.iter()]
     assert of_kind.count("polyline") == 2
@@ -155,3 +159,9 @@ def test_the_service_under_load_is_told():
     assert cells[3] == "200: 90, 503: 12"
     assert cells[5] == "2.35"
     assert cells[8:11] == ["64 then 64", "512 then 513", "0.5 then 2.2"]
+
+
+def test_starting_times_stand_beside_their_goals() -> None:
+    told = {"what": "help", "goal": 0.3, "seconds": 0.25, "least_seconds": 0.2, "core_seconds": 0.125}
+    text = startup([{"kind": "startup", "repeats": 5, **ABOUT, "rows": [told]}])
+    assert tables(text)[-1] == ["help", "0.25", "0.20", "0.12", "0.3"]

@@ -1,4 +1,5 @@
 import errno
+import os
 import subprocess
 import sys
 from types import ModuleType
@@ -121,3 +122,14 @@ def test_a_landmark_name_in_brackets_is_shown_whole(monkeypatch, capsys):
     monkeypatch.setattr("anatomark.evaluation.evaluate.evaluate", lambda *_, **__: metrics)
     assert cli.run(["evaluate", "a.yaml", "--predictions", "p.csv", "--out", "out"]) == 0
     assert "worst: tip [x]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("given", "held"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_sleep_unless_told_otherwise(monkeypatch, given, held):
+    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setattr(cli, "run", lambda arguments: 0)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert os.environ["OMP_WAIT_POLICY"] == held

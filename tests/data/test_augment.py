@@ -6,7 +6,7 @@ from scipy import ndimage
 from anatomark.data.augment import Strength, Warp, change_grey_values, draw_warp, sample
 
 CPU = torch.device("cpu")
-STRONG = Strength(rotation_degrees=20, scale=0.2, shear=0.1, elastic_mm=1.0)
+STRONG = Strength(rotation_degrees=20, scale=0.2, shear=0.1, elastic_mm=1.0, ripple=0.1, ripple_elements=8)
 SPACINGS = {2: (0.7, 1.1), 3: (2.0, 1.0, 1.3)}
 SHAPES = {2: (70, 50), 3: (30, 46, 38)}
 
@@ -126,3 +126,34 @@ def test_the_same_draw_gives_the_same_windows_and_another_gives_others() -> None
 
     assert torch.equal(once(1), once(1))
     assert not torch.equal(once(1), once(2))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_ripples_are_as_fine_and_as_strong_as_they_are_said_to_be(ndim: int) -> None:
+    """Along each axis, control points about 10 elements apart, with a s.d. of a tenth of that, in mm."""
+    shape, spacing = (81, 41, 61)[:ndim], (2.0, 1.0, 0.5)[:ndim]
+    warp = draw_warp(
+        np.random.default_rng(0),
+        shape=shape,
+        spacing=spacing,
+        source_spacing=spacing,
+        center_index=np.zeros((200 if ndim == 2 else 20, ndim)),
+        strength=Strength(ripple=0.1, ripple_elements=10),
+    )
+    assert warp.elastic is not None
+    assert warp.elastic.shape[2:] == (9, 5, 7)[:ndim]
+    spread = warp.elastic.std(axis=(0, *range(2, 2 + ndim)))
+    np.testing.assert_allclose(spread, np.array(spacing), rtol=0.05)
+
+
+def test_coarse_and_fine_elastic_displacements_add_up() -> None:
+    def elastic(**strength: float) -> np.ndarray:
+        given = {"shape": (61, 81), "spacing": (1, 1), "source_spacing": (1, 1), "center_index": np.zeros((500, 2))}
+        drawn = draw_warp(np.random.default_rng(0), **given, strength=Strength(**strength)).elastic
+        assert drawn is not None
+        return drawn
+
+    both = elastic(elastic_mm=3.0, elastic_points=5, ripple=0.1, ripple_elements=10)
+    assert both.shape == (500, 2, 7, 9)
+    corner = both[:, :, 0, 0].std()  # a control point of both
+    assert corner == pytest.approx(np.hypot(3, 1), rel=0.08)

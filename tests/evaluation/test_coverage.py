@@ -8,7 +8,7 @@ import pytest
 from anatomark.core.landmarks import State
 from anatomark.errors import ModelError, UnknownNameError
 from anatomark.evaluation.bootstrap import of_subjects
-from anatomark.evaluation.coverage import bounds_of, coverage, coverage_part, presence_curve
+from anatomark.evaluation.coverage import bounds_of, coverage, coverage_part, presence_curve, with_bounds
 from anatomark.evaluation.rows import Answer, Rows
 from anatomark.methods.error_bound import ErrorBounds
 
@@ -66,6 +66,15 @@ def test_a_models_bounds_and_their_curve() -> None:
     low, high = found["overall_interval"]
     assert 68 < low < 76 < 84 < high < 92, "two standard errors are 8 percent"
     assert found["withheld"] == {}
+
+
+def test_bounds_that_predictions_lack_come_from_the_model() -> None:
+    calibrated = np.repeat(np.arange(1.0, 100)[:, None], 2, axis=1)
+    bounds = ErrorBounds.fitted(calibrated, np.ones((99, 2)), subjects=[str(k) for k in range(99)], names=NAMES)
+    own = np.array([[7.0, np.nan], [np.nan, np.nan]])
+    held = rows([[1, 5], [3, 1]], bound=own, spread=np.ones((2, 2)))
+    assert with_bounds(held, bounds, nominal=0.8).bound == pytest.approx(np.array([[7.0, 80], [80, 80]]))
+    np.testing.assert_array_equal(with_bounds(held, ErrorBounds.withheld(NAMES, "never"), nominal=0.8).bound, own)
 
 
 def test_withheld_landmarks_are_named() -> None:

@@ -15,7 +15,7 @@ from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.phantoms import PhantomSpec, phantom
 from anatomark.data.working import working_image
 from anatomark.errors import RegistrationError, SettingsError
-from anatomark.methods.atlas.fusion import Transfer, agreement, fuse, geometric_median
+from anatomark.methods.atlas.fusion import Transfer, agreement, fuse
 from anatomark.methods.atlas.library import choose_atlases, straightened
 from anatomark.methods.atlas.method import Atlas
 from anatomark.methods.atlas.settings import AtlasSettings
@@ -224,19 +224,6 @@ def test_the_choice_of_atlases_is_spread_over_the_shapes() -> None:
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
-
-
-def test_the_geometric_median_is_not_pulled_by_one_that_is_far_off() -> None:
-    rng = np.random.default_rng(0)
-    points = np.array([3.0, -2.0, 5.0]) + 0.1 * rng.normal(size=(5, 4, 3))
-    points[0] += 1000
-    points[1, 2] = np.nan
-    median = geometric_median(points)
-    assert np.abs(median - [3.0, -2.0, 5.0]).max() < 0.3
-    directions = points - median
-    directions /= np.linalg.norm(directions, axis=2, keepdims=True)
-    np.testing.assert_allclose(np.nansum(directions, axis=0), 0, atol=0.02, err_msg="it balances the pulls of all")
-    np.testing.assert_allclose(geometric_median(points[1:3, :2]), points[1:3, :2].mean(axis=0), atol=1e-9)
 
 
 def test_what_agrees_more_weighs_more_in_the_mass() -> None:

@@ -302,7 +302,7 @@ def test_the_preset_holds_the_papers_networks_and_training(ndim: int) -> None:
     assert settings.local_learning_rate == 1e-3
     assert settings.local_schedule == "warm-restarts"
     assert settings.local_steps == 310_000
-    changes = ("rotation_degrees", "scale", "shear", "elastic", "gain", "shift", "gamma", "noise")
+    changes = ("rotation_degrees", "scale", "shear", "elastic", "ripple", "gain", "shift", "gamma", "noise")
     assert all(getattr(settings, name) == 0 for name in changes), "no augmentation"
     assert settings.mirror is False
     assert settings.coordinate_weight == 0

@@ -242,7 +242,9 @@ def test_examples_show_the_landmark_where_they_say_it_is() -> None:
     array[30, 12] = 255
     image = WorkingImage(array, case.image.fine_grid, array, case.image.fine_grid, (0.0, 255.0))
     case = CachedCase("a", "a", "train", image, case.points_world, case.states)
-    quiet = dict.fromkeys(("rotation_degrees", "scale", "shear", "elastic", "gain", "shift", "gamma", "noise"), 0.0)
+    quiet = dict.fromkeys(
+        ("rotation_degrees", "scale", "shear", "elastic", "ripple", "gain", "shift", "gamma", "noise"), 0.0
+    )
     settings = TwoStageSettings(
         spacing=SPACING[2], channels=((4,), (4,), (4,)), near=10.0, stage1_crop=(24, 16), image=(60, 44), **quiet
     )

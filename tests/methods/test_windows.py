@@ -13,7 +13,9 @@ from anatomark.methods.global_to_local.settings import GlobalToLocalSettings
 from anatomark.methods.global_to_local.windows import local_example, plain_windows
 
 CPU = torch.device("cpu")
-STILL = dict.fromkeys(("rotation_degrees", "scale", "shear", "elastic", "gain", "shift", "gamma", "noise"), 0.0)
+STILL = dict.fromkeys(
+    ("rotation_degrees", "scale", "shear", "elastic", "ripple", "gain", "shift", "gamma", "noise"), 0.0
+)
 
 
 @pytest.mark.parametrize(

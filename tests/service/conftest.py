@@ -10,7 +10,9 @@ def made(tmp_path_factory, tiny):
     """A folder with phantoms ph2, ph3 and models of them, flat and deep."""
     from anatomark import make_phantoms, train
 
-    folder = tmp_path_factory.mktemp("service")
+    folder = tmp_path_factory.getbasetemp() / "served"
+    if folder.exists():  # tests of Slicer's module have this fixture, too
+        return folder
     for ndim, name in ((2, "flat"), (3, "deep")):
         dataset = make_phantoms(folder / f"ph{ndim}", ndim=ndim, cases=10, landmarks=5, seed=4)
         train(dataset, out=folder / name, device="cpu", settings=tiny)

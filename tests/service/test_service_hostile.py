@@ -197,7 +197,24 @@ def test_a_truncated_image_is_refused(service, made, tmp_path, name, part):
     assert name in detail(service.upload(name, whole[: int(part * len(whole))], **query), 422)
 
 
+def zip_with_a_part_outside():
+    packed = bytearray(zipped(("a.dcm", b"x" * 1000)))
+    struct.pack_into("<I", packed, packed.index(b"PK\x05\x06") + 16, 0xFFFFFF00)  # where its directory is said to be
+    return bytes(packed)
+
+
+def broken_stream():
+    """A .mha whose compressed voxels lead nowhere; ITK's reader would not come back from it."""
+    packed = bytearray(zlib.compress(np.random.default_rng(0).integers(0, 255, 990).astype("<i2").tobytes()))
+    packed[40:60] = b"\xff" * 20
+    more = f"CompressedData = True\nCompressedDataSize = {len(packed)}\nElementDataFile = LOCAL\n"
+    return mha("11 10 9", more=more, content=bytes(packed))
+
+
 NO_IMAGES = {
+    "stream.mha": broken_stream(),
+    "outside.zip": zip_with_a_part_outside(),
+    "flat.bmp": b"BM" + struct.pack("<IIIIiiHHIIiiII", 2000, 0, 54, 40, 40, 0, 1, 8, 0, 0, 0, 0, 0, 0) + b"\0" * 2000,
     "text.png": b"no picture at all\n" * 100,
     "text.nii.gz": b"no gzip at all\n" * 100,
     "program.exe": b"MZ" + b"\0" * 5000,
@@ -211,13 +228,14 @@ NO_IMAGES = {
     "code.nii": nifti((5, 5, 5), b"\0" * 250, code=9999),
     "dims.nii": nifti((-5, 5, 5), b"\0" * 250),
     "four.nii": nifti((5, 5, 5, 3), b"\1\2" * 375),
+    "offset.nii": nifti((5, 5, 5), b"\0" * 250)[:108] + struct.pack("<f", float("nan")) + b"\0" * 500,
     "constant.nii": nifti((5, 5, 5), b"\0" * 250),
 }
 
 
 @pytest.mark.parametrize("name", NO_IMAGES)
 def test_what_is_no_image_is_refused(service, name):
-    query = FLAT if name.endswith("png") else DEEP
+    query = FLAT if name.endswith(("png", "bmp")) else DEEP
     assert name.split(".")[0] in detail(service.upload(name, NO_IMAGES[name], **query), 413, 422)
 
 

@@ -20,8 +20,8 @@ def image(made):
 
 @pytest.fixture
 def small(made, start):
-    """A service with two places in its queue and a second of patience."""
-    service = start(made / "flat", "--queue", 2, "--timeout", 2)
+    """A service with two places in its queue and little patience."""
+    service = start(made / "flat", "--queue", 2, "--timeout", 6)
     yield service
     assert "Traceback" not in service.said()
 
@@ -68,7 +68,7 @@ def test_a_full_service_reads_no_body(small, image):
 def test_a_prediction_that_takes_too_long_ends(small, image):
     first = small.worker
     with small.frozen():
-        assert "took longer than 2 s" in detail(small.upload("a.png", image, **FLAT), 504)
+        assert "took longer than 6 s" in detail(small.upload("a.png", image, **FLAT), 504)
     small.until_ready()
     assert small.worker != first
     assert not os.path.exists(f"/proc/{first}")

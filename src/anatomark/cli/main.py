@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 done but with findings (see the verb), 2 a wrong call or i
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -117,4 +118,6 @@ def _fail(message: str) -> int:
 
 def main() -> None:
     """The `anatomark` command."""
+    # Threads that wait for each other sleep: spinning, they made everything several times slower beside other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when PyTorch is loaded
     sys.exit(run(sys.argv[1:]))

@@ -23,13 +23,19 @@ POINT_ITERATIONS = 25
 
 @dataclass(frozen=True)
 class Strength:
-    """How far augmentation goes; all zero means none. Angles in degrees, `elastic_mm` the s.d. of control points."""
+    """How far augmentation goes; all zero means none. Angles in degrees.
+
+    Two elastic displacements are added: `elastic_points` control points along each axis of a window, with a s.d. of
+    `elastic_mm`, and finer ones `ripple_elements` apart, with a s.d. of `ripple` times that distance.
+    """
 
     rotation_degrees: float = 0.0
     scale: float = 0.0
     shear: float = 0.0
     elastic_mm: float = 0.0
     elastic_points: int = 5
+    ripple: float = 0.0
+    ripple_elements: float = 20.0
     gain: float = 0.0
     shift: float = 0.0
     gamma: float = 0.0
@@ -66,9 +72,7 @@ class Warp:
         offset = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).view(-1, d)
         moved = (offset @ linear.transpose(1, 2)).view(-1, *self.shape, d)
         if self.elastic is not None:
-            mode = "bilinear" if d == 2 else "trilinear"
-            controls = torch.from_numpy(self.elastic).to(device)
-            moved = moved + F.interpolate(controls, self.shape, mode=mode, align_corners=True).movedim(1, -1)
+            moved = moved + _between(torch.from_numpy(self.elastic).to(device), self.shape).movedim(1, -1)
         return center.view(-1, *(1,) * d, d) + moved / source_spacing
 
     def points_to_window(self, points_index: Floats) -> Floats:
@@ -123,18 +127,38 @@ def draw_warp(
     linear = linear @ (np.eye(d) + shear) * scale[:, None, :]
     if mirror:
         linear[:, -1, :] *= -1
-    elastic = None
-    if strength.elastic_mm > 0:
-        controls = (strength.elastic_points,) * d
-        elastic = (strength.elastic_mm * rng.standard_normal((k, d, *controls))).astype(np.float32)
     return Warp(
         tuple(int(n) for n in shape),
         np.asarray(spacing, dtype=float),
         np.asarray(source_spacing, dtype=float),
         np.asarray(center_index, dtype=float),
         linear,
-        elastic,
+        _draw_elastic(rng, k, shape, spacing, strength),
     )
+
+
+def _draw_elastic(
+    rng: np.random.Generator, windows: int, shape: Sequence[int], spacing: Sequence[float], strength: Strength
+) -> NDArray[np.float32] | None:
+    """Displacements (K, d, *controls) in mm of control points that span each window; None where there are none."""
+    d = len(shape)
+    elastic = None
+    if strength.elastic_mm > 0:
+        controls = (strength.elastic_points,) * d
+        elastic = (strength.elastic_mm * rng.standard_normal((windows, d, *controls))).astype(np.float32)
+    if strength.ripple > 0:
+        fine = tuple(max(strength.elastic_points, 1 + round(n / strength.ripple_elements)) for n in shape)
+        apart = np.array([(n - 1) * s / (c - 1) for n, s, c in zip(shape, spacing, fine, strict=True)])
+        scale = (strength.ripple * apart).reshape(1, d, *(1,) * d)
+        ripple = (scale * rng.standard_normal((windows, d, *fine))).astype(np.float32)
+        elastic = ripple if elastic is None else ripple + _between(torch.from_numpy(elastic), fine).numpy()
+    return elastic
+
+
+def _between(controls: Tensor, shape: Sequence[int]) -> Tensor:
+    """(K, d, *shape) multilinear between control points (K, d, *controls) that span the same."""
+    mode = "bilinear" if len(shape) == 2 else "trilinear"
+    return F.interpolate(controls, tuple(shape), mode=mode, align_corners=True)
 
 
 def sample(array: NDArray[np.generic], window: tuple[float, float], warp: Warp, device: torch.device) -> Tensor:

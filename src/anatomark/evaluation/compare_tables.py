@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from anatomark.evaluation.compare import p_text
+from anatomark.evaluation.tables import markdown_text
 
 
 def _lines(found: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, dict[str, Any]]]:
@@ -41,20 +42,20 @@ def compare_csv(found: dict[str, Any]) -> str:
 def compare_markdown(found: dict[str, Any]) -> str:
     """The sentences and a table for each pair."""
     unit, first = found["unit"], f"{found['radii'][0]:g}"
-    lines = [f"# {' against '.join(found['methods'])} on {found['dataset']}", ""]
+    lines = ["# " + markdown_text(f"{' against '.join(found['methods'])} on {found['dataset']}"), ""]
     for pair, said in zip(found["pairs"], found["sentences"], strict=True):
-        a, b = pair["a"], pair["b"]
-        lines += [said, ""]
+        a, b = markdown_text(pair["a"]), markdown_text(pair["b"])
+        lines += [markdown_text(said), ""]
         lines += [f"| landmark | n | {a} ({unit}) | {b} ({unit}) | {a} − {b} | 95 % interval | p (Holm) | nearer | "
                   f"within {first} {unit}: {a} − {b} (%) |", "|" + "---|" * 9]  # fmt: skip
         for name, line in [("all", pair["overall"]), *pair["landmarks"].items()]:
-            of = [found["methods"][m] for m in (a, b)]
+            of = [found["methods"][pair[m]] for m in "ab"]
             means = [(m["overall"] if line is pair["overall"] else m["landmarks"][name])["mre"] for m in of]
             interval = "–" if line["interval"] is None else "{:.2f} to {:.2f}".format(*line["interval"])
             cells = [name, str(line["n"]), *(_number(m) for m in means), _number(line["difference"]), interval]
             cells += [p_text(line["p_holm"]).removeprefix("p ").removeprefix("= "), line["better"] or "–"]
             cells.append(_number(line["sdr_difference"][first], 1))
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+            lines.append("| " + " | ".join(map(markdown_text, cells)) + " |")
         lines.append("")
     lines.append(f"Made by `{found['command']}`.")
     return "\n".join([*lines, ""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,15 @@ def coverage_part(
         return {"coverage": None, "coverage_note": f"the model's bounds are in {bounds.unit}, the data in {rows.unit}"}
     found, note = coverage(rows, bounds, nominal=nominal, bootstrap=bootstrap)
     return {"coverage": found, "coverage_note": note}
+
+
+def with_bounds(rows: Rows, model: Model | Ensemble | ErrorBounds | Path | str, *, nominal: float = COVERAGE) -> Rows:
+    """The rows with bounds by the `model` where the predictions came without; as they are where it has none of use."""
+    bounds = bounds_of(model)
+    if bounds.unit != rows.unit or not set(bounds.names) & set(rows.names):
+        return rows
+    made = bounds.select(rows.names).bound(rows.spread, nominal)
+    return replace(rows, bound=np.where(np.isfinite(rows.bound), rows.bound, made))
 
 
 def bounds_of(model: Model | Ensemble | ErrorBounds | Path | str) -> ErrorBounds:

@@ -17,7 +17,7 @@ import anatomark
 from anatomark.errors import AnatomarkError, FrameError, LandmarkFileError, SettingsError
 from anatomark.evaluation.bootstrap import SAMPLES, checked_samples, of_subjects
 from anatomark.evaluation.consensus import checked_consensus
-from anatomark.evaluation.coverage import coverage_part
+from anatomark.evaluation.coverage import coverage_part, with_bounds
 from anatomark.evaluation.equivalence import checked_margin
 from anatomark.evaluation.gather import gather
 from anatomark.evaluation.mean_shape import mean_shape
@@ -164,6 +164,8 @@ def evaluate(
         from anatomark.evaluation.report import report_html
         from anatomark.evaluation.tables import latex, markdown
 
+        judge = None if _same(model, source) else model
+        rows = rows if judge is None else with_bounds(rows, judge, nominal=coverage)
         distances = None if observers is None else pairs_between(placements).distance
         html = report_html(metrics, rows, cases, baseline=baseline, observers=distances)
         whose = dataset.reference_rule

@@ -76,6 +76,9 @@ def header(path: Path, image_io: str = "") -> Any:
             reader.ReadImageInformation()
     except RuntimeError as error:
         raise ImageError(_line(path, error)) from error
+    if min(reader.GetSize()) < 1:
+        sizes = " x ".join(map(str, reader.GetSize()))
+        raise ImageError(f"{path} has no voxels ({sizes}): its header is damaged; export or copy it again")
     return reader
 
 

@@ -73,6 +73,8 @@ def nifti_header(path: Path) -> NiftiHeader | None:
         return None
     if not 1 <= dim[0] <= 7:
         raise ImageError(f"{path} is damaged: its NIfTI header speaks of {dim[0]} dimensions; export it again")
+    if not math.isfinite(offset):
+        raise ImageError(f"{path} is damaged: its NIfTI header says that voxels begin at {offset}; export it again")
     used = dim[1 : dim[0] + 1]
     size = int(offset) + math.prod(max(n, 1) for n in used) * bits // 8
     floats = np.dtype(f"{order}f{bits // 8}") if code in FLOATS else None

@@ -19,12 +19,15 @@ Floats = NDArray[np.float64]
 Example = tuple[Tensor, Tensor, Tensor]  # grey values, points in index units, states
 
 
-def strength_of(settings: AugmentedSettings, elastic_mm: float) -> Strength:
+def strength_of(settings: AugmentedSettings, *, elastic_mm: float = 0.0, ripple: float = 0.0) -> Strength:
+    """The strength of `settings`, with the elastic displacements that a stage wants."""
     return Strength(
         rotation_degrees=settings.rotation_degrees,
         scale=settings.scale,
         shear=settings.shear,
         elastic_mm=elastic_mm,
+        ripple=ripple,
+        ripple_elements=settings.ripple_elements,
         gain=settings.gain,
         shift=settings.shift,
         gamma=settings.gamma,
@@ -69,7 +72,7 @@ def crop_example(
     if near_landmarks and known.size and rng.random() < near_landmarks:
         center = points_index[rng.choice(known)] + rng.uniform(-0.5, 0.5, size=len(inner)) * inner
     extent = float((inner * grid.spacing).max())
-    strength = strength_of(settings, settings.elastic * extent)
+    strength = strength_of(settings, elastic_mm=settings.elastic * extent, ripple=settings.ripple or 0.0)
     warp = draw_warp(
         rng,
         shape=tuple(int(n) + 2 * margin for n in crop),

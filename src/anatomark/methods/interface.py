@@ -66,6 +66,10 @@ class AugmentedSettings(CommonSettings):
     scale: NonNegativeFloat = 0.12
     shear: NonNegativeFloat = 0.05
     elastic: NonNegativeFloat = Field(0.01, description="s.d. of elastic control points, share of the crop")
+    ripple: float | None = Field(
+        0.0, ge=0, le=0.15, description="s.d. of finer elastic control points, share of their distance"
+    )
+    ripple_elements: PositiveFloat = Field(20.0, description="distance of finer elastic control points, elements")
     gain: NonNegativeFloat = 0.25
     shift: NonNegativeFloat = 0.1
     gamma: NonNegativeFloat = 0.35

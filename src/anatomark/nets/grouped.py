@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anatomark.nets.layers import conv
+from anatomark.nets.layers import conv, laid_out, lay_out
 
 
 class GroupedConv(nn.Module):
@@ -109,6 +109,7 @@ class GroupedNet(nn.Module):
         self.body = _Chain(*layers)
         self.presence = self._head(width, head, 1, prior)
         self.displacement = self._head(width, head, ndim, None)
+        lay_out(self)
 
     def _head(self, width: int, head: int, outputs: int, prior: float | None) -> _Chain:
         sizes = ((width, head, True), (head, head, True), (head, outputs, False))
@@ -120,7 +121,7 @@ class GroupedNet(nn.Module):
 
     def forward(self, x: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
         last = first + x.shape[1]
-        features = self.body(x, first, last)
+        features = self.body(laid_out(x), first, last)
         logits = self.presence(features, first, last)
         displacement = self.displacement(features, first, last)
         return logits, displacement.view(len(x), last - first, self.ndim, *displacement.shape[2:])

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anatomark import votes
-from anatomark.nets.layers import avg_pool, batch_norm, conv
+from anatomark.nets.layers import avg_pool, batch_norm, conv, laid_out, lay_out
 
 COARSE = 20.0  # elements that one unit of the coarse layer stands for
 FINE = 2.0  # at most 99 elements by the encoded layer, whatever it says where it has learned little
@@ -67,10 +67,11 @@ class LadderNet(nn.Module):
             nn.init.normal_(layer.weight, std=0.01)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
+        lay_out(self)
 
     def features(self, padded: Tensor) -> Tensor:
         """(B, width, *grid): what the last hidden layer says of every patch."""
-        return self.hidden(self.ladder(padded))
+        return self.hidden(self.ladder(laid_out(padded)))
 
     def features_in_slabs(self, padded: Tensor, most_elements: int) -> Tensor:
         """The same as `features` (in evaluation mode), never with more than about `most_elements` of `padded` at once.

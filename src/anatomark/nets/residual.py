@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from anatomark.nets.layers import avg_pool, batch_norm, conv
+from anatomark.nets.layers import avg_pool, batch_norm, conv, laid_out, lay_out
 
 
 class ResidualBlock(nn.Module):
@@ -80,6 +80,7 @@ class ResidualNet(nn.Module):
             nn.init.zeros_(last.bias)
             if prior is not None and last is self.presence[-1]:
                 nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
+        lay_out(self)
 
     def _head(self, width: int, head: int, outputs: int) -> nn.Sequential:
         one = conv(self.ndim)
@@ -92,7 +93,7 @@ class ResidualNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.body(x)
+        features = self.body(laid_out(x))
         logits = self.presence(features)
         displacement = self.displacement(features)
         return logits, displacement.view(len(x), self.landmarks, self.ndim, *displacement.shape[2:])

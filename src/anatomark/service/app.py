@@ -70,10 +70,10 @@ def make_app(predictor: Predictor, access: Access, roots: AllowedRoots, correcti
     )
     metrics = Metrics(lambda: predictor.waiting, lambda: predictor.ready)
     _tell_problems(api, metrics)
-    _add_about(api, predictor, metrics)
     _add_predictions(api, predictor, roots, metrics)
     if corrections is not None:
         _add_corrections(api, predictor, corrections)
+    _add_about(api, predictor, metrics)
     if access.token is not None:
         _declare_token(api)
     limits = {"/v1/predict": predictor.limits.upload_bytes + _FORM_BYTES, "/v1/corrections": _MARKUPS_BYTES}

@@ -38,6 +38,8 @@ def require_modest(path: Path, *, max_voxels: int) -> None:
     _require_count(path, _count(path), max_voxels)
     if head[:2] == b"\x1f\x8b" and path.name.lower().endswith(".nii.gz"):
         _require_no_more(path)
+    if path.name.lower().endswith(".mha"):
+        _require_sound_stream(path, head)
 
 
 def _count(path: Path) -> int:
@@ -76,6 +78,29 @@ def _require_own_voxels(path: Path, head: bytes) -> None:
         raise ImageError(
             f"{path} keeps its voxels in another file, which is not read here; write .nrrd, .mha or .nii.gz"
         )
+
+
+def _require_sound_stream(path: Path, head: bytes) -> None:
+    """ImageError for compressed voxels of a .mha that do not unpack: ITK may try for ever."""
+    start = _META_DATA.search(head)
+    if (
+        start is None
+        or re.search(rb"^[ \t]*CompressedData[ \t]*[=:][ \t]*T", head, re.IGNORECASE | re.MULTILINE) is None
+    ):
+        return
+    unpacker, most = zlib.decompressobj(), 1 << 20
+    try:
+        with open(path, "rb") as file:
+            file.seek(head.index(b"\n", start.end()) + 1)
+            while not unpacker.eof:
+                packed = unpacker.unconsumed_tail or file.read(most)
+                if not packed:
+                    break
+                unpacker.decompress(packed, most)
+    except (zlib.error, ValueError):
+        pass
+    if not unpacker.eof:
+        raise ImageError(f"{path} cannot be read: it is damaged or cut short; export or copy it again")
 
 
 def _is_hdf5(path: Path) -> bool:

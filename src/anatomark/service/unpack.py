@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from anatomark.errors import ImageError
+from anatomark.errors import ImageError, OutputError
 from anatomark.service.refused import Refused
 
 MAX_FILES = 10_000
@@ -45,6 +46,10 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int) -> Path:
                             raise _too_large(archive, max_bytes)
                         unpacked.write(block)
                 written.append(path)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise OutputError(f"{archive} cannot be unpacked: {error.strerror}; make room") from None
+        raise ImageError(f"{archive} is no whole zip archive (a part lies outside); pack it again") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
         raise ImageError(f"{archive} is no whole zip archive ({str(error)[:80]}); pack it again") from None
     if not written:

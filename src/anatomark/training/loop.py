@@ -59,7 +59,8 @@ def train_stage(
     wrapped, wrapped_optimizer = fabric.setup(network, optimizer)
     averaged = copy.deepcopy(network)
     best = copy.deepcopy(network)
-    state: dict[str, Any] = {"stage": stage, "step": 0, "best_score": None, "best_step": 0, "seconds": 0.0}
+    state: dict[str, Any] = {"stage": stage, "step": 0, "best_score": None, "best_step": 0}
+    state |= {"seconds": 0.0, "core_seconds": 0.0}  # by the clock, and of the cores of a CPU
 
     if run.checkpoint.exists():
         tensors, metadata = load_tensors(run.checkpoint)
@@ -97,7 +98,7 @@ def train_stage(
     sums: dict[str, torch.Tensor] = {}
     bar = progress.add_task(stage, total=steps, completed=state["step"], status="")
     network.train()
-    began = time.monotonic() - state["seconds"]
+    began, worked = time.monotonic() - state["seconds"], time.process_time() - state["core_seconds"]
     while state["step"] < steps:
         step = state["step"]
         batch = upcoming.result() if upcoming else draw(step)
@@ -116,7 +117,7 @@ def train_stage(
         for name, value in {**terms, "loss": total}.items():
             sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach()
         step += 1
-        state.update(step=step, seconds=time.monotonic() - began)
+        state.update(step=step, seconds=time.monotonic() - began, core_seconds=time.process_time() - worked)
         progress.update(bar, completed=step)
 
         if step % LOG_EVERY == 0 or step == steps:
@@ -126,7 +127,8 @@ def train_stage(
                 todo = "lower the learning rate or set precision=32-true"
                 raise ModelError(f"{stage}: the loss is {means['loss']} at step {step}; {todo}")
             seen = _patches_seen(plan.patches * fabric.world_size, step, state["seconds"])
-            run.append_log({"stage": stage, "step": step, **means, **seen, "seconds": round(state["seconds"], 1)})
+            spent = {name: round(state[name], 1) for name in ("seconds", "core_seconds")}
+            run.append_log({"stage": stage, "step": step, **means, **seen, **spent})
             if seen:
                 speed = f"{seen['patches'] / 1e6:.2f} M patches, {seen['patches_per_second']:,} a second"
                 progress.update(bar, status="; ".join(part for part in (speed, state.get("told", "")) if part))

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from anatomark.core.geometric_median import geometric_median
 from anatomark.core.grid import Floats, Grid
 from anatomark.core.image import Image
 from anatomark.registration.information import shared_information
 
 LEAST_OVERLAP = 64  # elements: fewer have no histogram worth the name
-WEISZFELD_ROUNDS = 60
 LEAST_AGREEMENT = 1e-6  # so that atlases that agree in nothing still share equally
 
 
@@ -49,22 +49,6 @@ def agreement(fixed: Image, moving: Image, matrix: Floats) -> float:
     element = abs(np.linalg.det(fixed.grid.affine[:-1, :-1]) * np.linalg.det(matrix[:-1, :-1]))
     view = min(inside.size * element, moving.array.size * abs(np.linalg.det(moving.grid.affine[:-1, :-1])))
     return float(information * min(1.0, inside.sum() * element / view))
-
-
-def geometric_median(points: Floats) -> Floats:
-    """(N, d) the points with the least sum of distances to K points (K, N, d), NaN left out; each needs one at least.
-
-    Weiszfeld's iteration from the median of each axis, distances rounded off near zero; the mean of two points.
-    """
-    here = np.asarray(np.isfinite(points).all(axis=2))
-    values = np.where(here[..., None], points, 0)
-    middle = np.nanmedian(points, axis=0)
-    near = np.nanmedian(np.sqrt(((points - middle) ** 2).sum(axis=2)), axis=0)
-    for _ in range(WEISZFELD_ROUNDS):
-        distance2 = ((values - middle) ** 2).sum(axis=2)
-        weight = here / np.sqrt(distance2 + (1e-3 * near) ** 2 + 1e-12)
-        middle = (values * weight[..., None]).sum(axis=0) / weight.sum(axis=0)[:, None]
-    return middle
 
 
 def fuse(

@@ -32,6 +32,7 @@ from anatomark.methods.atlas.plan import plan
 from anatomark.methods.atlas.settings import PRESETS, AtlasSettings
 from anatomark.methods.interface import DataFacts, Located, StagePlan
 from anatomark.methods.presence import ENOUGH_ABSENT, PresenceModel
+from anatomark.methods.validation import mean_error, radial_errors
 
 Result = TypeVar("Result")
 HUBS = 3  # atlases that are registered to find the image's place
@@ -49,7 +50,7 @@ class Atlas:
 
     name = "atlas"
     Settings = AtlasSettings
-    presets = PRESETS
+    presets: Mapping[str, Callable[[int], dict[str, Any]]] = PRESETS
 
     def __init__(self, settings: AtlasSettings, *, ndim: int, landmarks: int) -> None:
         self.settings = settings
@@ -130,12 +131,7 @@ class Atlas:
 
     def validate(self, stage: str, cases: Sequence[CachedCase], device: torch.device) -> float:
         """Mean radial error (world units) over the present landmarks of `cases`; NaN if there are none."""
-        errors = [
-            np.linalg.norm(self.locate(case.image, device)[-1].points_world - case.points_world, axis=1)
-            for case in cases
-        ]
-        found = np.concatenate([e[np.isfinite(e)] for e in errors]) if errors else np.empty(0)
-        return float(found.mean()) if found.size else float("nan")
+        return mean_error(radial_errors(self, cases, device))
 
     def make_networks(self) -> None:
         """The library with grey values and landmarks yet to be loaded."""

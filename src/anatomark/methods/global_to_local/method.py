@@ -24,6 +24,7 @@ from anatomark.methods.global_to_local.settings import PRESETS, GlobalToLocalSet
 from anatomark.methods.global_to_local.windows import local_example, plain_windows
 from anatomark.methods.interface import DataFacts, Located, StagePlan
 from anatomark.methods.presence import PresenceModel, learn_presence
+from anatomark.methods.validation import mean_error, radial_errors
 from anatomark.nets.grouped import GroupedNet
 from anatomark.nets.residual import ResidualNet
 
@@ -62,7 +63,7 @@ class GlobalToLocal:
         """Make the network of a stage; the local one is planned from the global stage's errors on validation cases."""
         s = self.settings
         if stage == "local" and None in (s.local_window, s.local_jitter, s.local_class_weight):
-            errors = self._errors("global", cache.role("validation") or cache.role("train"), device)
+            errors = radial_errors(self, cache.role("validation") or cache.role("train"), device, upto="global")
             self.settings = plan_local(self.settings, errors.ravel().tolist(), ndim=self.ndim)
         torch.manual_seed(self.settings.seed + self.stages.index(stage))
         self.networks[stage] = self._network(stage)
@@ -155,15 +156,7 @@ class GlobalToLocal:
 
     def validate(self, stage: str, cases: Sequence[CachedCase], device: torch.device) -> float:
         """Mean radial error (world units) of the stage over the present landmarks of `cases`; NaN if there are none."""
-        errors = self._errors(stage, cases, device)
-        return float(np.nanmean(errors)) if np.isfinite(errors).any() else float("nan")
-
-    def _errors(self, stage: str, cases: Sequence[CachedCase], device: torch.device) -> Floats:
-        errors = np.full((len(cases), self.landmarks), np.nan)
-        for row, case in enumerate(cases):
-            located = self.locate(case.image, device, upto=stage)[-1]
-            errors[row] = np.linalg.norm(located.points_world - case.points_world, axis=1)
-        return errors
+        return mean_error(radial_errors(self, cases, device, upto=stage))
 
     def finish(self, cache: Cache, device: torch.device) -> None:
         """Learn how posterior mass tells presence: from validation cases, or from all where few lack landmarks."""

@@ -45,6 +45,7 @@ class GlobalToLocalSettings(AugmentedSettings):
     local_window: tuple[PositiveInt, ...] | None = Field(None, description="elements; None: from the global error")
     local_jitter: NonNegativeFloat | None = Field(None, description="s.d. of window centres in training, world units")
     local_uniform: float = Field(0.15, ge=0, le=1, description="share of windows with the landmark anywhere inside")
+    local_ripple: float = Field(0.0, ge=0, le=0.15, description="`ripple` of the windows")
     local_passes: PositiveInt = Field(2, description="in prediction, windows are re-centred this many times less one")
     local_batch: PositiveInt | None = None
     local_landmarks_per_step: PositiveInt | None = Field(None, description="all, or fewer where memory is short")

@@ -45,7 +45,7 @@ def local_example(
     offset = np.where(rng.random((n, 1)) < settings.local_uniform, anywhere, near)
     elsewhere = rng.uniform(0, 1, size=(n, d)) * (np.asarray(grid.shape) - 1)
     center = np.where((states == State.PRESENT)[:, None], points_index + offset, elsewhere)
-    strength = strength_of(settings, 0.0)
+    strength = strength_of(settings, ripple=settings.local_ripple)
     warp = draw_warp(
         rng,
         shape=settings.local_window,

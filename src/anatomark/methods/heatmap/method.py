@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from anatomark.methods.heatmap.plan import plan
 from anatomark.methods.heatmap.settings import PRESETS, HeatmapSettings
 from anatomark.methods.interface import DataFacts, Located, StagePlan
 from anatomark.methods.presence import PresenceModel, learn_presence
+from anatomark.methods.validation import mean_error, radial_errors
 
 STAGE = "heatmap"
 OVERLAP = 1 / 3  # of neighbouring crops
@@ -39,7 +40,7 @@ class Heatmap:
 
     name = "heatmap"
     Settings = HeatmapSettings
-    presets = PRESETS
+    presets: Mapping[str, Callable[[int], dict[str, Any]]] = PRESETS
     stages = (STAGE,)
 
     def __init__(self, settings: HeatmapSettings, *, ndim: int, landmarks: int) -> None:
@@ -120,11 +121,7 @@ class Heatmap:
 
     def validate(self, stage: str, cases: Sequence[CachedCase], device: torch.device) -> float:
         """Mean radial error (world units) over the present landmarks of `cases`; NaN if there are none."""
-        errors = [
-            np.linalg.norm(self.locate(case.image, device)[-1].points_world - case.points_world, axis=1)
-            for case in cases
-        ]
-        return float(np.nanmean(errors)) if np.isfinite(errors).any() else float("nan")
+        return mean_error(radial_errors(self, cases, device))
 
     def finish(self, cache: Cache, device: torch.device) -> None:
         """Learn how the mass in heatmaps tells presence."""

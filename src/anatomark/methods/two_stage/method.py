@@ -26,6 +26,7 @@ from anatomark.methods.two_stage.joint import JointNet, displacements, patch_cen
 from anatomark.methods.two_stage.loss import displacement_loss, joint_loss
 from anatomark.methods.two_stage.plan import plan
 from anatomark.methods.two_stage.settings import PRESETS, TwoStageSettings
+from anatomark.methods.validation import mean_error, radial_errors
 from anatomark.nets.ladder import LadderNet
 
 Floats = NDArray[np.float64]
@@ -173,15 +174,9 @@ class TwoStage:
         That of stage 1 is of the single votes of patches next to the reference, for these are what stage 2 builds on:
         the mean of all votes may get worse while they get better.
         """
-        errors = [
-            self._errors_next_to(case, device)
-            if stage == "stage1"
-            else np.linalg.norm(
-                self.locate(case.image, device, upto=stage)[-1].points_world - case.points_world, axis=1
-            )
-            for case in cases
-        ]
-        return float(np.nanmean(errors)) if np.isfinite(errors).any() else float("nan")
+        if stage == "stage1":
+            return mean_error(np.array([self._errors_next_to(case, device) for case in cases]))
+        return mean_error(radial_errors(self, cases, device, upto=stage))
 
     def finish(self, cache: Cache, device: torch.device) -> None:
         """Learn how posterior mass tells presence; the network of the frozen stage has done its work."""
@@ -194,7 +189,7 @@ class TwoStage:
         """The answer of stage `upto` (the last by default), alone: stage 2 holds the network of stage 1 in itself."""
         with torch.inference_mode():
             if upto == "stage1":
-                return [self._located(image, *self._mean_votes(image, device), None)]
+                return [self._located(image, *_mean_vote(self._stage1_votes(image, device)[1]), None)]
             network = self.networks[upto or "stage2"].eval()
             assert isinstance(network, JointNet)
             answer = network(self._padded(image, network.patches, device), self._slab())
@@ -208,15 +203,11 @@ class TwoStage:
         """
         with torch.inference_mode():
             centers, cast = self._stage1_votes(image, device)
-            mean, spread = votes.combine(cast, torch.ones_like(cast[:, :, 0]))
             near = cast.median(-1).values
             for _ in range(NEAREST_ROUNDS):
-                chosen = _nearest(centers, near).bool().unsqueeze(2)
+                chosen = _nearest(centers, near).unsqueeze(2)
                 near = torch.where(chosen, cast, torch.nan).nanmedian(-1).values
-            return {
-                name: self._located(image, points[0], spread[0], None).points_world
-                for name, points in (("mean", mean), ("near", near))
-            }
+            return {"mean": self._world(image, _mean_vote(cast)[0]), "near": self._world(image, near[0])}
 
     def _stage1_votes(self, image: WorkingImage, device: torch.device) -> tuple[Tensor, Tensor]:
         """Middles of the patches (d, P), and where each says that landmarks are (1, N, d, P), after stage 1."""
@@ -235,14 +226,9 @@ class TwoStage:
             along = grid.world_to_index(case.points_world) * np.asarray(grid.spacing)
             points = torch.from_numpy(along).to(cast)[None]
             error = (cast - points.unsqueeze(-1)).square().sum(2).sqrt()
-            near = _nearest(centers, points)
+            near = _nearest(centers, points).float()
             found = (error * near).sum(-1) / near.sum(-1)
         return found[0].double().cpu().numpy()
-
-    def _mean_votes(self, image: WorkingImage, device: torch.device) -> tuple[Tensor, Tensor]:
-        _, cast = self._stage1_votes(image, device)
-        points, spread = votes.combine(cast, torch.ones_like(cast[:, :, 0]))
-        return points[0], spread[0]
 
     def _padded(self, image: WorkingImage, patches: LadderNet, device: torch.device) -> Tensor:
         """(1, 1, *padded) grey values with the margin around, filled up to whole patches."""
@@ -262,18 +248,27 @@ class TwoStage:
 
     def _located(self, image: WorkingImage, points: Tensor, spread: Tensor, posterior: Tensor | None) -> Located:
         """Points (N, d) along the array axes taken to the world; without a posterior, a mass of one half."""
-        index = points.double().cpu().numpy() / np.asarray(image.fine_grid.spacing)
-        mass = np.full(len(index), 0.5)
+        mass = np.full(len(points), 0.5)
         if posterior is not None:
             mass = votes.posterior_mass(posterior)[0].double().cpu().numpy()
-        return Located(image.fine_grid.index_to_world(index), spread.double().cpu().numpy(), mass)
+        return Located(self._world(image, points), spread.double().cpu().numpy(), mass)
+
+    def _world(self, image: WorkingImage, points: Tensor) -> Floats:
+        """Points (N, d) along the array axes, taken to the world."""
+        return image.fine_grid.index_to_world(points.double().cpu().numpy() / np.asarray(image.fine_grid.spacing))
 
 
 def _nearest(centers: Tensor, points: Tensor) -> Tensor:
-    """(B, N, P) 1 for the `NEAREST_SHARE` of patches with middles (d, P) next to points (B, N, d), else 0."""
+    """(B, N, P) whether a patch is of the `NEAREST_SHARE` with middles (d, P) next to points (B, N, d)."""
     distance2 = (centers - points.unsqueeze(-1)).square().sum(2)
     least = distance2.topk(max(1, round(NEAREST_SHARE * centers.shape[-1])), dim=-1, largest=False).values[..., -1:]
-    return (distance2 <= least).float()
+    return distance2 <= least
+
+
+def _mean_vote(cast: Tensor) -> tuple[Tensor, Tensor]:
+    """Points (N, d) and spread (N,) of votes (1, N, d, P), each counting the same."""
+    points, spread = votes.combine(cast, torch.ones_like(cast[:, :, 0]))
+    return points[0], spread[0]
 
 
 def _mean_shape(cache: Cache) -> Tensor:

@@ -25,7 +25,10 @@ STAGE1_BATCH = {2: 8, 3: 2}
 STAGE2_BATCH, STAGE2_BATCH_ON_GPU = {2: 4, 3: 1}, 4  # with one volume a step, there are more steps in the same time
 STEPS = {2: (1_500, 200, 1_500), 3: (1_200, 100, 1_200)}  # of the stages
 STEPS_ON_GPU = (10_000, 1_000, 10_000)
+NEAR = {2: 1 / 20, 3: 1 / 8}  # of the longest side
 FAR_WEIGHT = {2: 0.1, 3: 0.01}  # there are more far patches in 3D
+DISPLACEMENT_WEIGHT = {2: 1.0, 3: 0.3}
+RIPPLE = {2: 0.1, 3: 0.0}
 ENOUGH_IMAGES = 4  # in a step, for their statistics to stand for all
 LARGEST_IMAGE = {2: 1024, 3: 256}  # along each axis; a larger one is trained on by parts
 BYTES_PER_ACTIVATION = 10  # bf16 or fp32 values kept for the backward pass, with the normalisation's copies
@@ -90,8 +93,10 @@ def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoSt
             "pool": (1,) * d,
             "channels": channels,
             "context": context,
-            "near": settings.near or longest / 8,
-            "far_weight": FAR_WEIGHT[d] if settings.far_weight is None else settings.far_weight,
+            "near": settings.near or longest * NEAR[d],
+            "far_weight": _given(settings.far_weight, FAR_WEIGHT[d]),
+            "displacement_weight": _given(settings.displacement_weight, DISPLACEMENT_WEIGHT[d]),
+            "ripple": _given(settings.ripple, RIPPLE[d]),
             "stage1_crop": crop,
             "stage1_batch": settings.stage1_batch or STAGE1_BATCH[d],
             "stage1_steps": settings.stage1_steps or steps[0],
@@ -103,6 +108,11 @@ def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoSt
             "mirror": facts.has_pairs if settings.mirror is None else settings.mirror,
         }
     )
+
+
+def _given(value: float | None, otherwise: float) -> float:
+    """The value, also a zero; `otherwise` without one."""
+    return otherwise if value is None else value
 
 
 def training_bytes(

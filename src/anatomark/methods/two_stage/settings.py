@@ -23,6 +23,10 @@ class TwoStageSettings(AugmentedSettings):
         "stage2": ("stage2_batch", "image", "channels"),
     }
 
+    ripple: float | None = Field(
+        None, ge=0, le=0.15, description="s.d. of finer elastic control points, share of their distance"
+    )
+
     # the network of patches
     channels: tuple[tuple[PositiveInt, ...], ...] | None = Field(
         None, description="unpadded convolutions of each level; the stride is 2^(levels - 1)"
@@ -54,7 +58,7 @@ class TwoStageSettings(AugmentedSettings):
     stage2_steps: PositiveInt | None = Field(None, description="steps end to end")
     stage2_learning_rate: PositiveFloat = 2e-3
     fixed_normalisation: bool | None = Field(None, description="keep stage 1's; None: with less than 4 images a step")
-    displacement_weight: NonNegativeFloat = Field(0.3, description="weight of stage 1's loss in stage 2")
+    displacement_weight: NonNegativeFloat | None = Field(None, description="weight of stage 1's loss in stage 2")
     say_weight: NonNegativeFloat = Field(0.1, description="weight of the votes' cross-entropy with the nearest patches")
     class_weight: NonNegativeFloat = Field(0.3, description="weight of the classifier behind the presence")
 
