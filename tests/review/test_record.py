@@ -156,7 +156,7 @@ def test_a_name_that_cannot_name_a_file_is_refused(tmp_path, name):
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError):
+    with pytest.raises(OutputError, match="give another folder for the review with --out"):
         opened(tmp_path / "file" / "annotations")
 
 

@@ -54,14 +54,13 @@ class Record:
         self._cases: dict[str, CaseReview] = {}
         self.revision = 0
         self.behind = ""  # why the table lags behind the journal, where it does
-        with new_folder(folder):
-            self._require_writable(folder)
-            self._lock = _lock(folder / f".{reviewer}.lock", self.table)
-            try:
-                self._open()
-            except BaseException:
-                self.close()
-                raise
+        self._require_writable(folder)
+        self._lock = _lock(folder / f".{reviewer}.lock", self.table)
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
 
     def _open(self) -> None:
         entries = self._journal.entries(lambda line: Entry.from_line(line, self.ndim))
@@ -196,8 +195,9 @@ class Record:
 
     @staticmethod
     def _require_writable(folder: Path) -> None:
+        """Make the folder where it is missing; OutputError, with the way out, where nothing can be written there."""
         try:
-            with replacing(folder / ".try") as temporary:
+            with new_folder(folder), replacing(folder / ".try") as temporary:
                 temporary.touch()
             (folder / ".try").unlink()
         except AnatomarkError:
