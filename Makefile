@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP = .venv/bin/pip --disable-pip-version-check
 READY = .venv/ready
 
-.PHONY: demo test lint venv browser clean
+.PHONY: demo test lint venv browser clean niivue
 
 demo: $(READY)
 	rm -rf demo
@@ -33,3 +33,18 @@ $(READY): pyproject.toml constraints.txt
 
 clean:
 	rm -rf .venv demo build dist .pytest_cache .ruff_cache .hypothesis
+
+# The viewer of the review page is a file of its npm package, kept in the repository: nothing is fetched at run time.
+NIIVUE = 0.69.0
+NIIVUE_AT = src/anatomark/review/page/vendor/niivue
+
+niivue:
+	rm -rf build/niivue && mkdir -p build/niivue
+	npm install --prefix build/niivue --no-save --no-audit --no-fund @niivue/niivue@$(NIIVUE) esbuild@0.25
+	cd build/niivue && node_modules/.bin/esbuild node_modules/@niivue/niivue/dist/index.js --minify --format=esm \
+	    --log-level=warning --outfile=$(CURDIR)/$(NIIVUE_AT)/niivue.js
+	cd build/niivue/node_modules && for name in gl-matrix fflate nifti-reader-js zarrita numcodecs array-equal \
+	    @lukeed/uuid @ungap/structured-clone; do printf '\n==== %s ====\n' $$name; \
+	    cat $$name/LICENSE* $$name/license* 2>/dev/null || sed -n 's/^ *"license": /license: /p' $$name/package.json; \
+	    done > $(CURDIR)/$(NIIVUE_AT)/LICENSES-of-its-parts
+	echo $(NIIVUE) > $(NIIVUE_AT)/VERSION

@@ -13,6 +13,8 @@ SUBJECTS = {
     "evaluation": "time and memory of an evaluation of many cases, with intervals",
     "limited": "every method trained on few images, a learning curve",
     "one_pass": "seconds and memory of one prediction of many landmarks, untrained",
+    "loop": "predict phantoms with a weak model, correct the worst, train again: the error of the rest",
+    "review": "the review page: how long a switch to another of many cases takes",
     "service": "answers, waiting and memory of the service with many clients",
     "startup": "how soon help, import and a first X-ray answer",
     "report": "write benchmarks/README.md from the results that are there",

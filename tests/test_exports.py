@@ -149,6 +149,6 @@ def test_no_file_knows_the_machine_it_was_written_on():
     for name in filter(None, listed.stdout.split("\0")):
         path = ROOT / name
         content = path.read_bytes() if path.is_file() else b""
-        if b"\0" not in content[:8192]:  # text
+        if b"\0" not in content[:8192] and "/vendor/" not in name:  # text, and written here
             found += [f"{name}: {hit.decode()}" for hit in places.findall(content)]
     assert found == []

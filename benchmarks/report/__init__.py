@@ -11,6 +11,7 @@ from benchmarks.report.estimate import estimate
 from benchmarks.report.evaluation import evaluation
 from benchmarks.report.limited import limited, picture
 from benchmarks.report.one_pass import one_pass
+from benchmarks.report.review import loop, review
 from benchmarks.report.service import service
 from benchmarks.report.startup import startup
 from benchmarks.results import FOLDER, read_all
@@ -28,6 +29,8 @@ SECTIONS = {  # of all results of a kind, in their order
     "estimate": estimate,
     "evaluation": evaluation,
     "service": service,
+    "loop": loop,
+    "review": review,
 }
 
 

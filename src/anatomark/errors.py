@@ -55,3 +55,7 @@ class AccessError(AnatomarkError):
 
 class OutputError(AnatomarkError):
     """Results that cannot be written: full disk, no permission, a file in the way."""
+
+
+class ReviewError(AnatomarkError):
+    """A review that cannot be opened or changed: in use elsewhere, damaged, of another data set."""

@@ -42,8 +42,9 @@ def _show(findings: Sequence[Finding], errors: int) -> None:
     from rich.text import Text
 
     console = Console()
-    if not findings:
+    if not any(finding.level != "note" for finding in findings):
         console.print("nothing found: the data set looks good")
+    if not findings:
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("", "case", "what", "what to do"):
@@ -52,7 +53,7 @@ def _show(findings: Sequence[Finding], errors: int) -> None:
     for finding in findings:
         shown[finding.code] += 1
         if shown[finding.code] <= MOST_OF_A_KIND:
-            style = "red" if finding.level == "error" else "yellow"
+            style = {"error": "red", "warning": "yellow"}.get(finding.level, "")
             table.add_row(
                 Text(finding.level, style=style),
                 Text(finding.case),
@@ -63,7 +64,7 @@ def _show(findings: Sequence[Finding], errors: int) -> None:
     for code, count in shown.items():
         if count > MOST_OF_A_KIND:
             console.print(f"... and {count - MOST_OF_A_KIND} more of the kind {code}; --json lists all")
-    warnings = len(findings) - errors
+    warnings = sum(finding.level == "warning" for finding in findings)
     console.print(f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}")
     for file in sorted({finding.file for finding in findings if finding.landmark and finding.file})[:3]:
         console.print(Text(f"landmarks in {file}"), soft_wrap=True)

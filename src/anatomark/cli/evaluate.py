@@ -117,6 +117,8 @@ def _show(metrics: dict, out: Path) -> None:
     if held := metrics.get("coverage"):
         told = f"{held['overall']:.1f} % of the references lie within their {held['nominal']:.0%} error bounds"
         console.print(f"{told}, of {held['mean_bound']:.2f} {unit} on average.", markup=False, highlight=False)
+    for line in metrics.get("reviews", ()):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     for line in equivalence_lines(metrics):
         console.print(line, markup=False, highlight=False)
     if metrics["unknown_images"]:

@@ -24,6 +24,7 @@ VERBS = {
     "train": "Train a model on a data set.",
     "predict": "Find the landmarks in images, with a trained model.",
     "calibrate": "Make a trained model's error bounds by cases it has not learned from.",
+    "review": "Look at landmarks and correct them, in a page.",
     "evaluate": "Score predicted landmarks, in numbers and pictures.",
     "compare": "Compare predictions of several methods, paired by subject.",
     "observers": "Compare observers with each other and with themselves.",

@@ -34,7 +34,7 @@ class TableSource:
     """A long table, its rows sorted by case: row k of case c lies between `starts[c]` and `starts[c + 1]`.
 
     `coordinates` (R, d) are as in the file, in `frame`; `landmark` and `observer` (R,) are numbers into
-    `names` and `observers`.
+    `names` and `observers`; `changed` (R,) are times as text, None where the table has none.
     """
 
     path: Path
@@ -48,15 +48,20 @@ class TableSource:
     states: NDArray[np.uint8] = field(repr=False)
     landmark: NDArray[np.int64] = field(repr=False)
     observer: NDArray[np.int64] = field(repr=False)
+    changed: NDArray[np.str_] | None = field(default=None, repr=False)
+
+    def rows(self, case: Case) -> slice:
+        """The rows of a case; an empty slice where there are none."""
+        number = self.at.get(case.id)
+        return slice(0, 0) if number is None else slice(int(self.starts[number]), int(self.starts[number + 1]))
 
     def file(self, case: Case, observer: str) -> Path | None:
         return self.path if observer in self.observers else None
 
     def read(self, case: Case) -> dict[str, Landmarks]:
-        number = self.at.get(case.id)
-        if number is None or self.starts[number] == self.starts[number + 1]:
+        rows = self.rows(case)
+        if rows.start == rows.stop:
             return {}
-        rows = slice(self.starts[number], self.starts[number + 1])
         if self.frame != "pixel" and self.unit != case.unit:
             raise _unit_error(self.path, self.unit, case)
         points = _to_world(self.coordinates[rows], self.frame, case, self.path)
@@ -125,7 +130,7 @@ def open_sources(
     Tables are read here, files a case later. Raises DescriptionError for a missing table or folder. A table
     that cannot be read is an error if `strict`, else a finding.
     """
-    aliases = _aliases(cases) if any(part.table for part in parts) else {}
+    aliases = aliases_of(cases) if any(part.table for part in parts) else {}
     at = {case.id: k for k, case in enumerate(cases)}
     sources: list[Source] = []
     findings: list[Finding] = []
@@ -137,7 +142,7 @@ def open_sources(
                     f"the landmark table {path} does not exist; mend `annotations.table`, or the root"
                 )
             try:
-                sources.append(_open_table(part, path, aliases, at, names, ndim, findings))
+                sources.append(open_table(part, path, aliases, at, names, ndim, findings))
             except AnatomarkError as error:
                 if strict:
                     raise
@@ -154,7 +159,7 @@ def open_sources(
     return tuple(sources), findings
 
 
-def _open_table(
+def open_table(
     part: Annotations,
     path: Path,
     aliases: Mapping[str, int],
@@ -163,6 +168,7 @@ def _open_table(
     ndim: int,
     findings: list[Finding],
 ) -> TableSource:
+    """The source in the table at `path`; faults within it go to `findings`, their rows are left out."""
     from anatomark.formats.table import read_table
 
     columns = {ours: theirs for ours, theirs in part.columns if theirs is not None}
@@ -226,6 +232,7 @@ def _open_table(
         states=table.states[order],
         landmark=landmark[order],
         observer=observer[order],
+        changed=None if table.changed is None else table.changed[order],
     )
 
 
@@ -252,7 +259,7 @@ def _codes(values: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
     return list(at), codes
 
 
-def _aliases(cases: Sequence[Case]) -> dict[str, int]:
+def aliases_of(cases: Sequence[Case]) -> dict[str, int]:
     """What a table may call a case: its name, its file, the file with its folder."""
     aliases: dict[str, int] = {}
     for number, case in enumerate(cases):

@@ -15,7 +15,7 @@ import numpy as np
 from anatomark.core.grid import Grid, Unit
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks, State
-from anatomark.data.reference import reference_of
+from anatomark.data.reference import Review, reference_of, reviewed
 from anatomark.data.schema import Description, near
 from anatomark.data.splits import assign_splits
 from anatomark.errors import DescriptionError, UnknownNameError
@@ -37,9 +37,17 @@ class Source(Protocol):
         ...
 
 
+class Reviewing(Protocol):
+    """Where one person's review comes from."""
+
+    def read(self, case: Case) -> Review | None:
+        """What was set in the case, None where nothing was."""
+        ...
+
+
 @dataclass(frozen=True)
 class Labelling:
-    """What all cases of a set share: names, dimension, unit, annotation sources, and how to read them.
+    """What all cases of a set share: names, dimension, unit, annotation sources, reviews, and how to read them.
 
     `combined` are observers that are no persons, but what others said together: no part of a mean.
     """
@@ -51,6 +59,7 @@ class Labelling:
     missing: State = State.NOT_ANNOTATED
     sources: tuple[Source, ...] = ()
     combined: tuple[str, ...] = ()
+    reviews: tuple[Reviewing, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,12 +121,17 @@ class Case:
 
     @cached_property
     def reference(self) -> Landmarks:
-        """The reference by the data set's rule; all NOT_ANNOTATED where there is none."""
+        """The reference by the data set's rule, what was reviewed in its place; NOT_ANNOTATED where there is none."""
         names, ndim = self.labelling.names, self.labelling.ndim
         nothing = Landmarks.from_dict(dict.fromkeys(names, State.NOT_ANNOTATED), ndim=ndim, unit=self.unit)
         rule, combined = self.labelling.rule, self.labelling.combined
         observers = {o: marks for o, marks in self.observers.items() if o == rule or o not in combined}
-        return reference_of(observers, rule, nothing)
+        return reviewed(reference_of(observers, rule, nothing), self.reviews)
+
+    @cached_property
+    def reviews(self) -> tuple[Review, ...]:
+        """What people set in this case in the review page."""
+        return tuple(review for source in self.labelling.reviews if (review := source.read(self)) is not None)
 
 
 def _filled(landmarks: Landmarks, missing: State) -> Landmarks:

@@ -13,12 +13,13 @@ from anatomark.data.check_annotations import (
     outside_findings,
     rare_findings,
     read_all,
+    review_findings,
     subject_findings,
 )
 from anatomark.data.check_images import image_findings, look_at_all
 from anatomark.data.check_shapes import Row, shape_findings
 from anatomark.data.description import Dataset, read_dataset
-from anatomark.data.findings import Finding
+from anatomark.data.findings import LEVELS, Finding
 from anatomark.data.shapes import radius, typical_shape
 
 __all__ = ["Finding", "check"]
@@ -30,7 +31,7 @@ def check(
     *,
     progress: Callable[[], None] | None = None,
 ) -> list[Finding]:
-    """Everything found wrong or odd, errors first; an empty list for a good set.
+    """Everything found wrong or odd, errors first, and which reviews count; an empty list for a good set without.
 
     `dataset` is a loaded set or the path of its description; given the path, faults within landmark tables
     become findings, which `load_dataset` refuses. Reads every image once; `progress` is called after each,
@@ -43,7 +44,7 @@ def check(
     looks = look_at_all(dataset.cases, dataset.ndim, progress)
     findings += image_findings(dataset, looks)
     read, more = read_all(dataset)
-    findings += more + subject_findings(dataset) + rare_findings(dataset)
+    findings += more + subject_findings(dataset) + rare_findings(dataset) + review_findings(dataset)
     several = len({observer for observers in read.values() for observer in observers}) > 1
     rows = [
         Row(case, observer, file_of(case, observer), f" (by {observer})" if several and observer else "")
@@ -57,4 +58,4 @@ def check(
         known = {(f.case, f.landmark) for f in findings}
         findings += observer_findings(dataset, read, radius(typical_shape(points)), known)
     order = {case.id: k for k, case in enumerate(dataset.cases)}
-    return sorted(findings, key=lambda f: (f.level != "error", order.get(f.case, -1), f.code, f.landmark))
+    return sorted(findings, key=lambda f: (LEVELS.index(f.level), order.get(f.case, -1), f.code, f.landmark))

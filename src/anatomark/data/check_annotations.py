@@ -15,6 +15,7 @@ from anatomark.data.check_images import Look
 from anatomark.data.check_shapes import DEVIATIONS, FEWEST_CASES, Row
 from anatomark.data.description import Dataset
 from anatomark.data.findings import Finding
+from anatomark.data.reviews import reviews_of, told_of_reviews
 from anatomark.data.shapes import spread
 from anatomark.errors import AnatomarkError, FrameError
 
@@ -139,9 +140,18 @@ def subject_findings(dataset: Dataset) -> list[Finding]:
     ]
 
 
+def review_findings(dataset: Dataset) -> list[Finding]:
+    """Which reviews take part in the reference, so that nobody is surprised."""
+    advice = "nothing, if that is wanted; `reviews: none` in the description leaves reviews aside"
+    return [
+        Finding("note", "review", line, advice, file=str(source.table.path))
+        for source, line in zip(reviews_of(dataset), told_of_reviews(dataset), strict=True)
+    ]
+
+
 def rare_findings(dataset: Dataset) -> list[Finding]:
     """Landmarks present in too few cases of split train (without one: of all cases) to be learned."""
-    if not dataset.cases or not dataset.cases[0].labelling.sources:
+    if not dataset.cases or not (dataset.cases[0].labelling.sources or dataset.cases[0].labelling.reviews):
         return []
     cases = dataset.split("train") if "train" in dataset.splits else dataset.cases
     counts = np.zeros(len(dataset.names), dtype=int)

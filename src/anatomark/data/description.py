@@ -124,6 +124,7 @@ def read_dataset(
 ) -> tuple[Dataset, list[Finding]]:
     """As `load_dataset`, but faults within landmark tables are returned and their rows left out."""
     from anatomark.data.annotations import open_sources
+    from anatomark.data.reviews import find_reviews, open_reviews
 
     path = Path(path)
     if path.is_dir() and (path / "dataset.yaml").is_file():
@@ -137,8 +138,12 @@ def read_dataset(
         sources, findings = open_sources(
             description.annotations, folder, cases, names, description.dimension, strict=strict
         )
+        tables = [folder / part.table for part in description.annotations if part.table is not None]
+        found = find_reviews(description.reviews, path, tables)
+        reviews, more = open_reviews(found, cases, names, description.dimension, strict=strict)
     except AnatomarkError as error:
         raise type(error)(f"{path}: {error}") from None
+    findings += more
     labelling = Labelling(
         names=names,
         ndim=description.dimension,
@@ -147,6 +152,7 @@ def read_dataset(
         missing=State.ABSENT if description.missing == "absent" else State.NOT_ANNOTATED,
         sources=sources,
         combined=tuple(description.observers.combined),
+        reviews=reviews,
     )
     observers = {o for s in sources for o in getattr(s, "observers", None) or [getattr(s, "observer", "")]}
     if sources and description.reference not in {"mean", *observers}:

@@ -23,6 +23,7 @@ COLUMNS = {
     "observer": ("observer", "rater", "reader", "annotator"),
     "frame": ("frame",),
     "state": ("state",),
+    "changed": ("changed",),
     "subject": ("subject", "subject_id", "patient", "patient_id", "person"),
     "split": ("split", "subset", "fold"),
     "spacing_x": ("spacing_x", "spacing_x_mm", "sx"),

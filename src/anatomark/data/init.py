@@ -57,11 +57,14 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
     files = _useful(find_files(folder, images.cases))
     # A model's output is no annotation, and points that are in a table and in files should not count twice.
     aside = [t.path for t in landmark_tables if any(t.values.get("presence", ())) or "predict" in t.path.lower()]
-    landmark_tables = [t for t in landmark_tables if t.path not in aside]
+    # Reviews are found at their own place, see `reviews` in the schema; they are nobody's independent annotation.
+    reviews = [t for t in landmark_tables if "changed" in t.columns]
+    landmark_tables = [t for t in landmark_tables if t.path not in aside and t not in reviews]
     if landmark_tables:
         aside += [f.pattern for f in files]
         files = []
-    names = list(dict.fromkeys(n for t in landmark_tables for n in t.values[t.columns["landmark"]]))
+    named_in = [*landmark_tables, *reviews]
+    names = list(dict.fromkeys(n for t in named_in for n in t.values[t.columns["landmark"]]))
     names = names or list(dict.fromkeys(n for f in files for n in names_in(f.files)))
     ndim, spacing = _geometry(images, files)
     case_table = _complete(case_tables, images)
@@ -80,6 +83,7 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
         "",
         *_annotations(landmark_tables, files),
         *(f"  # left aside: {path}" for path in aside),
+        *(f"# {t.path} is a review: it replaces the reference where it says something" for t in reviews),
         "",
         "# What it means that a landmark has no row or point: `absent` (looked for, and not in the image)",
         "# or `not annotated` (nobody looked). A network learns from `absent` and not from `not annotated`.",

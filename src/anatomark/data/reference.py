@@ -1,10 +1,12 @@
-"""The reference: what several observers together say of one image."""
+"""The reference: what several observers together say of one image, and what reviews changed in it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anatomark.core.landmarks import Landmarks, State
 
@@ -32,3 +34,27 @@ def reference_of(observers: Mapping[str, Landmarks], rule: str, empty: Landmarks
     if rule != "mean":
         return observers.get(rule, empty)
     return mean_of_observers(list(observers.values())) if observers else empty
+
+
+@dataclass(frozen=True, eq=False)
+class Review:
+    """What one person set in one case: `landmarks` where `given` (N,), each at the time `changed` (N,), as text."""
+
+    reviewer: str
+    landmarks: Landmarks
+    given: NDArray[np.bool_]
+    changed: NDArray[np.str_]
+
+
+def reviewed(base: Landmarks, reviews: Sequence[Review]) -> Landmarks:
+    """`base` with the newest review of each landmark in its place; of two at the same time the later file's."""
+    points, states = base.points.copy(), base.states.copy()
+    newest: NDArray[np.str_] = np.full(len(base), "", dtype="U40")
+    for review in reviews:
+        takes = review.given & (review.changed >= newest)
+        points[takes], states[takes], newest[takes] = (
+            review.landmarks.points[takes],
+            review.landmarks.states[takes],
+            review.changed[takes],
+        )
+    return Landmarks(base.names, points, states, base.unit)

@@ -38,6 +38,7 @@ annotations:                     # one source, or a list of them
 
 missing: not annotated           # what a landmark without a row means: absent, or not annotated (the default)
 reference: mean                  # of the observers, or the name of one
+# reviews: none                  # optional: or other/*.csv, seen from the yaml; see below
 
 observers:                       # optional: how observers' names are read by the observer statistics
   session: '^(rater[0-9]+)s[0-9]+$'    # the group is the person, the whole name one of the person's sessions
@@ -54,6 +55,11 @@ Coordinates of frame `pixel` are column, row[, slice], 0-based, with whole numbe
 
 `missing` speaks of landmarks in cases that an observer has annotated at all: a case without any row or file
 of an observer was not seen by that observer.
+
+Reviews, the tables that `anatomark review` writes, replace the reference landmark by landmark, the newest first (see
+`anatomark.data.reviews`). Where `reviews` says nothing they are looked for at the place where `review` puts them:
+annotations/*.csv beside a dataset.yaml, annotations/NAME/*.csv beside a NAME.yaml. `train`, `evaluate` and `check` say
+which they found. `none` leaves them aside.
 
 Where the data lie: without `root`, relative paths start at `--root` if given, else at the yaml's own folder.
 A relative `root` is looked up under `--root`, else under the environment variable ANATOMARK_DATA, else beside
@@ -230,6 +236,7 @@ class Description(_Part):
     annotations: list[Annotations] = []
     missing: Missing = "not annotated"
     reference: Name = "mean"
+    reviews: Name | None = None
     observers: Observers = Observers()
     measurements: list[Measurement] = []
 

@@ -77,6 +77,7 @@ def evaluate(
     or if no image is known, LandmarkFileError for predictions that contradict each other, SettingsError, OutputError.
     """
     from anatomark.data.description import load_dataset
+    from anatomark.data.reviews import told_of_reviews
     from anatomark.formats.table import read_table
 
     if not 0 <= presence_threshold <= 1:
@@ -134,6 +135,7 @@ def evaluate(
         "measurements": measurement_scores(dataset.measurements, rows, bootstrap, placements),
         "measurements_note": None if dataset.measurements else "the description defines no measurements",
         **coverage_part(rows, None if _same(model, source) else model, nominal=coverage, bootstrap=bootstrap),
+        "reviews": told_of_reviews(dataset),
         "cases": list(rows.cases),
         "unknown_images": unknown,
         "versions": {

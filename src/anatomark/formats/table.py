@@ -1,9 +1,10 @@
 """Long tables of landmarks (CSV, TSV): one row for each image, landmark and observer.
 
 Columns: image, landmark (or label), x, y[, z] (or r, a, s; or l, p, s, as Slicer exports them), frame,
-unit, presence, spread, error_bound_mm or error_bound_px, observer (or rater), state. Only a landmark and
-coordinates are a must; other columns are passed over. A row without coordinates is present nowhere: its
-`state` says `absent` or `not annotated` (also the default).
+unit, presence, spread, error_bound_mm or error_bound_px, observer (or rater), state, changed. Only a landmark
+and coordinates are a must; other columns are passed over. A row without coordinates is present nowhere: its
+`state` says `absent` or `not annotated` (also the default). `changed` is when a person last set the row, as ISO
+8601 in UTC; it marks a table of reviews (`anatomark.data.reviews`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _TEXTS = {
     "frame": ("frame",),
     "unit": ("unit",),
     "state": ("state",),
+    "changed": ("changed",),
 }
 _NUMBERS = {
     "x": ("x", "l", "r"),
@@ -52,7 +54,8 @@ class LandmarkTable:
     `image`, `landmark`, `observer` (R,) are text ("" where the file has none), `states` (R,) is `State`,
     `presence` (R,) a probability and `spread` (R,) a length in `unit`, NaN where the file has none. `bound` (R,) is a
     length in `unit` that the error stays below (`methods.error_bound`), NaN where it was withheld, None where the table
-    has no such column. Arrays are read-only.
+    has no such column. `changed` (R,) is the text of a time, None where the table has no such column. Arrays are
+    read-only.
     """
 
     image: Texts
@@ -65,6 +68,7 @@ class LandmarkTable:
     presence: Floats
     spread: Floats
     bound: Floats | None = None
+    changed: Texts | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.image)
@@ -121,9 +125,9 @@ class LandmarkTable:
 
 
 def join_tables(tables: Sequence[LandmarkTable]) -> LandmarkTable:
-    """The rows of all `tables`, which have one frame, unit and dimension, and bounds all or none."""
+    """The rows of all `tables`, which have one frame, unit and dimension, and bounds and times all or none."""
     first = tables[0]
-    kinds = {(t.frame, t.unit, t.ndim, t.bound is None) for t in tables}
+    kinds = {(t.frame, t.unit, t.ndim, t.bound is None, t.changed is None) for t in tables}
     if len(kinds) > 1:
         raise ValueError(f"tables of several kinds cannot be joined: {kinds}")
     held = [field.name for field in fields(first) if isinstance(getattr(first, field.name), np.ndarray)]
@@ -155,7 +159,7 @@ def read_table(
 
 
 def write_table(table: LandmarkTable, path: str | Path) -> None:
-    """Writes image,landmark,x,y[,z],frame,unit,presence,spread, and bound, observer and state where any are known.
+    """Writes image,landmark,x,y[,z],frame,unit,presence,spread, and what is known of bound, observer, state, changed.
 
     The bound's column is error_bound_mm or error_bound_px.
 
@@ -168,7 +172,7 @@ def write_table(table: LandmarkTable, path: str | Path) -> None:
     with_observer = bool((table.observer != "").any())
     with_state = bool((table.states != np.where(located, State.PRESENT, State.NOT_ANNOTATED)).any())
     header += [f"error_bound_{table.unit}"] * (table.bound is not None)
-    header += ["observer"] * with_observer + ["state"] * with_state
+    header += ["observer"] * with_observer + ["state"] * with_state + ["changed"] * (table.changed is not None)
     lengths = [table.spread] if table.bound is None else [table.spread, table.bound]
     numbers = np.column_stack([table.coordinates, table.presence, *lengths])
     d = table.ndim
@@ -183,12 +187,14 @@ def write_table(table: LandmarkTable, path: str | Path) -> None:
                 numbers[part].tolist(),
                 table.observer[part].tolist(),
                 table.states[part].tolist(),
+                [None] * len(table.image[part]) if table.changed is None else table.changed[part].tolist(),
                 strict=True,
             )
-            for image, landmark, values, observer, state in columns:
+            for image, landmark, values, observer, state, changed in columns:
                 cells = ["" if value != value else repr(value) for value in values]
                 row = [image, landmark, *cells[:d], table.frame, table.unit, *cells[d:]]
                 row += [observer] * with_observer + [STATE_WORDS[State(state)]] * with_state
+                row += [] if changed is None else [changed]
                 writer.writerow(row)
 
 
@@ -235,7 +241,11 @@ def _read(file: Iterable[str], path: Path, frame: str | None, mapping: dict[str,
         raise FrameError(f"{path} is in {unit}, its bounds in another unit; name their column error_bound_{unit}")
     none = np.full(count, np.nan)
     blank = np.full(count, "", dtype=str)
-    text = {k: np.array(words[k] or [""], dtype=str)[code[k]] for k in ("image", "landmark", "observer") if k in code}
+    text = {
+        k: np.array(words[k] or [""], dtype=str)[code[k]]
+        for k in ("image", "landmark", "observer", "changed")
+        if k in code
+    }
     return LandmarkTable(
         text.get("image", blank),
         text["landmark"],
@@ -247,6 +257,7 @@ def _read(file: Iterable[str], path: Path, frame: str | None, mapping: dict[str,
         number.get("presence", none),
         number.get("spread", none),
         number.get("bound"),
+        text.get("changed"),
     )
 
 

@@ -50,11 +50,15 @@ def train(
     Raises SettingsError for settings or a folder that do not fit, UnknownNameError for a split or method there is not.
     """
     from anatomark.data.description import load_dataset
+    from anatomark.data.reviews import told_of_reviews
     from anatomark.methods import method_class
     from anatomark.training.folds import train_folds
 
     if isinstance(dataset, (str, Path)):
         dataset = load_dataset(dataset, root)
+    if show is not None:
+        for line in told_of_reviews(dataset):
+            show(line)
     asked: dict[str, Any] = {"method": method, "preset": preset, "settings": settings, "device": device, "show": show}
     if folds is not None:
         splits = {"train_split": train_split, "validation_split": validation_split}

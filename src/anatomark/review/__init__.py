@@ -1,0 +1,1 @@
+"""The page for looking at landmarks and correcting them, and what it keeps."""

@@ -1,0 +1,127 @@
+// The list of cases: in the order of need, which is settled when the page opens and when it is asked for.
+
+import { byId, element } from './dom.js'
+
+const STATES = {
+  open: (line) => line.accepted === null,
+  accepted: (line) => line.accepted !== null,
+  untouched: (line) => line.revision === 0,
+  work: (line) => line.revision > 0 && line.accepted === null,
+  note: (line) => line.note,
+}
+// letters of a landmark's state, as the server sends them
+const LETTERS = { mine: 'PAN', model: 'mx', absent: 'Aax', none: '-N' }
+
+export class CaseList {
+  constructor(session, open) {
+    this.session = session
+    this.open = open
+    this.rows = new Map()
+    const { study } = session
+    fill(byId('by-split'), [['', 'every split'], ...study.splits.map((s) => [s, s])])
+    fill(byId('by-landmark'), [['', 'any landmark'], ...study.landmarks.map((name, k) => [String(k), name])])
+    byId('by-split').hidden = study.splits.length === 0
+    for (const id of ['search', 'by-split', 'by-state', 'by-landmark']) {
+      byId(id).addEventListener('input', () => this.show())
+    }
+    byId('sort').addEventListener('input', () => {
+      this.settle()
+      this.show()
+    })
+    session.addEventListener('line', (event) => this.refresh(event.detail))
+    session.addEventListener('opened', () => this.mark())
+    this.settle()
+    this.show()
+  }
+
+  // The order: by need, those without a bound after them, the accepted last; it stays until it is asked for again.
+  settle() {
+    const lines = this.session.lines
+    const byNeed = byId('sort').value === 'need'
+    const rank = (line) => (line.accepted !== null ? 2 : line.need === null ? 1 : 0)
+    this.order = lines.map((_, number) => number)
+    if (byNeed) {
+      this.order.sort((a, b) => {
+        const [p, q] = [lines[a], lines[b]]
+        return rank(p) - rank(q) || (q.need ?? 0) - (p.need ?? 0)
+          || Number(p.revision > 0) - Number(q.revision > 0) || a - b
+      })
+    }
+  }
+
+  fits(line) {
+    const split = byId('by-split').value
+    const state = byId('by-state').value
+    const landmark = byId('by-landmark').value
+    const search = byId('search').value.trim().toLowerCase()
+    if (split && line.split !== split) return false
+    if (search && !`${line.id} ${line.subject}`.toLowerCase().includes(search)) return false
+    const letters = landmark === '' ? [...line.states] : [line.states[Number(landmark)]]
+    if (state in LETTERS) return letters.some((letter) => LETTERS[state].includes(letter))
+    if (landmark !== '' && state === '') return letters[0] !== '-'
+    return state === '' || STATES[state](line)
+  }
+
+  show() {
+    const list = byId('case-list')
+    this.shown = this.order.filter((number) => this.fits(this.session.lines[number]))
+    this.rows = new Map(this.shown.map((number) => [number, this.row(number)]))
+    list.replaceChildren(...this.rows.values())
+    if (!this.shown.length) list.append(element('li', { class: 'empty' }, 'No case fits these filters.'))
+    this.mark()
+    this.told()
+  }
+
+  row(number) {
+    const line = this.session.lines[number]
+    const { unit } = this.session.study
+    const right = line.accepted !== null ? element('span', { class: 'tick', title: 'accepted' }, '✓')
+      : line.need !== null ? element('span', { class: 'need', title: 'the widest error bound' }, `±${line.need.toFixed(1)} ${unit}`)
+        : null
+    const set = [...line.states].filter((letter) => LETTERS.mine.includes(letter)).length
+    const parts = [
+      line.split, set ? `${set} of ${line.states.length} set` : 'nothing set', line.note ? 'note' : null,
+    ].filter((part) => part)
+    return element('li', {}, element('button', { type: 'button', title: line.id, onclick: () => this.open(number) },
+      element('span', { class: 'name' }, line.id), right ?? '', element('span', { class: 'sub' }, parts.join(' · '))))
+  }
+
+  refresh(number) {
+    const old = this.rows.get(number)
+    if (old) {
+      const made = this.row(number)
+      old.replaceWith(made)
+      this.rows.set(number, made)
+    }
+    this.mark(false)
+    this.told()
+  }
+
+  mark(scroll = true) {
+    const now = this.session.now?.number
+    for (const [number, row] of this.rows) {
+      if (number === now) row.firstChild.setAttribute('aria-current', 'true')
+      else row.firstChild.removeAttribute('aria-current')
+    }
+    if (scroll) this.rows.get(now)?.scrollIntoView({ block: 'nearest' })
+  }
+
+  told() {
+    const done = this.session.lines.filter((line) => line.accepted !== null).length
+    const all = this.session.lines.length
+    byId('progress').textContent = `${done} of ${all} accepted`
+      + (this.shown.length < all ? ` · ${this.shown.length} shown` : '')
+  }
+
+  // The case `way` places further in the list that is shown, or null at its end.
+  beside(way) {
+    const now = this.session.now?.number
+    const at = this.shown.indexOf(now)
+    if (at < 0) return this.shown[0] ?? null
+    return this.shown[at + way] ?? null
+  }
+}
+
+export function fill(select, options) {
+  select.replaceChildren(...options.map(([value, text]) => element('option', { value }, text)))
+}

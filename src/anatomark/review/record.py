@@ -1,0 +1,228 @@
+"""The record of one reviewer: every change is in the journal first, then in the table that training reads.
+
+In the folder of the reviews lie NAME.csv (the landmarks, `anatomark.data.reviews`), NAME.cases.json (notes, and which
+cases are accepted) and NAME.journal.jsonl. The journal is the truth: the other two are made from it.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anatomark.core.grid import Unit
+from anatomark.core.landmarks import State
+from anatomark.data.reviews import is_review
+from anatomark.errors import AnatomarkError, OutputError, ReviewError, SettingsError
+from anatomark.formats.atomic import new_folder, replacing, write_json
+from anatomark.review.entries import CaseReview, Entry, Placement
+from anatomark.review.journal import Head, Journal
+
+if TYPE_CHECKING:
+    from anatomark.formats.table import LandmarkTable
+
+NAME = re.compile(r"[^\W_][\w .@+-]{0,59}")
+
+
+class StaleError(ReviewError):
+    """A change that was based on an older revision than there is; `now` is the case's review as it stands."""
+
+    def __init__(self, case: str, now: CaseReview) -> None:
+        self.now = now
+        super().__init__(f"{case} was changed elsewhere since it was opened; look at both, and choose")
+
+
+class Record:
+    """The open review of `reviewer` in `folder`, which nobody else can open until `close`. Safe between threads.
+
+    `order` are the names of the landmarks, in which the table lists them.
+    """
+
+    def __init__(
+        self, folder: Path, reviewer: str, *, dataset: str, order: Sequence[str], ndim: int, unit: Unit
+    ) -> None:
+        self.reviewer, self.ndim, self.order = checked_name(reviewer), ndim, tuple(order)
+        self.unit: Unit = unit
+        self.table, self.notes = folder / f"{reviewer}.csv", folder / f"{reviewer}.cases.json"
+        self._journal = Journal(folder / f"{reviewer}.journal.jsonl", Head(dataset, reviewer, ndim, unit))
+        self._changing = threading.Lock()
+        self._cases: dict[str, CaseReview] = {}
+        self.revision = 0
+        self.behind = ""  # why the table lags behind the journal, where it does
+        self._require_writable(folder)
+        self._lock = _lock(folder / f".{reviewer}.lock", self.table)
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        entries = self._journal.entries(lambda line: Entry.from_line(line, self.ndim))
+        if not entries and self.table.exists():
+            entries = self._taken_over()
+            for entry in entries:
+                self._journal.append(entry.line())
+        for entry in entries:
+            self._apply(entry)
+        if entries:
+            self._set_aside()
+            self._write()  # what a kill may have left behind the journal
+
+    def case(self, case: str) -> CaseReview:
+        """What was set in a case."""
+        return self._cases.get(case, CaseReview())
+
+    @property
+    def cases(self) -> Mapping[str, CaseReview]:
+        """The cases in which anything was set."""
+        return dict(self._cases)
+
+    def change(
+        self,
+        case: str,
+        base: int,
+        placements: Mapping[str, Placement | None],
+        *,
+        accepted: bool | None = None,
+        note: str | None = None,
+    ) -> CaseReview:
+        """The review of `case` after a change that was made looking at its revision `base`, saved when this returns.
+
+        Raises StaleError, and saves nothing, where another change came between; OutputError where the disk refuses.
+        """
+        with self._changing:
+            now = self.case(case)
+            if now.revision != base:
+                raise StaleError(case, now)
+            at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            stamped = {n: None if p is None else Placement(p.state, p.point, p.how, at) for n, p in placements.items()}
+            entry = Entry(self.revision + 1, case, at, self.reviewer, stamped, accepted, note)
+            self._journal.append(entry.line())
+            self._apply(entry)
+            try:
+                self._write()
+                self.behind = ""
+            except OutputError as error:  # saved it is, and the next change tries again
+                self.behind = f"{error}; {self._journal.path.name} beside it has every change"
+            return self.case(case)
+
+    def close(self) -> None:
+        """Let others open the review."""
+        self._lock.release()
+
+    def _apply(self, entry: Entry) -> None:
+        self._cases[entry.case] = self.case(entry.case).after(entry)
+        self.revision = max(self.revision, entry.revision)
+
+    def _write(self) -> None:
+        from anatomark.formats.table import write_table
+
+        write_table(self._as_table(), self.table)
+        about: dict[str, Any] = {
+            case: {"accepted": review.accepted, "note": review.note, "changed": review.changed}
+            for case, review in self._cases.items()
+        }
+        write_json(self.notes, {"reviewer": self.reviewer, "revision": self.revision, "cases": about})
+
+    def _set_aside(self) -> None:
+        """Keep a table that does not say what the journal says, as somebody may have edited it, beside the new one."""
+        import tempfile
+
+        from anatomark.formats.table import write_table
+
+        if not self.table.exists():
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            write_table(self._as_table(), Path(folder) / self.table.name)
+            ours, there = (Path(folder) / self.table.name).read_bytes(), self.table.read_bytes()
+        if ours != there:
+            with replacing(self.table.with_name(self.table.name + ".bak")) as temporary:
+                temporary.write_bytes(there)
+
+    def _as_table(self) -> LandmarkTable:
+        from anatomark.formats.table import LandmarkTable
+
+        place = {name: k for k, name in enumerate(self.order)}
+        rows = [
+            (case, name, review.placements[name])
+            for case, review in self._cases.items()
+            for name in sorted(review.placements, key=lambda name: place.get(name, len(place)))
+        ]
+        points = [p.point or (np.nan,) * self.ndim for _, _, p in rows]
+        none = np.full(len(rows), np.nan)
+        return LandmarkTable(
+            image=np.array([case for case, _, _ in rows], dtype=str),
+            landmark=np.array([name for _, name, _ in rows], dtype=str),
+            coordinates=np.array(points, dtype=float).reshape(len(rows), self.ndim),
+            states=np.array([p.state for _, _, p in rows], dtype=np.uint8),
+            observer=np.full(len(rows), self.reviewer),
+            frame="LPS",
+            unit=self.unit,
+            presence=none,
+            spread=none,
+            changed=np.array([p.changed for _, _, p in rows], dtype=str),
+        )
+
+    def _taken_over(self) -> list[Entry]:
+        """Entries for a table that came without its journal; ReviewError for one that is no review."""
+        from anatomark.formats.table import read_table
+
+        if not is_review(self.table):
+            raise ReviewError(f"{self.table} exists and is no review; choose another --reviewer, or move it away")
+        table = read_table(self.table, frame="LPS")
+        if (table.ndim, table.unit, table.frame) != (self.ndim, self.unit, "LPS"):
+            raise ReviewError(
+                f"{self.table} holds {table.ndim}D {table.frame} points in {table.unit}, wanted {self.ndim}D LPS in "
+                f"{self.unit}; choose another --reviewer"
+            )
+        held: dict[tuple[str, str], dict[str, Placement | None]] = {}
+        times = table.changed if table.changed is not None else np.full(len(table), "")
+        for row in range(len(table)):
+            state = State(int(table.states[row]))
+            point = tuple(table.coordinates[row].tolist()) if state == State.PRESENT else ()
+            key = (str(table.image[row]), str(times[row]))
+            held.setdefault(key, {})[str(table.landmark[row])] = Placement(state, point, "placed", key[1])
+        return [
+            Entry(number, case, at, self.reviewer, placements)
+            for number, ((case, at), placements) in enumerate(held.items(), 1)
+        ]
+
+    @staticmethod
+    def _require_writable(folder: Path) -> None:
+        """Make the folder where it is missing; OutputError, with the way out, where nothing can be written there."""
+        try:
+            with new_folder(folder), replacing(folder / ".try") as temporary:
+                temporary.touch()
+            (folder / ".try").unlink()
+        except AnatomarkError:
+            raise OutputError(f"{folder} cannot be written to; give another folder for the review with --out") from None
+
+
+def checked_name(reviewer: str) -> str:
+    """`reviewer`, which becomes the name of files; SettingsError where it cannot."""
+    if not NAME.fullmatch(reviewer) or reviewer.endswith((".", " ")):
+        raise SettingsError(
+            f"the reviewer {reviewer!r} cannot name a file; wanted letters, digits and . _ @ + - within, at most 60"
+        )
+    return reviewer
+
+
+def _lock(path: Path, table: Path) -> Any:
+    """The lock of a review, held by this process until it ends, however it ends. Its file stays: removing it is a race.
+
+    Raises ReviewError where another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ReviewError(f"{table} is open in another review; go on in its page, or take another --reviewer") from None
+    return lock
