@@ -12,9 +12,10 @@ from pathlib import Path
 import httpx
 
 TOKEN = "a-token-of-the-tests-1234"
-# the verb itself, but with less patience for slow clients
+# the verb itself, but with less patience for slow clients, and interruptible even if the tests run in the background
 _PROGRAM = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import anatomark.service.app as app, anatomark.web.server as server
 app.BODY_SECONDS = server.HEAD_SECONDS = float(sys.argv.pop(1))
 from anatomark.cli.main import main
