@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
+
+from anatomark.nets.devices import wait_patiently
 
 SUBJECTS = {
     "accuracy": "error of a trained run on the test splits of a data set, with time and memory of prediction",
@@ -28,7 +29,7 @@ def main() -> int:
         for subject, what in SUBJECTS.items():
             print(f"  {subject:10} {what}")
         return 2
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command itself does
+    wait_patiently()  # as the command itself does
     import_module(f"benchmarks.{name}").main(sys.argv[2:])
     if name != "report":
         import_module("benchmarks.report").main([])

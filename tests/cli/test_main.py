@@ -124,12 +124,16 @@ def test_a_landmark_name_in_brackets_is_shown_whole(monkeypatch, capsys):
     assert "worst: tip [x]" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("given", "held"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_threads_that_wait_sleep_unless_told_otherwise(monkeypatch, given, held):
-    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
-    if given is None:
-        monkeypatch.delenv("OMP_WAIT_POLICY")
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_that_wait_soon_sleep_unless_told_otherwise(monkeypatch, given, held):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, given.get(name, ""))
+        if name not in given:
+            monkeypatch.delenv(name)
     monkeypatch.setattr(cli, "run", lambda arguments: 0)
     with pytest.raises(SystemExit):
         cli.main()
-    assert os.environ["OMP_WAIT_POLICY"] == held
+    assert os.environ.get("GOMP_SPINCOUNT") == held

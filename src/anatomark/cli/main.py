@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 done but with findings (see the verb), 2 a wrong call or i
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,6 +16,7 @@ from typer.core import TyperGroup
 
 from anatomark import __version__
 from anatomark.errors import AnatomarkError
+from anatomark.nets.devices import wait_patiently
 
 VERBS = {
     "init": "Write a first dataset.yaml from what a folder holds.",
@@ -118,6 +118,5 @@ def _fail(message: str) -> int:
 
 def main() -> None:
     """The `anatomark` command."""
-    # Threads that wait for each other sleep: spinning, they made everything several times slower beside other work.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when PyTorch is loaded
+    wait_patiently()
     sys.exit(run(sys.argv[1:]))
