@@ -128,6 +128,7 @@ def learning_curve(
                         "settings": settings[method],
                     }
                 )
+                found[method] = table
                 say(f"{method}, {count} images, seed {seed}: MRE {metrics['overall']['mre']:.3f} {part.unit}")
                 shape = metrics["mean_shape"]
             if shape is not None:
@@ -182,12 +183,11 @@ def scored(
 def farther(
     dataset: Dataset, found: dict[str, Path], method: str, table: Path, *, score: str
 ) -> dict[str, tuple[float, float, float] | None]:
-    """{earlier method: (how much farther off `method` is, the interval)}, which it then joins in `found`."""
+    """{method in `found`: (how much farther off `method` with the table is, the interval)}."""
     from anatomark import compare
 
     told = {}
     for other, theirs in found.items():
         line = compare(dataset, [table, theirs], names=[method, other], split=score)["pairs"][0]["overall"]
         told[other] = None if line["interval"] is None else (line["difference"], *line["interval"])
-    found[method] = table
     return told

@@ -30,7 +30,8 @@ SWITCH = """async (number) => {
 def main(arguments: Sequence[str]) -> None:
     from playwright.sync_api import sync_playwright
 
-    from tests.review.browser import ARGUMENTS, CHROMIUM
+    from tests.chromium import CHROMIUM
+    from tests.review.browser import ARGUMENTS
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks review")
     parser.add_argument("--cases", type=int, default=200)

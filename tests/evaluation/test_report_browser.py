@@ -1,26 +1,19 @@
 """The report in headless Chromium: it loads without a complaint and without a network, draws, fits, and sorts."""
 
-import shutil
-
 import numpy as np
 import pytest
 
 from anatomark.evaluation.report import report_html
+from tests.chromium import launched
 from tests.evaluation.made import made_metrics, made_rows
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SIZES = {"2D": (2, 12, 6), "3D": (3, 4, 24), "many": (3, 3, 1200), "one": (2, 1, 3)}
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium, on Debian: apt install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'anatomark[dev]'")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launched(["--no-sandbox"]) as browser:
         yield browser
-        browser.close()
 
 
 class Opened:

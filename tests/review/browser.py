@@ -1,7 +1,6 @@
 """The review page in headless Chromium: opened, looked at, and worked with as a person would."""
 
 import io
-import shutil
 import time
 
 import numpy as np
@@ -9,7 +8,6 @@ from PIL import Image as Picture
 
 from tests.review.made import Served
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARGUMENTS = [  # WebGL without a graphics card, and a browser that calls nobody
     "--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
     "--disable-quic", "--disable-sync", "--no-first-run", "--disable-background-networking",

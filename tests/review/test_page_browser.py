@@ -12,7 +12,8 @@ from anatomark.core.landmarks import State
 from anatomark.data.description import load_dataset
 from anatomark.formats.images import write_image
 from anatomark.formats.table import read_table
-from tests.review.browser import ARGUMENTS, CHROMIUM, Page
+from tests.chromium import launched
+from tests.review.browser import ARGUMENTS, Page
 from tests.review.made import Served, made_set, without_annotations
 
 SHAPES = {2: {"shape": (90, 120), "spacing": (1.1, 1.6)}, 3: {"shape": (30, 44, 40), "spacing": (3.0, 2.6, 4.4)}}
@@ -20,13 +21,8 @@ SHAPES = {2: {"shape": (90, 120), "spacing": (1.1, 1.6)}, 3: {"shape": (30, 44, 
 
 @pytest.fixture(scope="module")
 def chromium():
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium, on Debian: apt install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'anatomark[dev]'")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with launched(ARGUMENTS) as browser:
         yield browser
-        browser.close()
 
 
 class Reviewed:

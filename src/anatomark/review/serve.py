@@ -8,10 +8,9 @@ import os
 import socket
 import webbrowser
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
-from anatomark.errors import AccessError, MissingExtraError, SettingsError
+from anatomark.errors import AccessError, SettingsError
 
 PORT = 8770  # where nobody asked for a certain one
 
@@ -44,9 +43,7 @@ def review(
     """
     from anatomark.web.server import address, require_server, serve
 
-    require_server("review")
-    if not find_spec("filelock"):
-        raise MissingExtraError("review needs filelock, which is not installed: pip install 'anatomark[server]'")
+    require_server("review", "filelock")
     from anatomark.review.app import make_app
     from anatomark.review.assistant import Assistant
     from anatomark.review.desk import Desk

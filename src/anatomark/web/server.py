@@ -18,9 +18,9 @@ HEAD_SECONDS = 10.0  # for the first lines of a request, and for what is left of
 CONNECTIONS = 500  # at the same time; a process may usually have 1024 files open
 
 
-def require_server(verb: str) -> None:
-    """MissingExtraError where the packages of the extra `server` are not installed; they are not loaded yet."""
-    missing = [name for name in NEEDED if not find_spec(name)]
+def require_server(verb: str, *further: str) -> None:
+    """MissingExtraError where packages of the extra `server`, and `further` ones, are missing; none is loaded yet."""
+    missing = [name for name in (*NEEDED, *further) if not find_spec(name)]
     if missing:
         raise MissingExtraError(
             f"{verb} needs {missing[0]}, which is not installed; install it: pip install 'anatomark[server]'"
