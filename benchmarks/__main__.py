@@ -14,9 +14,12 @@ SUBJECTS = {
     "evaluation": "time and memory of an evaluation of many cases, with intervals",
     "limited": "every method trained on few images, a learning curve",
     "one_pass": "seconds and memory of one prediction of many landmarks, untrained",
+    "precision": "landmarks in bfloat16 against float32, of trained runs",
+    "prediction": "seconds and memory of one prediction, beside a U-Net and another package",
     "loop": "predict phantoms with a weak model, correct the worst, train again: the error of the rest",
     "review": "the review page: how long a switch to another of many cases takes",
     "service": "answers, waiting and memory of the service with many clients",
+    "training": "steps and patches a second, beside single patches and a conventional loader",
     "startup": "how soon help, import and a first X-ray answer",
     "report": "write benchmarks/README.md from the results that are there",
 }

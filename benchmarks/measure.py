@@ -2,24 +2,40 @@
 
 A spec is {"run": folder} for a trained model, or {"method", "settings", "landmarks"} for an untrained one with planned
 settings; with "shape" (array-axis order) and "spacing" (mm) of an image of random grey values, "device" and "repeats".
-On the CPU memory is the largest resident set of the process, on a GPU the most that tensors held at once.
+Where they are asked for: "precision", "operations" of the networks' layers, and the parts of the "whole" way from a
+file to a table. On the CPU memory is the largest resident set of the process, on a GPU the most that tensors held.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from anatomark.core.image import Image
 
 ROOT = Path(__file__).parents[1]
 
 
-def measured(spec: dict[str, Any], *, memory_limit_gib: float = 16.0, time_limit_s: float = 900.0) -> dict[str, Any]:
-    """{"seconds": median, "all_seconds", "peak_bytes", "idle_bytes"}, or {"failed": the reason}."""
-    command = [sys.executable, "-m", "benchmarks.measure", json.dumps(spec)]
+def measured(
+    spec: dict[str, Any], *, memory_limit_gib: float = 16.0, time_limit_s: float = 900.0, python: str | None = None
+) -> dict[str, Any]:
+    """{"seconds": median, "all_seconds", "peak_bytes", "idle_bytes"}, or {"failed": the reason}.
+
+    With the `python` of another environment it is the other package's prediction (`peer.py`).
+    """
+    script = [python, str(ROOT / "benchmarks" / "peer.py")] if python else [sys.executable, "-m", "benchmarks.measure"]
+    command = [*script, json.dumps(spec)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     began = time.monotonic()
     reason = None
@@ -61,52 +77,127 @@ def main() -> None:
 
 def one_prediction(spec: dict[str, Any]) -> dict[str, Any]:
     """Predict the image of a spec, once to warm up and `repeats` times on the clock."""
-    import statistics
-
-    import numpy as np
     import torch
 
-    from anatomark.core.grid import Grid
-    from anatomark.core.image import Image
     from anatomark.data.working import working_image
 
     device = torch.device(spec["device"])
-    shape, spacing = tuple(spec["shape"]), (float(spec["spacing"]),) * len(spec["shape"])
-    grid = Grid.from_geometry(shape, spacing=spacing)
+    image_itself = made_up(spec["shape"], float(spec["spacing"]))
+    grid = image_itself.grid
     if "run" in spec:
         from anatomark import load
 
         method = load(spec["run"], device=spec["device"]).method
     else:
         method = untrained(spec["method"], spec["settings"], grid, spec["landmarks"], spec["device"])
-    noise = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
-    image = working_image(Image(noise, grid), spacing=method.settings.spacing, pool=method.settings.pool)
+    image = working_image(image_itself, spacing=method.settings.spacing, pool=method.settings.pool)
     for network in method.networks.values():
         network.to(device).eval()
-    on_gpu = device.type == "cuda"
     idle = resident_bytes("self")
+    half = spec.get("precision") == "bf16-mixed"
+
+    def locate() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            method.locate(image, device)
+
+    seconds = timed(locate, spec.get("repeats", 5), device)
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else resident_bytes("self", "VmHWM")
+    told: dict[str, Any] = {
+        "seconds": statistics.median(seconds),
+        "all_seconds": [round(s, 4) for s in seconds],
+        "peak_bytes": peak,
+        "idle_bytes": idle,
+        "parameters": sum(p.numel() for network in method.networks.values() for p in network.parameters()),
+    }
+    if spec.get("operations"):
+        told["operations"] = operations(locate)
+    if spec.get("whole"):
+        told["whole"] = parts_of_whole(method, image_itself, locate)
+    return told
+
+
+def made_up(shape: Sequence[int], spacing: float) -> Image:
+    """An Image of coarse random grey values and a little noise, which a file holds about as tightly as a real one."""
+    import numpy as np
+
+    from anatomark.core.grid import Grid
+    from anatomark.core.image import Image
+
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 240, [math.ceil(n / 8) for n in shape], dtype=np.uint8)
+    for axis in range(len(shape)):
+        coarse = coarse.repeat(8, axis=axis)
+    values = coarse[tuple(slice(n) for n in shape)] + rng.integers(0, 8, tuple(shape), dtype=np.uint8)
+    return Image(values, Grid.from_geometry(tuple(shape), spacing=(spacing,) * len(shape)))
+
+
+def timed(locate: Callable[[], None], repeats: int, device: torch.device) -> list[float]:
+    """Seconds of each of `repeats` predictions, after one to warm up."""
+    import torch
+
     seconds = []
-    for _ in range(1 + spec.get("repeats", 5)):
-        if on_gpu:
+    for _ in range(1 + repeats):
+        if device.type == "cuda":
             first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             torch.cuda.reset_peak_memory_stats()
             first.record()
-            method.locate(image, device)
+            locate()
             last.record()
             torch.cuda.synchronize()
             seconds.append(first.elapsed_time(last) / 1000)
         else:
             began = time.perf_counter()
-            method.locate(image, device)
+            locate()
             seconds.append(time.perf_counter() - began)
-    peak = torch.cuda.max_memory_allocated() if on_gpu else resident_bytes("self", "VmHWM")
-    return {
-        "seconds": statistics.median(seconds[1:]),
-        "all_seconds": [round(s, 4) for s in seconds[1:]],
-        "peak_bytes": peak,
-        "idle_bytes": idle,
-        "parameters": sum(p.numel() for network in method.networks.values() for p in network.parameters()),
-    }
+    return seconds[1:]
+
+
+def operations(locate: Callable[[], None]) -> int:
+    """Multiplications and additions of the convolutions and matrix products of a prediction."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        locate()
+    return counter.get_total_flops()
+
+
+def parts_of_whole(method: Any, image: Image, locate: Callable[[], None]) -> dict[str, float]:
+    """Seconds to "read" the image from a file, "prepare" it, ask the "network", and "write" a table; the least of 3."""
+    import numpy as np
+
+    from anatomark.core.landmarks import Landmarks
+    from anatomark.data.working import working_image
+    from anatomark.formats.images import read_image, require_usable, write_image
+    from anatomark.formats.table import write_table
+    from anatomark.methods.prediction import Prediction, prediction_table
+
+    names = tuple(f"L{k}" for k in range(method.landmarks))
+    sure = np.ones(len(names))
+    landmarks = Landmarks.from_points(names, np.zeros((len(names), image.grid.ndim)), "mm")
+    found = Prediction(landmarks, sure, sure, None, np.full(len(names), np.nan), 0.9)
+    parts: dict[str, list[float]] = {"read": [], "prepare": [], "network": [], "write": []}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ("image.png" if image.grid.ndim == 2 else "image.nii.gz")
+        spacing = image.grid.spacing if image.grid.ndim == 2 else None
+        write_image(image, path)
+
+        def prepare(read: Image) -> None:
+            require_usable(read, path)
+            working_image(read, spacing=method.settings.spacing, pool=method.settings.pool)
+
+        for _ in range(3):
+            marks = [time.perf_counter()]
+            read = read_image(path, spacing=spacing)
+            marks.append(time.perf_counter())
+            prepare(read)
+            marks.append(time.perf_counter())
+            locate()
+            marks.append(time.perf_counter())
+            write_table(prediction_table({"image": found}), Path(folder) / "table.csv")
+            marks.append(time.perf_counter())
+            for part, began, ended in zip(parts, marks, marks[1:], strict=False):
+                parts[part].append(ended - began)
+    return {part: min(seconds) for part, seconds in parts.items()}
 
 
 def untrained(name: str, settings: dict[str, Any], grid: Any, landmarks: int, device: str) -> Any:

@@ -11,9 +11,12 @@ from benchmarks.report.estimate import estimate
 from benchmarks.report.evaluation import evaluation
 from benchmarks.report.limited import limited, picture
 from benchmarks.report.one_pass import one_pass
+from benchmarks.report.precision import precision
+from benchmarks.report.prediction import prediction
 from benchmarks.report.review import loop, review
 from benchmarks.report.service import service
 from benchmarks.report.startup import startup
+from benchmarks.report.training import training
 from benchmarks.results import FOLDER, read_all
 
 HEAD = """# Benchmarks
@@ -24,7 +27,10 @@ The data sets are not in this repository; set `ANATOMARK_DATA` to the folder tha
 
 SECTIONS = {  # of all results of a kind, in their order
     "brain": brain,
+    "prediction": prediction,
+    "precision": precision,
     "one_pass": one_pass,
+    "training": training,
     "startup": startup,
     "estimate": estimate,
     "evaluation": evaluation,

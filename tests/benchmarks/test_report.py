@@ -11,8 +11,11 @@ from benchmarks.report.brain import brain
 from benchmarks.report.limited import limited, picture
 from benchmarks.report.one_pass import one_pass
 from benchmarks.report.plot import nice, spread_out
+from benchmarks.report.precision import precision
+from benchmarks.report.prediction import prediction
 from benchmarks.report.service import service
 from benchmarks.report.startup import startup
+from benchmarks.report.training import training
 from benchmarks.results import read_all
 
 ABOUT = {
@@ -165,3 +168,51 @@ def test_starting_times_stand_beside_their_goals() -> None:
     told = {"what": "help", "goal": 0.3, "seconds": 0.25, "least_seconds": 0.2, "core_seconds": 0.125}
     text = startup([{"kind": "startup", "repeats": 5, **ABOUT, "rows": [told]}])
     assert tables(text)[-1] == ["help", "0.25", "0.20", "0.12", "0.3"]
+
+
+def test_predictions_stand_beside_the_full_u_net_and_the_limit() -> None:
+    about = {"input": "X-ray", "shape": [774, 960], "landmarks": 19, "precision": "32-true"}
+    measured = {"peak_bytes": 2**30, "operations": 4e9}
+    rows = [
+        {**about, "method": "two-stage", **measured, "seconds": 0.5,
+         "whole": {"read": 0.05, "prepare": 0.05, "network": 0.3, "write": 0.1}},
+        {**about, "method": "heatmap, full resolution", **measured, "seconds": 2.0},
+        {**about, "method": "landmarker", "failed": "more than 16 GiB"},
+    ]  # fmt: skip
+    result = {
+        "kind": "prediction",
+        "device": "cpu",
+        "repeats": 3,
+        **ABOUT,
+        "rates": {"2D, 32-true": 2e10},
+        "rows": rows,
+    }
+    found = tables(prediction([result]))
+    where = ["X-ray, 774 x 960", "19"]
+    assert found[2] == [*where, "two-stage", "32-true", "0.5", "4.00", "1.00", "4", "2.5"]
+    assert found[4] == [*where, "landmarker", "32-true", "more than 16 GiB", "–", "–", "–", "–"]
+    assert found[-1] == ["X-ray", "19", "two-stage", "0.05", "0.05", "0.3", "0.1", "60"]
+
+
+def test_precisions_are_told_apart() -> None:
+    told = {"method": "two-stage", "cases": 3, "mean": 0.02, "median": 0.01, "p95": 0.04, "largest": 0.125,
+            "within_goal": 97.5, "seconds": {"32-true": 1.0, "bf16-mixed": 0.5}}  # fmt: skip
+    result = {"kind": "precision", "dataset": "d", "unit": "mm", "split": "validation", "goal": 0.05, **ABOUT}
+    cells = tables(precision([{**result, "rows": [told]}]))[-1]
+    assert cells[3:] == ["0.020 mm", "0.010 mm", "0.040 mm", "0.125 mm", "97.5 (0.05 mm)", "2.0 times"]
+
+
+def test_training_speeds_stand_beside_ours() -> None:
+    about = {"ndim": 2, "method": "two-stage", "stage": "stage1", "network_share": 94.4}
+    rows = [
+        {**about, "how": "as it is", "step": 0.5, "patches_per_second": 800.0},
+        {**about, "how": "MONAI loader", "step": 0.75, "patches_per_second": 533.0},
+        {**about, "how": "single patches", "step": 2.0, "patches_per_second": 32.0},
+    ]
+    result = {"kind": "training", "device": "cpu", "precision": "bf16-mixed", "steps": 12, **ABOUT, "rows": rows}
+    found = [cells[4:] for cells in tables(training([result]))[2:]]
+    assert found == [
+        ["2", "1.00", "94", "800", "1.0"],
+        ["1.33", "1.50", "94", "533", "1.5"],
+        ["0.5", "–", "94", "32", "25.0"],
+    ]

@@ -1,0 +1,71 @@
+"""One prediction of landmarker's networks, with that package's Python and nothing of ours.
+
+PYTHON benchmarks/peer.py SPEC, where SPEC is JSON as for benchmarks/measure.py: "shape", "landmarks", "repeats",
+"device". The environment: `python -m venv ENV; ENV/bin/pip install torch monai scipy; ENV/bin/pip install --no-deps
+landmarker==0.4.1`; its networks do without its other dependencies. They are the spatial configuration networks, 2D and
+3D, with the package's default widths, and the point is the maximum of a heatmap, the cheapest of its readings. Images
+are filled up to multiples of 16, which these networks need.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    print(json.dumps(one_prediction(json.loads(sys.argv[1]))))
+
+
+def one_prediction(spec: dict[str, Any]) -> dict[str, Any]:
+    """{"seconds": median, "all_seconds", "peak_bytes", "idle_bytes", "operations", "parameters"}."""
+    import torch
+    from landmarker.heatmap import coord_argmax
+    from landmarker.models import OriginalSpatialConfigurationNet3d, SpatialConfigurationNet
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shape, device = spec["shape"], torch.device(spec["device"])
+    ndim = len(shape)
+    torch.manual_seed(0)
+    if ndim == 2:
+        network = SpatialConfigurationNet(spatial_dims=2, in_channels=1, out_channels=spec["landmarks"])
+    else:
+        network = OriginalSpatialConfigurationNet3d(in_channels=1, out_channels=spec["landmarks"])
+    network = network.to(device).eval()
+    values = torch.rand((1, 1, *(16 * math.ceil(n / 16) for n in shape)), device=device)
+    idle = resident("VmRSS")
+    on_gpu = device.type == "cuda"
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(1 + spec["repeats"]):
+            if on_gpu:
+                torch.cuda.synchronize()
+            began = time.perf_counter()
+            coord_argmax(network(values), spatial_dims=ndim).cpu()
+            seconds.append(time.perf_counter() - began)
+        peak = torch.cuda.max_memory_allocated() if on_gpu else resident("VmHWM")
+        with FlopCounterMode(display=False) as counter:
+            network(values)
+    return {
+        "seconds": statistics.median(seconds[1:]),
+        "all_seconds": [round(s, 4) for s in seconds[1:]],
+        "peak_bytes": peak,
+        "idle_bytes": idle,
+        "operations": counter.get_total_flops(),
+        "parameters": sum(p.numel() for p in network.parameters()),
+    }
+
+
+def resident(field: str) -> int:
+    """What this process holds in memory now ("VmRSS") or has held at most ("VmHWM"), in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+if __name__ == "__main__":
+    main()
