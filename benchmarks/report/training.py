@@ -16,9 +16,9 @@ def training(results: list[dict[str, Any]]) -> str:
         "",
         "Steps of planned networks on made-up images (2D 774 x 960 at 0.25 mm with 19 landmarks, 3D 128³ at 1.5 mm",
         "with 24) in the loop of a real training. `single patches` trains the network of stage 1 on batches of 64",
-        "patches, each cut out for itself; `MONAI loader` takes the images from a CacheDataset with MONAI's transforms and a",
-        "DataLoader with a worker a core. The network's share is the time of a step without drawing (or waiting for)",
-        "its images; a worker's time counts as little as the cores are free, so compare the steps.",
+        "patches, each cut out for itself; `MONAI loader` takes the images from a CacheDataset with MONAI's transforms",
+        "and a DataLoader with a worker a core. The network's share is the time of a step without drawing (or waiting",
+        "for) its images; a worker's time counts as little as the cores are free, so compare the steps.",
         "",
     ]
     for result in results:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -39,19 +41,26 @@ def test_points_move_with_the_image(ndim: int, mirror: bool) -> None:
         assert np.linalg.norm((seen - told) * spacing) < 0.45, (seen, told)
 
 
-def test_points_to_window_inverts_source_index() -> None:
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("shape", [(40, 30), (1, 30), (40, 30, 36)])
+def test_points_to_window_inverts_the_places_of_elements(shape: tuple[int, ...]) -> None:
+    d = len(shape)
+    first, size = np.arange(3.0)[:d], np.array([50.0, 60.0, 70.0])[:d]
     warp = draw_warp(
-        rng,
-        shape=(40, 30),
-        spacing=(1, 2),
-        source_spacing=(0.5, 3),
-        center_index=np.array([[20.0, 9.0], [3.0, 50.0]]),
-        strength=STRONG,
+        np.random.default_rng(0),
+        shape=shape,
+        spacing=(1, 2, 1.5)[:d],
+        source_spacing=(0.5, 3, 1)[:d],
+        center_index=np.array([[20.0, 9.0, 4.0], [3.0, 50.0, 11.0]])[:, :d],
+        strength=replace(STRONG, ripple=0.05),
     )
-    elements = np.array([[0, 0], [39, 29], [7, 21], [19, 14]])
-    at = warp.source_index(CPU).numpy()[:, elements[:, 0], elements[:, 1]].astype(float)
-    np.testing.assert_allclose(warp.points_to_window(at), np.tile(elements, (2, 1, 1)), atol=1e-3)
+    places = warp.places(first, size, CPU).numpy()[..., ::-1].astype(float)
+    index = ((places + 1) * size - 1) / 2 + first
+    elements = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, d)
+    told = warp.points_to_window(index.reshape(2, -1, d))
+    np.testing.assert_allclose(told, np.tile(elements, (2, 1, 1)), atol=2e-3)
+    low, high = warp.reach()
+    assert (index >= low - 1e-4).all()
+    assert (index <= high + 1e-4).all()
 
 
 def test_points_stay_not_a_number() -> None:

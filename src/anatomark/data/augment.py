@@ -8,6 +8,7 @@ points into this frame and back.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,22 +59,35 @@ class Warp:
     linear: Floats
     elastic: NDArray[np.float32] | None
 
-    def source_index(self, device: torch.device) -> Tensor:
-        """(K, *shape, d) float32 on `device`: the source index of every window element."""
-        d = len(self.shape)
-        center, linear, source_spacing = (
-            torch.tensor(part, dtype=torch.float32, device=device)
-            for part in (self.center_index, self.linear, self.source_spacing)
-        )
-        axes = [
-            (torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2) * s
-            for n, s in zip(self.shape, self.spacing.tolist(), strict=True)
-        ]
-        offset = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).view(-1, d)
-        moved = (offset @ linear.transpose(1, 2)).view(-1, *self.shape, d)
+    def reach(self) -> tuple[Floats, Floats]:
+        """The least and the greatest source index (d,) that any element may lie at; all of them lie between."""
+        half = (np.asarray(self.shape) - 1) / 2 * self.spacing
+        far = np.abs(self.linear) @ half  # a linear map is at its most in a corner
+        low, high = -far, far
+        if self.elastic is not None:  # between control points it is no more than at them
+            low = low + self.elastic.min(axis=tuple(range(2, 2 + len(self.shape))))
+            high = high + self.elastic.max(axis=tuple(range(2, 2 + len(self.shape))))
+        at = (self.center_index + moved / self.source_spacing for moved in (low, high))
+        return next(at).min(axis=0), next(at).max(axis=0)
+
+    def places(self, first: Floats, size: Floats, device: torch.device) -> Tensor:
+        """(K, *shape, d) float32 on `device`: where the elements lie in the part of the source from index `first` on.
+
+        As `grid_sample` wants it: the last axis first, from -1 to 1 over the `size` (d,) elements of the part.
+        """
+        k, d = self.center_index.shape
+        scale = 2 / (size * self.source_spacing)  # of lengths
+        half = (np.asarray(self.shape) - 1) / 2 * self.spacing
+        linear, middle = scale[:, None] * self.linear * half, (2 * (self.center_index - first) + 1) / size - 1
+        columns = torch.tensor(linear[:, ::-1].copy(), dtype=torch.float32, device=device)
+        places = torch.tensor(middle[:, ::-1].copy(), dtype=torch.float32, device=device).view(k, *(1,) * d, d)
+        for axis, n in enumerate(self.shape):  # as sums of broadcast lines, which is a fraction of a product's time
+            line = _line(n, device).view(*(n if a == axis else 1 for a in range(d)), 1)
+            places = places + line * columns[..., axis].view(k, *(1,) * d, d)
         if self.elastic is not None:
-            moved = moved + _between(torch.from_numpy(self.elastic).to(device), self.shape).movedim(1, -1)
-        return center.view(-1, *(1,) * d, d) + moved / source_spacing
+            controls = (self.elastic * scale.reshape(1, d, *(1,) * d))[:, ::-1].astype(np.float32)
+            places += _between(torch.from_numpy(controls).to(device), self.shape)
+        return places
 
     def points_to_window(self, points_index: Floats) -> Floats:
         """Window indices (K, M, d) of source indices (K, M, d); NaN stays NaN. Inverts the map by fixed-point steps."""
@@ -144,21 +158,37 @@ def _draw_elastic(
     d = len(shape)
     elastic = None
     if strength.elastic_mm > 0:
-        controls = (strength.elastic_points,) * d
+        controls = tuple(strength.elastic_points if n > 1 else 1 for n in shape)
         elastic = (strength.elastic_mm * rng.standard_normal((windows, d, *controls))).astype(np.float32)
     if strength.ripple > 0:
-        fine = tuple(max(strength.elastic_points, 1 + round(n / strength.ripple_elements)) for n in shape)
-        apart = np.array([(n - 1) * s / (c - 1) for n, s, c in zip(shape, spacing, fine, strict=True)])
+        most = (max(strength.elastic_points, 1 + round(n / strength.ripple_elements)) for n in shape)
+        fine = tuple(c if n > 1 else 1 for c, n in zip(most, shape, strict=True))
+        apart = np.array([(n - 1) * s / max(1, c - 1) for n, s, c in zip(shape, spacing, fine, strict=True)])
         scale = (strength.ripple * apart).reshape(1, d, *(1,) * d)
         ripple = (scale * rng.standard_normal((windows, d, *fine))).astype(np.float32)
-        elastic = ripple if elastic is None else ripple + _between(torch.from_numpy(elastic), fine).numpy()
+        if elastic is not None:
+            ripple += _between(torch.from_numpy(elastic), fine).movedim(-1, 1).numpy()
+        elastic = ripple
     return elastic
 
 
+def _line(count: int, device: torch.device) -> Tensor:
+    """(count,) from -1 to 1, the middle where there is but one."""
+    return torch.linspace(-1, 1, count, device=device) if count > 1 else torch.zeros(1, device=device)
+
+
 def _between(controls: Tensor, shape: Sequence[int]) -> Tensor:
-    """(K, d, *shape) multilinear between control points (K, d, *controls) that span the same."""
-    mode = "bilinear" if len(shape) == 2 else "trilinear"
-    return F.interpolate(controls, tuple(shape), mode=mode, align_corners=True)
+    """(K, *shape, d) multilinear between control points (K, d, *controls) that span the same.
+
+    One product with a matrix of weights an axis, which takes a tenth of `interpolate`'s time.
+    """
+    values = controls.movedim(1, -1)
+    for axis, n in enumerate(shape, start=1):
+        before, count, after = values.shape[:axis], values.shape[axis], values.shape[axis + 1 :]
+        at = (_line(n, controls.device) + 1) * ((count - 1) / 2)
+        weights = (1 - (at.unsqueeze(1) - torch.arange(count, device=controls.device)).abs()).clamp(min=0)
+        values = (weights @ values.reshape(math.prod(before), count, -1)).view(*before, n, *after)
+    return values
 
 
 def sample(array: NDArray[np.generic], window: tuple[float, float], warp: Warp, device: torch.device) -> Tensor:
@@ -169,19 +199,15 @@ def sample(array: NDArray[np.generic], window: tuple[float, float], warp: Warp, 
     d = len(warp.shape)
     if device.type == "meta":  # no values, as in an estimate of memory
         return torch.empty((len(warp.center_index), *warp.shape), device=device)
-    index = warp.source_index(device)
-    low = index.flatten(0, -2).amin(0).floor().long().clamp(min=0)
-    high = index.flatten(0, -2).amax(0).ceil().long() + 1
+    low, high = warp.reach()
     region = tuple(
-        slice(min(int(a), n - 1), max(min(int(b), n), min(int(a), n - 1) + 1))
+        slice(min(max(math.floor(a), 0), n - 1), max(min(math.ceil(b) + 1, n), min(max(math.floor(a), 0), n - 1) + 1))
         for a, b, n in zip(low, high, array.shape, strict=True)
     )
     part = torch.from_numpy(np.array(array[region])).to(device).float()
     source = (part - window[0]) / (window[1] - window[0])
-    index = index - torch.tensor([r.start for r in region], device=device, dtype=torch.float32)
-    size = torch.tensor(source.shape, device=device, dtype=torch.float32)
-    normalised = ((2 * index + 1) / size - 1).flip(-1)
-    tall = normalised.flatten(0, 1).unsqueeze(0)  # all windows as one tall one: grid_sample reads one source
+    places = warp.places(np.array([r.start for r in region]), np.array(source.shape), device)
+    tall = places.flatten(0, 1).unsqueeze(0)  # all windows as one tall one: grid_sample reads one source
     values = F.grid_sample(source.view(1, 1, *source.shape), tall, align_corners=False, padding_mode="zeros")
     return values.view(-1, *warp.shape[:d])
 
