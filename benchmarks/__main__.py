@@ -12,6 +12,7 @@ SUBJECTS = {
     "brain": "many landmarks in synthetic brains: train, score every stage, measure a prediction",
     "estimate": "what train --estimate says against what is then measured, every method on phantoms",
     "evaluation": "time and memory of an evaluation of many cases, with intervals",
+    "growth": "time and memory over image size, landmarks and cases, with exponents",
     "limited": "every method trained on few images, a learning curve",
     "one_pass": "seconds and memory of one prediction of many landmarks, untrained",
     "precision": "landmarks in bfloat16 against float32, of trained runs",

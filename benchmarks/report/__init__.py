@@ -9,6 +9,7 @@ from benchmarks.report.accuracy import accuracy
 from benchmarks.report.brain import brain
 from benchmarks.report.estimate import estimate
 from benchmarks.report.evaluation import evaluation
+from benchmarks.report.growth import growth, pictures
 from benchmarks.report.limited import limited, picture
 from benchmarks.report.one_pass import one_pass
 from benchmarks.report.precision import precision
@@ -33,6 +34,7 @@ SECTIONS = {  # of all results of a kind, in their order
     "training": training,
     "startup": startup,
     "estimate": estimate,
+    "growth": growth,
     "evaluation": evaluation,
     "service": service,
     "loop": loop,
@@ -45,6 +47,9 @@ def main(arguments: Sequence[str]) -> None:
     for result in read_all("limited"):
         name = f"limited_{result['dataset']}.svg"
         (FOLDER / name).write_text(picture(result), encoding="utf-8")
+    for result in read_all("growth"):
+        for name, drawn in pictures(result).items():
+            (FOLDER / name).write_text(drawn, encoding="utf-8")
     notes = here / "notes.md"
     (here / "README.md").write_text(document(notes.read_text() if notes.exists() else ""))
 

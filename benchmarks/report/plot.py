@@ -1,4 +1,4 @@
-"""Lines over a logarithmic axis as an SVG of a few kilobytes, readable on light and dark pages."""
+"""Lines over a logarithmic axis, or two, as an SVG of a few kilobytes, readable on light and dark pages."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 64, 150, 44, 52
 
 
-def curves(series: dict[str, list[tuple[float, float]]], *, title: str, x_label: str, y_label: str) -> str:
-    """An SVG of the points (x, y) of each series, x logarithmic, y from 0; each line is named at its end."""
+def curves(
+    series: dict[str, list[tuple[float, float]]], *, title: str, x_label: str, y_label: str, logarithmic: bool = False
+) -> str:
+    """An SVG of the points (x, y) of each series, x logarithmic; each line is named at its end.
+
+    y goes from 0, or over whole powers of ten where it is `logarithmic` too.
+    """
     xs = sorted({x for points in series.values() for x, _ in points})
-    top = max((y for points in series.values() for _, y in points), default=1.0)
-    step = nice(top / 5)
-    top = step * math.ceil(top / step + 1e-9)
+    ys = [y for points in series.values() for _, y in points] or [1.0]
+    if logarithmic:
+        powers = range(math.floor(math.log10(min(ys))), math.ceil(math.log10(max(ys)) + 1e-9) + 1)
+        ticks = [10.0**power for power in powers]
+    else:
+        step = nice(max(ys) / 5)
+        ticks = [k * step for k in range(math.ceil(max(ys) / step + 1e-9) + 1)]
     low, high = (math.log(xs[0]), math.log(xs[-1])) if len(xs) > 1 else (0.0, 1.0)
 
     def across(x: float) -> float:
@@ -23,7 +32,8 @@ def curves(series: dict[str, list[tuple[float, float]]], *, title: str, x_label:
         return LEFT + part * (WIDTH - LEFT - RIGHT)
 
     def up(y: float) -> float:
-        return HEIGHT - BOTTOM - y / top * (HEIGHT - TOP - BOTTOM)
+        part = math.log(y / ticks[0]) / math.log(ticks[-1] / ticks[0]) if logarithmic else y / ticks[-1]
+        return HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM)
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
@@ -31,13 +41,13 @@ def curves(series: dict[str, list[tuple[float, float]]], *, title: str, x_label:
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
         f'<text x="{LEFT}" y="24" font-size="15" font-weight="600" fill="#222222">{escape(title)}</text>',
     ]
-    for k in range(round(top / step) + 1):
-        y = up(k * step)
+    for tick in ticks:
+        y = up(tick)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dddddd"/>')
-        label = f"{k * step:g}"
+        label = f"{tick:g}"
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" fill="#555555">{label}</text>')
     parts.extend(
-        f'<text x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle" fill="#555555">{x:g}</text>'
+        f'<text x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle" fill="#555555">{_short(x)}</text>'
         for x in xs
     )
     middle = (LEFT + WIDTH - RIGHT) / 2
@@ -53,7 +63,7 @@ def curves(series: dict[str, list[tuple[float, float]]], *, title: str, x_label:
         path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
         for x, y in points:
-            told = f"{escape(name)}, {x:g}: {y:.2f}"
+            told = f"{escape(name)}, {x:g}: {y:.2f}" if y >= 0.1 else f"{escape(name)}, {x:g}: {y:.2g}"
             parts.append(
                 f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="4" fill="{colour}"><title>{told}</title></circle>'
             )
@@ -62,6 +72,14 @@ def curves(series: dict[str, list[tuple[float, float]]], *, title: str, x_label:
             f'<text x="{last + 10:.1f}" y="{end + 4:.1f}" fill="{colour}" font-weight="600">{escape(name)}</text>'
         )
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _short(value: float) -> str:
+    """1500000 as 1.5M, 4096 as 4.1k, small numbers as they are."""
+    for power, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= 4 * power or value == power:
+            return f"{value / power:.3g}{letter}"
+    return f"{value:g}"
 
 
 def nice(value: float) -> float:

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.report import document
 from benchmarks.report.accuracy import accuracy
 from benchmarks.report.brain import brain
+from benchmarks.report.growth import growth, pictures
 from benchmarks.report.limited import limited, picture
 from benchmarks.report.one_pass import one_pass
 from benchmarks.report.plot import nice, spread_out
@@ -216,3 +217,21 @@ def test_training_speeds_stand_beside_ours() -> None:
         ["1.33", "1.50", "94", "533", "1.5"],
         ["0.5", "–", "94", "32", "25.0"],
     ]
+
+
+def test_growth_has_its_exponents_and_a_plot() -> None:
+    points = [
+        {"size": 100, "seconds": 1.0, "peak_bytes": 2**30},
+        {"size": 200, "seconds": 2.0, "peak_bytes": 2**30},
+        {"size": 400, "seconds": 8.0, "peak_bytes": 2**31},
+        {"size": 800, "failed": "longer than 9 s"},
+    ]
+    result = {"kind": "growth", "device": "cpu", "repeats": 2, **ABOUT}
+    result["series"] = [{"over": "landmarks, 3D", "of": "two-stage", "points": points}]
+    told = ["100: 1; 200: 2; 400: 8; 800: longer than 9 s", "1.00; 1.00; 2.00", "2.00", "1.00"]
+    assert tables(growth([result]))[-1] == ["landmarks, 3D", "two-stage", *told]
+    ((name, drawn),) = pictures(result).items()
+    assert name == "growth_cpu_landmarks_3D.svg"
+    circles = [e for e in ElementTree.fromstring(drawn).iter() if e.tag.endswith("circle")]
+    heights = [float(circle.attrib["cy"]) for circle in circles]
+    assert heights[0] - heights[1] == pytest.approx((heights[1] - heights[2]) / 2, abs=0.2)  # 2 to 1, 4 to 1
