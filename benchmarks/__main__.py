@@ -22,11 +22,12 @@ SUBJECTS = {
     "review": "the review page: how long a switch to another of many cases takes",
     "service": "answers, waiting and memory of the service with many clients",
     "training": "steps and patches a second, beside single patches and a conventional loader",
+    "ship": "a ready-made model of a run, with its card",
     "startup": "how soon help, import and a first X-ray answer",
     "report": "write benchmarks/README.md from the results that are there",
 }
 
-WITHOUT_RESULT = ("portable", "report")
+WITHOUT_RESULT = ("portable", "report", "ship")
 
 
 def main() -> int:

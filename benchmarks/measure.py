@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from anatomark.core.image import Image
 
+PARTS = ("read", "prepare", "network", "write")
 ROOT = Path(__file__).parents[1]
 
 
@@ -100,7 +101,8 @@ def one_prediction(spec: dict[str, Any]) -> dict[str, Any]:
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             method.locate(image, device)
 
-    seconds = timed(locate, spec.get("repeats", 5), device)
+    counted = operations(locate) if spec.get("operations") else None  # which warms up as well
+    seconds = timed(locate, spec.get("repeats", 5), device, warm=counted is not None)
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else resident_bytes("self", "VmHWM")
     told: dict[str, Any] = {
         "seconds": statistics.median(seconds),
@@ -109,8 +111,8 @@ def one_prediction(spec: dict[str, Any]) -> dict[str, Any]:
         "idle_bytes": idle,
         "parameters": sum(p.numel() for network in method.networks.values() for p in network.parameters()),
     }
-    if spec.get("operations"):
-        told["operations"] = operations(locate)
+    if counted is not None:
+        told["operations"] = counted
     if spec.get("whole"):
         told["whole"] = parts_of_whole(method, image_itself, locate)
     return told
@@ -131,12 +133,14 @@ def made_up(shape: Sequence[int], spacing: float) -> Image:
     return Image(values, Grid.from_geometry(tuple(shape), spacing=(spacing,) * len(shape)))
 
 
-def timed(locate: Callable[[], None], repeats: int, device: torch.device) -> list[float]:
-    """Seconds of each of `repeats` predictions, after one to warm up."""
+def timed(locate: Callable[[], None], repeats: int, device: torch.device, *, warm: bool = False) -> list[float]:
+    """Seconds of each of `repeats` predictions, after one to warm up, unless it is `warm`."""
     import torch
 
     seconds = []
-    for _ in range(1 + repeats):
+    if not warm:
+        locate()
+    for _ in range(repeats):
         if device.type == "cuda":
             first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             torch.cuda.reset_peak_memory_stats()
@@ -149,7 +153,7 @@ def timed(locate: Callable[[], None], repeats: int, device: torch.device) -> lis
             began = time.perf_counter()
             locate()
             seconds.append(time.perf_counter() - began)
-    return seconds[1:]
+    return seconds
 
 
 def operations(locate: Callable[[], None]) -> int:
@@ -162,7 +166,7 @@ def operations(locate: Callable[[], None]) -> int:
 
 
 def parts_of_whole(method: Any, image: Image, locate: Callable[[], None]) -> dict[str, float]:
-    """Seconds to "read" the image from a file, "prepare" it, ask the "network", and "write" a table; the least of 3."""
+    """Seconds to "read" the image from a file, "prepare" it, ask the "network", and "write" a table."""
     import numpy as np
 
     from anatomark.core.landmarks import Landmarks
@@ -175,29 +179,21 @@ def parts_of_whole(method: Any, image: Image, locate: Callable[[], None]) -> dic
     sure = np.ones(len(names))
     landmarks = Landmarks.from_points(names, np.zeros((len(names), image.grid.ndim)), "mm")
     found = Prediction(landmarks, sure, sure, None, np.full(len(names), np.nan), 0.9)
-    parts: dict[str, list[float]] = {"read": [], "prepare": [], "network": [], "write": []}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ("image.png" if image.grid.ndim == 2 else "image.nii.gz")
-        spacing = image.grid.spacing if image.grid.ndim == 2 else None
         write_image(image, path)
-
-        def prepare(read: Image) -> None:
-            require_usable(read, path)
-            working_image(read, spacing=method.settings.spacing, pool=method.settings.pool)
-
-        for _ in range(3):
-            marks = [time.perf_counter()]
-            read = read_image(path, spacing=spacing)
-            marks.append(time.perf_counter())
-            prepare(read)
-            marks.append(time.perf_counter())
-            locate()
-            marks.append(time.perf_counter())
-            write_table(prediction_table({"image": found}), Path(folder) / "table.csv")
-            marks.append(time.perf_counter())
-            for part, began, ended in zip(parts, marks, marks[1:], strict=False):
-                parts[part].append(ended - began)
-    return {part: min(seconds) for part, seconds in parts.items()}
+        read_image(path)  # which loads the library
+        marks = [time.perf_counter()]
+        read = read_image(path, spacing=image.grid.spacing if image.grid.ndim == 2 else None)
+        marks.append(time.perf_counter())
+        require_usable(read, path)
+        working_image(read, spacing=method.settings.spacing, pool=method.settings.pool)
+        marks.append(time.perf_counter())
+        locate()
+        marks.append(time.perf_counter())
+        write_table(prediction_table({"image": found}), Path(folder) / "table.csv")
+        marks.append(time.perf_counter())
+    return {part: b - a for part, a, b in zip(PARTS, marks, marks[1:], strict=False)}
 
 
 def untrained(name: str, settings: dict[str, Any], grid: Any, landmarks: int, device: str) -> Any:

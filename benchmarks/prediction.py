@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--inputs", nargs="+", choices=list(INPUTS), default=list(INPUTS))
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--memory-limit-gib", type=float, default=16.0)
     parser.add_argument("--time-limit", type=float, default=300.0, help="seconds for all passes of a contender")
     parser.add_argument("--peer-python", default=None, help="the Python of an environment with landmarker")
@@ -90,7 +90,12 @@ def spec_of(contender: str, shape: Sequence[int], spacing: float, landmarks: int
         from anatomark.methods.heatmap.plan import plan_strides
 
         settings["strides"] = plan_strides(axes, settings["spacing"])
-    return spec | {"method": contender.split(",")[0], "settings": settings, "whole": True, "operations": True}
+    return spec | {
+        "method": contender.split(",")[0],
+        "settings": settings,
+        "whole": precision == "32-true",
+        "operations": True,
+    }
 
 
 def best_rate(ndim: int, precision: str, device: str) -> float:

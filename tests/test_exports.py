@@ -20,7 +20,7 @@ FLOORS = (
     ("votes",),
     ("nets",),
     ("methods",),
-    ("card", "model", "ensemble"),
+    ("card", "model", "ensemble", "ready_made"),
     ("training",),
     ("evaluation",),
     ("predict",),

@@ -69,7 +69,8 @@ def read_card(run: Path) -> Card:
     except (FileNotFoundError, NotADirectoryError):
         begun = any((run / name).exists() for name in ("request.json", "folds.json"))
         state = "its training has not ended" if begun else "it is not a run folder"
-        raise ModelError(f"{run} has no {NAME}: {state}; give the --out folder of anatomark train") from None
+        todo = "give the --out folder of anatomark train, or a name that anatomark models lists"
+        raise ModelError(f"{run} has no {NAME}: {state}; {todo}") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
         raise ModelError(f"{path} cannot be read: {reason}; copy it again or train again") from None

@@ -155,11 +155,14 @@ class Model:
 def load(run: str | Path, *, device: str = "auto") -> Model | Ensemble:
     """The model of a run folder, on `device` ("auto", "cpu", "cuda"); of a run with folds, their Ensemble.
 
+    A ready-made model is found by its name (see `ready_made`).
+
     Raises ModelError where the folder has no whole model: not a run, not finished, or weights that do not fit.
     """
     from anatomark.ensemble import NAME, load_ensemble
+    from anatomark.ready_made import run_folder
 
-    folder = Path(run)
+    folder = run_folder(run)
     return load_ensemble(folder, device=device) if (folder / NAME).exists() else load_model(folder, device=device)
 
 

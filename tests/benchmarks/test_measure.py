@@ -8,7 +8,7 @@ from benchmarks.prediction import FULL, spec_of
 
 @pytest.mark.parametrize("contender", ["two-stage", "global-to-local", "heatmap", FULL])
 def test_a_prediction_is_measured_in_its_parts(contender: str) -> None:
-    told = one_prediction(spec_of(contender, (64, 48), 1.0, 3, "bf16-mixed") | {"device": "cpu", "repeats": 2})
+    told = one_prediction(spec_of(contender, (64, 48), 1.0, 3, "32-true") | {"device": "cpu", "repeats": 2})
     assert len(told["all_seconds"]) == 2
     assert told["seconds"] > 0
     assert told["operations"] > 1e6

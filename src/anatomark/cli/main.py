@@ -23,6 +23,7 @@ VERBS = {
     "check": "Find what is wrong with a data set, before training.",
     "train": "Train a model on a data set.",
     "predict": "Find the landmarks in images, with a trained model.",
+    "models": "List the ready-made models, or show the card of one.",
     "calibrate": "Make a trained model's error bounds by cases it has not learned from.",
     "review": "Look at landmarks and correct them, in a page.",
     "evaluate": "Score predicted landmarks, in numbers and pictures.",

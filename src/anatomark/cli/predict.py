@@ -13,7 +13,7 @@ from anatomark.methods.error_bound import COVERAGE
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="The run folder of a finished training.")],
+    run: Annotated[Path, typer.Argument(help="The run folder of a finished training, or a ready-made model's name.")],
     inputs: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER|DATASET.yaml ...", help="What to predict.")],
     out: Annotated[Path, typer.Option(help="Folder for predictions.csv, overlays and landmark files.")],
     split: Annotated[str | None, typer.Option(help="Only this split of a dataset.yaml.")] = None,
@@ -37,7 +37,10 @@ def predict(
     from rich.progress import Progress
 
     from anatomark.predict import predict_to_folder
+    from anatomark.ready_made import about, run_folder
 
+    if (known := about(run_folder(run))) is not None:
+        print(f"{run}: {known.terms}", file=sys.stderr)
     with Progress(transient=True) as bars:
         bar = bars.add_task("predicting", total=None)
         summary = predict_to_folder(

@@ -75,12 +75,16 @@ async def _serve(
 
 
 def named_runs(runs: Sequence[str | Path]) -> Mapping[str, Path]:
-    """{name: run folder}, named as the folders are. Raises `ModelError` for two of one name and for what is no run."""
+    """{name: run folder}, named as the folders are; a ready-made model may be given by its name.
+
+    Raises `ModelError` for two of one name and for what is no run.
+    """
     from anatomark.card import read_card
     from anatomark.ensemble import NAME
+    from anatomark.ready_made import run_folder
 
     models: dict[str, Path] = {}
-    for run in map(Path, runs):
+    for run in map(run_folder, runs):
         name = run.resolve().name
         if name in models:
             raise ModelError(f"two runs are called {name!r}: {models[name]} and {run}; rename one of the folders")

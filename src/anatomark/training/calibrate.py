@@ -50,8 +50,11 @@ def calibrate(
     from anatomark.data.description import load_dataset
     from anatomark.ensemble import Ensemble
     from anatomark.model import load
+    from anatomark.ready_made import ABOUT, about, run_folder
 
-    folder = Path(run)
+    folder = run_folder(run)
+    if about(folder) is not None:
+        raise ModelError(f"{run} is ready-made and stays as it is; copy {folder}, take out {ABOUT}, calibrate the copy")
     model = load(folder, device=device)
     if isinstance(dataset, (str, Path)):
         dataset = load_dataset(dataset, root)

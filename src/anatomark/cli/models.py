@@ -1,0 +1,33 @@
+"""anatomark models: the ready-made models, and what is to be known of one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def models(
+    name: Annotated[str | None, typer.Argument(help="A model, to read its card.")] = None,
+) -> None:
+    """List the ready-made models, which predict without any training; or show the card of one."""
+    from anatomark.card import read_card
+    from anatomark.ready_made import CARD, described, ready_made
+
+    if name is not None:
+        _, folder = described(name)
+        print((folder / CARD).read_text(encoding="utf-8").strip())
+        return
+    names = list(ready_made())
+    if not names:
+        print("no ready-made model came with this installation")
+        return
+    for each in names:
+        known, folder = described(each)
+        card = read_card(folder)
+        size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
+        print(f"{each}  {known.title}")
+        print(f"    {len(card.landmarks)} landmarks, {card.ndim}D, {card.method}, {size:.1f} MB")
+        print(f"    for {known.images}")
+        print(f"    {known.terms}")
+    print(f"anatomark models {names[0]} shows its card; anatomark predict {names[0]} IMAGE --out FOLDER uses it")
