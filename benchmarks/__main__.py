@@ -24,6 +24,7 @@ SUBJECTS = {
     "training": "steps and patches a second, beside single patches and a conventional loader",
     "ship": "a ready-made model of a run, with its card",
     "startup": "how soon help, import and a first X-ray answer",
+    "transfer": "error of transferred landmarks where they are known",
     "report": "write benchmarks/README.md from the results that are there",
 }
 

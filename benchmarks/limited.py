@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.answers import parse_settings
 from benchmarks.results import provenance, write
-from benchmarks.run_log import log_of
+from benchmarks.run_log import log_of, validations
 
 if TYPE_CHECKING:
     from anatomark.data.description import Dataset
@@ -125,6 +125,7 @@ def learning_curve(
                         "core_minutes": sum(logged["core_seconds"].values()) / 60,
                         "farther": farther(part, found, method, table, score=score),
                         "steps": logged["steps"],
+                        "validations": validations(folder),
                         "settings": settings[method],
                     }
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +30,26 @@ def log_of(run: Path) -> dict[str, Any]:
         if "validation_mre" in record and math.isfinite(record["validation_mre"]):
             best[stage] = min(best.get(stage, math.inf), record["validation_mre"])
     return {"steps": steps, "seconds": seconds, "core_seconds": core_seconds, "validation": best}
+
+
+NO_ANSWER = ("stage1",)  # stages whose validation is of something else than their points
+
+
+def validations(run: Path) -> list[tuple[float, float]]:
+    """(core minutes of the training so far, validation MRE) of each validation of a run's answers, in their order."""
+    done, here = 0.0, 0.0
+    stage, found = None, []
+    log = run / "log.jsonl"
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
+        record = json.loads(line)
+        if record["stage"] != stage:
+            done, here, stage = done + here, 0.0, record["stage"]
+        here = record.get("core_seconds", here)
+        if "validation_mre" in record and stage not in NO_ANSWER:
+            found.append(((done + here) / 60, record["validation_mre"]))
+    return found
+
+
+def minutes_to(course: Sequence[Sequence[float]], error: float) -> float | None:
+    """The first of the minutes in a `validations` with an MRE of at most `error`; None where it never came so far."""
+    return next((minutes for minutes, mre in course if mre <= error), None)

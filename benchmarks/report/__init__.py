@@ -18,6 +18,7 @@ from benchmarks.report.review import loop, review
 from benchmarks.report.service import service
 from benchmarks.report.startup import startup
 from benchmarks.report.training import training
+from benchmarks.report.transfer import transfer
 from benchmarks.results import FOLDER, read_all
 
 HEAD = """# Benchmarks
@@ -28,6 +29,7 @@ The data sets are not in this repository; set `ANATOMARK_DATA` to the folder tha
 
 SECTIONS = {  # of all results of a kind, in their order
     "brain": brain,
+    "transfer": transfer,
     "prediction": prediction,
     "precision": precision,
     "one_pass": one_pass,

@@ -7,8 +7,10 @@ from typing import Any
 
 from benchmarks.report.cells import head, measured_by, number, row
 from benchmarks.report.plot import curves
+from benchmarks.run_log import minutes_to
 
 MEAN_SHAPE = "mean shape"
+REACHED = (3.0, 2.5, 2.0, 1.75, 1.5, 1.25)
 
 
 def limited(result: dict[str, Any]) -> str:
@@ -41,7 +43,7 @@ def limited(result: dict[str, Any]) -> str:
         for method, (mre, median, sdr, missing, minutes) in group.items():
             shown = f"**{mre:.2f}**" if mre == best.get(count) else f"{mre:.2f}"
             lines.append(row(count, method, shown, number(median, 2), number(sdr, 1), missing, number(minutes, 1)))
-    return "\n".join([*lines, "", *differences(result["rows"], unit)])
+    return "\n".join([*lines, "", *differences(result["rows"], unit), *time_to_error(result["rows"], unit)])
 
 
 def differences(rows: list[dict[str, Any]], unit: str) -> list[str]:
@@ -64,6 +66,23 @@ def differences(rows: list[dict[str, Any]], unit: str) -> list[str]:
         "Differences of cases in pairs, with 95 % intervals by subject; above zero, the first method is farther off."
     )
     return [about, "", *head("images", "seed", "methods", f"difference ({unit})", "95 % interval"), *told, ""]
+
+
+def time_to_error(rows: list[dict[str, Any]], unit: str) -> list[str]:
+    """The table of core minutes until an error was reached, from the most images; no line where no log tells."""
+    most = max(entry["count"] for entry in rows)
+    told = [entry for entry in rows if entry["count"] == most and entry.get("validations")]
+    if not told:
+        return []
+    about = (
+        f"From {most} images, core minutes until the mean error of those to choose by was first at most so large (a "
+        "few images, not the test split; learning rates fall over the whole of each training):"
+    )
+    lines = [about, "", *head("method", "seed", *(f"{error:g} {unit}" for error in REACHED))]
+    for entry in told:
+        minutes = [number(minutes_to(entry["validations"], error), 1) for error in REACHED]
+        lines.append(row(entry["method"], entry["seed"], *minutes))
+    return [*lines, ""]
 
 
 def by_count(rows: list[dict[str, Any]]) -> dict[int, dict[str, tuple[float, float, float, int, float | None]]]:

@@ -1,5 +1,6 @@
 """Learning curves on small phantoms: the same images for every method, nothing done twice, tests left alone."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from anatomark import load_dataset
 from anatomark.data.description import Dataset
 from anatomark.data.phantoms import make_phantoms
 from benchmarks.limited import MEAN_SHAPE, chosen_cases, learning_curve
+from benchmarks.run_log import minutes_to, validations
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +70,18 @@ def test_two_counts_are_trained_once_and_scored(flat: Dataset, tiny: dict[str, A
     assert sum("has ended" in line for line in said) == 2
     assert again[0]["n"] == present(flat, "test")
     assert learning_curve(flat, score="rest", **options) == rows
+
+
+def test_validations_stand_at_the_core_minutes_of_all_stages(tmp_path: Path) -> None:
+    lines = [
+        {"stage": "stage1", "step": 10, "core_seconds": 60.0},
+        {"stage": "stage1", "step": 10, "validation_mre": 1.0},
+        {"stage": "stage2", "step": 10, "core_seconds": 30.0},
+        {"stage": "stage2", "step": 10, "validation_mre": 2.5},
+        {"stage": "stage2", "step": 20, "core_seconds": 90.0},
+        {"stage": "stage2", "step": 20, "validation_mre": 2.0},
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    course = validations(tmp_path)
+    assert course == [(1.5, 2.5), (2.5, 2.0)]
+    assert [minutes_to(course, error) for error in (3.0, 2.0, 1.0)] == [1.5, 2.5, None]

@@ -17,6 +17,7 @@ from benchmarks.report.prediction import prediction
 from benchmarks.report.service import service
 from benchmarks.report.startup import startup
 from benchmarks.report.training import training
+from benchmarks.report.transfer import transfer
 from benchmarks.results import read_all
 
 ABOUT = {
@@ -235,3 +236,17 @@ def test_growth_has_its_exponents_and_a_plot() -> None:
     circles = [e for e in ElementTree.fromstring(drawn).iter() if e.tag.endswith("circle")]
     heights = [float(circle.attrib["cy"]) for circle in circles]
     assert heights[0] - heights[1] == pytest.approx((heights[1] - heights[2]) / 2, abs=0.2)  # 2 to 1, 4 to 1
+
+
+def test_transferred_points_are_told_apart() -> None:
+    line = {"backend": "simpleitk", "seconds": 12.4, "before": told(6.0), "kept": told(1.0), "doubtful": told(4.0)}
+    result = {"kind": "transfer", "landmarks": 9, "spacing": 2.0, "subjects": 3, **ABOUT, "rows": [line]}
+    cells = tables(transfer([result]))
+    assert cells[3][:5] == ["simpleitk", "kept", "10", "1.00", "0.50"]
+    assert [row[-1] for row in cells[2:]] == ["–", "12", "–"]
+
+
+def test_time_to_an_error_is_told_of_the_most_images() -> None:
+    result = limited_result()
+    result["rows"][-2]["validations"] = [[1.5, 3.5], [3.0, 2.25], [4.5, 2.4], [6.0, 1.9]]
+    assert tables(limited(result))[-1][2:] == ["3.0", "3.0", "6.0", "–", "–", "–"]
