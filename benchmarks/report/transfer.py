@@ -16,7 +16,7 @@ def transfer(results: list[dict[str, Any]]) -> str:
         thresholds = list(result["rows"][0]["before"]["sdr"])
         lines += [
             f"- {measured_by(result)}",
-            f"- {result['landmarks']} landmarks, a brain at {result['spacing']:g} mm, {result['subjects']} deformations",
+            f"- {result['landmarks']} landmarks at {result['spacing']:g} mm, {result['subjects']} deformed brains",
             "",
             *head("backend", "points", "n", "MRE (mm)", "median", *(f"≤ {t} mm (%)" for t in thresholds), "seconds"),
         ]
