@@ -174,6 +174,7 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
     import torch
     from pydantic import ValidationError
 
+    from anatomark import __version__
     from anatomark.card import NAME, first_fault, not_a_model, read_card
     from anatomark.methods import method_class
     from anatomark.methods.presence import PresenceModel
@@ -188,6 +189,12 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
         method = kind(settings, ndim=card.ndim, landmarks=len(card.landmarks))
         method.make_networks()
     except ValidationError as error:
+        unknown = [str(fault["loc"][0]) for fault in error.errors() if fault["type"] == "extra_forbidden"]
+        if unknown and card.anatomark != __version__:
+            raise ModelError(
+                f"{folder / NAME} has a setting {unknown[0]!r} that this anatomark ({__version__}) does not know; "
+                f"use {card.anatomark}, which wrote it, or a newer one"
+            ) from None
         raise not_a_model(folder / NAME, f"settings.{first_fault(error)}") from None
     except (UnknownNameError, TypeError, ValueError, AssertionError) as error:
         raise not_a_model(folder / NAME, str(error) or "a setting is missing") from None

@@ -487,6 +487,10 @@ BAD_CARDS: dict[str, tuple[Callable[[str], str], str]] = {
     "presence not finite": (put(presence={"weights": [1.0, float("nan")], "bias": 0.0}), "does not describe"),
     "settings that are none": (put(settings=[1]), "does not describe a model"),
     "an unknown setting": (put_setting(colour="red"), "colour"),
+    "a setting of another version": (
+        lambda text: put(anatomark="9.1")(put_setting(colour="red")(text)),
+        "has a setting 'colour' that this anatomark",
+    ),
     "a setting left out": (put_setting(spacing=None), "does not describe a model"),
     "a spacing of another dimension": (put_setting(spacing=[1.0] * 4), "does not describe a model"),
     "a window left out": (put_setting(local_window=None), "local_window is missing"),
