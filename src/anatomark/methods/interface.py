@@ -50,7 +50,9 @@ class CommonSettings(BaseModel):
     gradient_clip: NonNegativeFloat = Field(1.0, description="largest norm of the gradient; 0: not clipped")
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: the last ones")
     validations: PositiveInt = Field(20, description="how often each stage is validated")
-    patience: PositiveInt = Field(10, description="validations without improvement after which a stage ends")
+    patience: PositiveInt = Field(
+        10, description="validations without improvement after which a stage ends; of 5 cases or more"
+    )
     checkpoint_every: PositiveInt = 200
 
     def bounds(self, ndim: int) -> tuple[CommonSettings, CommonSettings]:

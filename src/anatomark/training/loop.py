@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 LOG_EVERY = 10
 WARM_UP_STEPS = 50
+CHOOSERS = 5
 
 
 def train_stage(
@@ -41,8 +42,8 @@ def train_stage(
 ) -> None:
     """Train `method.networks[stage]` and leave the kept weights in it.
 
-    Kept are the averaged weights (EMA) of the validation with the lowest mean radial error; without validation cases,
-    the last ones.
+    Kept are the averaged weights (EMA) of the validation with the lowest mean radial error; the last ones where fewer
+    than CHOOSERS cases validate, for so few choose by chance.
     """
     settings = method.settings
     device = fabric.device
@@ -89,7 +90,8 @@ def train_stage(
         plot(f"{stage}/validation_mre", score, step)
         state["told"] = f"validation {score:.2f}"
         progress.update(bar, status=state["told"])
-        if state["best_score"] is None or not score >= state["best_score"]:
+        few = len(validation) < CHOOSERS
+        if few or state["best_score"] is None or not score >= state["best_score"]:
             state.update(best_score=score, best_step=step)
             best.load_state_dict(kept.state_dict())
 
