@@ -6,10 +6,10 @@ python -m benchmarks portable train carried/ceph --out OUT/ceph --method global-
 python -m benchmarks portable score carried/ceph OUT/ceph
 
 `prepare` runs where the data are and writes one folder: working images, references, and what they are. `train` and
-`score` need that folder, this repository, and PyTorch, Fabric, pydantic, safetensors, rich and tensorboardX (as wheels,
-where nothing can be fetched: `pip download --only-binary=:all: --dest wheels NAMES`). `train` stops itself after
-`--seconds` and goes on when it is called again with the run folder that it left; `score` writes a table of predictions
-for each split, which `anatomark evaluate` reads at home, and a summary.
+`score` need that folder, this repository, and PyTorch, NumPy, SciPy, Fabric, pydantic, PyYAML, safetensors, rich and
+tensorboardX (as wheels, where nothing can be fetched: `pip download --only-binary=:all: --dest wheels NAMES`). `train`
+stops itself after `--seconds` and goes on when it is called again with the run folder that it left; `score` writes a
+table of predictions for each split, which `anatomark evaluate` reads at home, and a summary.
 """
 
 from __future__ import annotations
