@@ -65,10 +65,10 @@ class Warp:
         far = np.abs(self.linear) @ half  # a linear map is at its most in a corner
         low, high = -far, far
         if self.elastic is not None:  # between control points it is no more than at them
-            low = low + self.elastic.min(axis=tuple(range(2, 2 + len(self.shape))))
-            high = high + self.elastic.max(axis=tuple(range(2, 2 + len(self.shape))))
-        at = (self.center_index + moved / self.source_spacing for moved in (low, high))
-        return next(at).min(axis=0), next(at).max(axis=0)
+            spatial = tuple(range(2, 2 + len(self.shape)))
+            low, high = low + self.elastic.min(axis=spatial), high + self.elastic.max(axis=spatial)
+        low, high = (self.center_index + moved / self.source_spacing for moved in (low, high))
+        return low.min(axis=0), high.max(axis=0)
 
     def places(self, first: Floats, size: Floats, device: torch.device) -> Tensor:
         """(K, *shape, d) float32 on `device`: where the elements lie in the part of the source from index `first` on.
@@ -199,17 +199,19 @@ def sample(array: NDArray[np.generic], window: tuple[float, float], warp: Warp, 
     d = len(warp.shape)
     if device.type == "meta":  # no values, as in an estimate of memory
         return torch.empty((len(warp.center_index), *warp.shape), device=device)
-    low, high = warp.reach()
-    region = tuple(
-        slice(min(max(math.floor(a), 0), n - 1), max(min(math.ceil(b) + 1, n), min(max(math.floor(a), 0), n - 1) + 1))
-        for a, b, n in zip(low, high, array.shape, strict=True)
-    )
+    region = tuple(_part(*reach, size) for *reach, size in zip(*warp.reach(), array.shape, strict=True))
     part = torch.from_numpy(np.array(array[region])).to(device).float()
     source = (part - window[0]) / (window[1] - window[0])
     places = warp.places(np.array([r.start for r in region]), np.array(source.shape), device)
     tall = places.flatten(0, 1).unsqueeze(0)  # all windows as one tall one: grid_sample reads one source
     values = F.grid_sample(source.view(1, 1, *source.shape), tall, align_corners=False, padding_mode="zeros")
     return values.view(-1, *warp.shape[:d])
+
+
+def _part(low: float, high: float, size: int) -> slice:
+    """The elements between two indices and their neighbours, of `size`; one at least, be it at the border."""
+    first = min(max(math.floor(low), 0), size - 1)
+    return slice(first, max(min(math.ceil(high) + 1, size), first + 1))
 
 
 def change_grey_values(windows: Tensor, rng: np.random.Generator, strength: Strength) -> Tensor:
