@@ -199,7 +199,7 @@ def sample(array: NDArray[np.generic], window: tuple[float, float], warp: Warp, 
     d = len(warp.shape)
     if device.type == "meta":  # no values, as in an estimate of memory
         return torch.empty((len(warp.center_index), *warp.shape), device=device)
-    region = tuple(_part(*reach, size) for *reach, size in zip(*warp.reach(), array.shape, strict=True))
+    region = tuple(_part(low, high, n) for low, high, n in zip(*warp.reach(), array.shape, strict=True))
     part = torch.from_numpy(np.array(array[region])).to(device).float()
     source = (part - window[0]) / (window[1] - window[0])
     places = warp.places(np.array([r.start for r in region]), np.array(source.shape), device)
