@@ -119,9 +119,17 @@ def card(
         "",
         "Cases that neither trained nor chose the network; 95 % intervals by a bootstrap over subjects.",
         "",
-        *head("split", "subjects", "points", "not found", f"MRE ({unit})", "median", *(f"≤ {r} {unit} (%)" for r in RADII),
-              "within the 90 % bounds (%)"),
-    ]  # fmt: skip
+        *head(
+            "split",
+            "subjects",
+            "points",
+            "not found",
+            f"MRE ({unit})",
+            "median",
+            *(f"≤ {r} {unit} (%)" for r in RADII),
+            "within the 90 % bounds (%)",
+        ),
+    ]
     lines += [_measured_row(split, metrics) for split, metrics in measured.items()]
     lines += ["", "## The landmarks", "", *head("name", "in words", *(f"{split}: MRE ({unit})" for split in measured))]
     for name in held["landmarks"]:
@@ -140,8 +148,9 @@ def _measured_row(split: str, metrics: dict[str, Any]) -> str:
         low, high = overall["sdr_interval"][radius]
         rates.append(f"{overall['sdr'][radius]:.1f} ({low:.1f} to {high:.1f})")
     within = "–" if coverage is None else number(coverage["overall"], 1)
-    return row(split, overall["n_subjects"], overall["n"], overall["n_missing"], _with_interval(overall, "mre", 2), number(overall["median"], 2),
-               *rates, within)  # fmt: skip
+    counts = (overall["n_subjects"], overall["n"], overall["n_missing"])
+    errors = (_with_interval(overall, "mre", 2), number(overall["median"], 2))
+    return row(split, *counts, *errors, *rates, within)
 
 
 def _with_interval(told: dict[str, Any], key: str, digits: int) -> str:
