@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+settings.register_profile("patient", deadline=None)  # a busy machine is slow now and then, and nothing is wrong with it
+settings.load_profile("patient")
 
 TINY: dict[str, Any] = {
     "global_stem": 8,
