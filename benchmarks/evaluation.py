@@ -31,13 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        made = [sys.executable, "-m", "benchmarks.evaluation"]
-        spec = vars(options) | {"folder": str(folder)}
-        subprocess.run([*made, "make", json.dumps(spec)], check=True)
-        run = subprocess.run([*made, "measure", json.dumps(spec)], check=True, capture_output=True, text=True)
-        told = json.loads(run.stdout.strip().splitlines()[-1])
+    told = evaluated(vars(options))
     result = {
         "kind": "evaluation",
         **{k: v for k, v in vars(options).items() if k != "seed"},
@@ -48,6 +42,19 @@ def main(arguments: Sequence[str]) -> None:
     }
     print(json.dumps(told, indent=1))
     print(write(f"evaluation_{options.cases}x{options.landmarks}_{options.observers}_observers", result))
+
+
+def evaluated(spec: dict[str, Any]) -> dict[str, Any]:
+    """What `measured` tells of an evaluation, made and measured in processes of their own.
+
+    The spec has "cases", "landmarks", "subjects" (None: as many as cases), "observers", "samples" and "seed".
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        script = [sys.executable, "-m", "benchmarks.evaluation"]
+        told = json.dumps(spec | {"folder": folder})
+        subprocess.run([*script, "make", told], check=True)
+        run = subprocess.run([*script, "measure", told], check=True, capture_output=True, text=True)
+    return json.loads(run.stdout.strip().splitlines()[-1])
 
 
 def make(spec: dict[str, Any]) -> None:

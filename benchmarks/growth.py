@@ -10,15 +10,12 @@ The exponent is the slope between the two largest on logarithmic axes: 1 where t
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shlex
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.evaluation import evaluated
 from benchmarks.measure import measured
 from benchmarks.results import provenance, write
 
@@ -60,21 +57,16 @@ def main(arguments: Sequence[str]) -> None:
                 points.append({"size": size, **measured(spec, **limits)})
                 print(over, method, points[-1], flush=True)
             series.append({"over": over, "of": method, "points": points})
-    cases = [evaluated(count) for count in CASES if count <= options.most_cases]
+    cases = [cases_evaluated(count) for count in CASES if count <= options.most_cases]
     series.append({"over": "cases", "of": "description and evaluation", "points": cases})
     result = {"kind": "growth", "device": device, "repeats": options.repeats}
     about = provenance(f"python -m benchmarks growth {shlex.join(arguments)}".strip(), device)
     print(write(f"growth_{device}", {**result, **about, "series": series}))
 
 
-def evaluated(cases: int) -> dict[str, Any]:
+def cases_evaluated(cases: int) -> dict[str, Any]:
     """{"size", "seconds", "peak_bytes"} of an evaluation of so many cases, description and tables read."""
-    spec: dict[str, Any] = {"cases": cases, "landmarks": OF_CASES, "subjects": None, "observers": 1, "samples": 0}
-    with tempfile.TemporaryDirectory() as folder:
-        run = [sys.executable, "-m", "benchmarks.evaluation"]
-        spec |= {"seed": 0, "folder": folder}
-        subprocess.run([*run, "make", json.dumps(spec)], check=True)
-        done = subprocess.run([*run, "measure", json.dumps(spec)], check=True, capture_output=True, text=True)
-    told = json.loads(done.stdout.strip().splitlines()[-1])
+    sizes = {"cases": cases, "landmarks": OF_CASES, "subjects": None, "observers": 1, "samples": 0, "seed": 0}
+    told = evaluated(sizes)
     print("cases", cases, told["seconds"], flush=True)
     return {"size": cases, "seconds": told["seconds"], "peak_bytes": told["peak_bytes"]}

@@ -35,8 +35,8 @@ def measured(
 
     With the `python` of another environment it is the other package's prediction (`peer.py`).
     """
-    script = [python, str(ROOT / "benchmarks" / "peer.py")] if python else [sys.executable, "-m", "benchmarks.measure"]
-    command = [*script, json.dumps(spec)]
+    module = "benchmarks.peer" if python else "benchmarks.measure"
+    command = [python or sys.executable, "-m", module, json.dumps(spec)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     began = time.monotonic()
     reason = None

@@ -1,6 +1,6 @@
-"""One prediction of landmarker's networks, with that package's Python and nothing of ours.
+"""One prediction of landmarker's networks, with that package's Python and nothing of ours but the clock.
 
-PYTHON benchmarks/peer.py SPEC, where SPEC is JSON as for benchmarks/measure.py: "shape", "landmarks", "repeats",
+PYTHON -m benchmarks.peer SPEC, where SPEC is JSON as for benchmarks/measure.py: "shape", "landmarks", "repeats",
 "device". The environment: `python -m venv ENV; ENV/bin/pip install torch monai scipy; ENV/bin/pip install --no-deps
 landmarker==0.4.1`; its networks do without its other dependencies. They are the spatial configuration networks, 2D and
 3D, with the package's default widths, and the point is the maximum of a heatmap, the cheapest of its readings. Images
@@ -13,9 +13,9 @@ import json
 import math
 import statistics
 import sys
-import time
-from pathlib import Path
 from typing import Any
+
+from benchmarks.measure import operations, resident_bytes, timed
 
 
 def main() -> None:
@@ -27,7 +27,6 @@ def one_prediction(spec: dict[str, Any]) -> dict[str, Any]:
     import torch
     from landmarker.heatmap import coord_argmax
     from landmarker.models import OriginalSpatialConfigurationNet3d, SpatialConfigurationNet
-    from torch.utils.flop_counter import FlopCounterMode
 
     shape, device = spec["shape"], torch.device(spec["device"])
     ndim = len(shape)
@@ -38,33 +37,23 @@ def one_prediction(spec: dict[str, Any]) -> dict[str, Any]:
         network = OriginalSpatialConfigurationNet3d(in_channels=1, out_channels=spec["landmarks"])
     network = network.to(device).eval()
     values = torch.rand((1, 1, *(16 * math.ceil(n / 16) for n in shape)), device=device)
-    idle = resident("VmRSS")
-    on_gpu = device.type == "cuda"
-    seconds = []
-    with torch.inference_mode():
-        for _ in range(1 + spec["repeats"]):
-            if on_gpu:
-                torch.cuda.synchronize()
-            began = time.perf_counter()
+    idle = resident_bytes("self")
+
+    def locate() -> None:
+        with torch.inference_mode():
             coord_argmax(network(values), spatial_dims=ndim).cpu()
-            seconds.append(time.perf_counter() - began)
-        peak = torch.cuda.max_memory_allocated() if on_gpu else resident("VmHWM")
-        with FlopCounterMode(display=False) as counter:
-            network(values)
+
+    counted = operations(locate)  # which warms up as well
+    seconds = timed(locate, spec["repeats"], device, warm=True)
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else resident_bytes("self", "VmHWM")
     return {
-        "seconds": statistics.median(seconds[1:]),
-        "all_seconds": [round(s, 4) for s in seconds[1:]],
+        "seconds": statistics.median(seconds),
+        "all_seconds": [round(s, 4) for s in seconds],
         "peak_bytes": peak,
         "idle_bytes": idle,
-        "operations": counter.get_total_flops(),
+        "operations": counted,
         "parameters": sum(p.numel() for p in network.parameters()),
     }
-
-
-def resident(field: str) -> int:
-    """What this process holds in memory now ("VmRSS") or has held at most ("VmHWM"), in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,7 @@ def log_of(run: Path) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     core_seconds: dict[str, float] = {}
     best: dict[str, float] = {}
-    log = run / "log.jsonl"
-    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
-        record = json.loads(line)
+    for record in _records(run):
         stage = record["stage"]
         steps[stage] = record["step"]
         if "seconds" in record:
@@ -32,6 +30,12 @@ def log_of(run: Path) -> dict[str, Any]:
     return {"steps": steps, "seconds": seconds, "core_seconds": core_seconds, "validation": best}
 
 
+def _records(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log; none without one."""
+    log = run / "log.jsonl"
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+
+
 NO_ANSWER = ("stage1",)  # stages whose validation is of something else than their points
 
 
@@ -39,9 +43,7 @@ def validations(run: Path) -> list[tuple[float, float]]:
     """(core minutes of the training so far, validation MRE) of each validation of a run's answers, in their order."""
     done, here = 0.0, 0.0
     stage, found = None, []
-    log = run / "log.jsonl"
-    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
-        record = json.loads(line)
+    for record in _records(run):
         if record["stage"] != stage:
             done, here, stage = done + here, 0.0, record["stage"]
         here = record.get("core_seconds", here)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from anatomark.data.description import Dataset
     from anatomark.ready_made import About
 
+RADII = ("2", "2.5", "3", "4")
+
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks ship")
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     measured = {split: evaluated(out, run, dataset, split) for split in options.splits}
     made = {"run": log_of(run), "trained": options.train_command}
     command = f"python -m benchmarks ship {shlex.join(arguments)}"
-    (out / CARD).write_text(card(known, out, dataset, measured, made | provenance(command)), encoding="utf-8")
+    (out / CARD).write_text(card(known, out, measured, made | provenance(command)), encoding="utf-8")
     print(out / CARD)
 
 
@@ -88,9 +90,7 @@ def evaluated(out: Path, run: Path, dataset: Dataset, split: str) -> dict[str, A
     return {**evaluate(dataset, prediction_table(found), split=split), "moved": moved}
 
 
-def card(
-    known: About, folder: Path, dataset: Dataset, measured: dict[str, dict[str, Any]], made: dict[str, Any]
-) -> str:
+def card(known: About, folder: Path, measured: dict[str, dict[str, Any]], made: dict[str, Any]) -> str:
     """README.md."""
     held = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     unit, steps = held["unit"], made["run"]["steps"]
@@ -136,9 +136,6 @@ def card(
         errors = [_with_interval(metrics["landmarks"][name], "mre", 2) for metrics in measured.values()]
         lines.append(row(name, known.landmarks[name], *errors))
     return "\n".join([*lines, ""])
-
-
-RADII = ("2", "2.5", "3", "4")
 
 
 def _measured_row(split: str, metrics: dict[str, Any]) -> str:

@@ -14,13 +14,12 @@ from __future__ import annotations
 import argparse
 import shlex
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from anatomark.training.trial import Timed
 from benchmarks.results import provenance, write
 
 SIZES = {  # along the array axes, and the spacing (mm); landmarks
@@ -29,6 +28,7 @@ SIZES = {  # along the array axes, and the spacing (mm); landmarks
 }
 CASES = 8
 SINGLE = 64  # patches in a batch, each cut out for itself
+AS_IS = "as it is"
 STAGES = {"two-stage": ("stage1", "stage2"), "global-to-local": ("global", "local"), "heatmap": ("heatmap",)}
 LOADED = ("stage1", "global", "heatmap")  # stages that see one image window a case, as loaders give them
 
@@ -78,7 +78,7 @@ def measured_stages(name: str, ndim: int, *, device: str, steps: int) -> Iterato
         if stage == "stage2":
             method.begin("stage2_frozen", cache, None)  # whose weights it begins with
         told = {"ndim": ndim, "method": name, "stage": stage}
-        yield told | {"how": "as it is"} | steps_of(method, stage, cache, device=device, steps=steps)
+        yield told | {"how": AS_IS} | steps_of(method, stage, cache, device=device, steps=steps)
         if stage in LOADED:
             loader = loaded(method, stage, cache, device=device)
             found = steps_of(method, stage, cache, device=device, steps=steps, loader=loader)
@@ -112,7 +112,7 @@ def steps_of(
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
         train_stage(fabric, watched, stage, cache, run, progress_bar(False), lambda *_: None)  # type: ignore[arg-type]
-    whole = [b - a for a, b in zip(watched.starts, watched.starts[1:], strict=False)][3:]
+    whole = watched.steps()[3:]
     drawn = watched.drawn[4:]  # the batch of the next step is drawn between two starts
     patches = method.stage_plan(stage).patches
     return {
@@ -122,27 +122,14 @@ def steps_of(
     }
 
 
-class Watched:
-    """A method on the clock: so many steps, batches from a loader if one is given, and otherwise the same."""
+class Watched(Timed):
+    """A method on the clock, the drawing of its batches too; they come from a loader if one is given."""
 
     def __init__(self, method: Any, steps: int, device: Any, loader: Iterator[Any] | None) -> None:
-        self._method, self._steps, self._device, self._loader = method, steps, device, loader
-        self.starts: list[float] = []
+        super().__init__(method, steps, device)
+        self._loader = loader
         self.drawn: list[float] = []
         self._first: dict[str, Any] | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._method, name)
-
-    def stage_plan(self, stage: str) -> Any:
-        return replace(self._method.stage_plan(stage), steps=self._steps)
-
-    def now(self) -> float:
-        if self._device.type == "cuda":
-            import torch
-
-            torch.cuda.synchronize()
-        return time.perf_counter()
 
     def example_batch(self, *given: Any) -> dict[str, Any]:
         began = self.now()
@@ -153,10 +140,6 @@ class Watched:
             batch = {**self._first, "values": next(self._loader).to(self._device)}
         self.drawn.append(self.now() - began)
         return batch
-
-    def loss(self, *given: Any) -> Any:
-        self.starts.append(self.now())
-        return self._method.loss(*given)
 
 
 def loaded(method: Any, stage: str, cache: Any, *, device: str) -> Iterator[Any]:

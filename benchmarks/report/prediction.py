@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.prediction import FULL
 from benchmarks.report.cells import head, measured_by, number, row
-
-FULL = "heatmap, full resolution"
 
 
 def prediction(results: list[dict[str, Any]]) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.report.cells import head, measured_by, number, row
-
-AS_IS = "as it is"
+from benchmarks.training import AS_IS
 
 
 def training(results: list[dict[str, Any]]) -> str:

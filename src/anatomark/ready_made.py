@@ -49,13 +49,13 @@ def run_folder(run: str | Path) -> Path:
 
 def about(folder: Path) -> About | None:
     """What a ready-made model's folder says of it; None for any other folder. ModelError where it is damaged."""
+    path = folder / ABOUT
+    if not path.exists():
+        return None
     import yaml
 
-    path = folder / ABOUT
     try:
         return About(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
     except (OSError, ValueError, TypeError, yaml.YAMLError, ValidationError):
         raise ModelError(f"{path} does not describe a model; install anatomark again") from None
 

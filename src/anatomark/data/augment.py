@@ -59,10 +59,14 @@ class Warp:
     linear: Floats
     elastic: NDArray[np.float32] | None
 
+    @property
+    def half(self) -> Floats:
+        """(d,) world units from the middle of a window to its outermost elements' middles."""
+        return (np.asarray(self.shape) - 1) / 2 * self.spacing
+
     def reach(self) -> tuple[Floats, Floats]:
         """The least and the greatest source index (d,) that any element may lie at; all of them lie between."""
-        half = (np.asarray(self.shape) - 1) / 2 * self.spacing
-        far = np.abs(self.linear) @ half  # a linear map is at its most in a corner
+        far = np.abs(self.linear) @ self.half  # a linear map is at its most in a corner
         low, high = -far, far
         if self.elastic is not None:  # between control points it is no more than at them
             spatial = tuple(range(2, 2 + len(self.shape)))
@@ -77,8 +81,7 @@ class Warp:
         """
         k, d = self.center_index.shape
         scale = 2 / (size * self.source_spacing)  # of lengths
-        half = (np.asarray(self.shape) - 1) / 2 * self.spacing
-        linear, middle = scale[:, None] * self.linear * half, (2 * (self.center_index - first) + 1) / size - 1
+        linear, middle = scale[:, None] * self.linear * self.half, (2 * (self.center_index - first) + 1) / size - 1
         columns = torch.tensor(linear[:, ::-1].copy(), dtype=torch.float32, device=device)
         places = torch.tensor(middle[:, ::-1].copy(), dtype=torch.float32, device=device).view(k, *(1,) * d, d)
         for axis, n in enumerate(self.shape):  # as sums of broadcast lines, which is a fraction of a product's time
@@ -102,8 +105,7 @@ class Warp:
     def _elastic_at(self, offset: Floats) -> Floats:
         """Elastic displacement (K, M, d) in mm at window offsets (K, M, d) in mm."""
         assert self.elastic is not None
-        half = np.maximum((np.asarray(self.shape) - 1) / 2 * self.spacing, 1e-9)
-        at = torch.from_numpy(np.nan_to_num(offset / half)[..., ::-1].astype(np.float32).copy())
+        at = torch.from_numpy(np.nan_to_num(offset / np.maximum(self.half, 1e-9))[..., ::-1].astype(np.float32).copy())
         k, m, d = at.shape
         values = F.grid_sample(
             torch.from_numpy(self.elastic),

@@ -156,11 +156,11 @@ def try_stage(
     from anatomark.training.loop import train_stage
     from anatomark.training.train import progress_bar
 
-    def go(steps: int, cache: Cache) -> tuple[_Timed, float]:
+    def go(steps: int, cache: Cache) -> tuple[_Validated, float]:
         run.checkpoint.unlink(missing_ok=True)
         run.log.unlink(missing_ok=True)
         method.begin(stage, cache, fabric.device)
-        timed = _Timed(method, steps, largest, fabric.device)
+        timed = _Validated(method, steps, largest, fabric.device)
         train_stage(fabric, timed, stage, cache, run, progress_bar(False), lambda *_: None)  # type: ignore[arg-type]
         return timed, timed.now()
 
@@ -171,13 +171,12 @@ def try_stage(
     return {"step": median(steps), "validation": timed.validation, "checkpoint": end - timed.validated}
 
 
-class _Timed:
+class Timed:
     """A method on the clock: another number of steps, and otherwise the same."""
 
-    def __init__(self, method: Any, steps: int, largest: CachedCase, device: Any) -> None:
-        self._method, self._steps, self._largest, self._device = method, steps, largest, device
+    def __init__(self, method: Any, steps: int, device: Any) -> None:
+        self._method, self._steps, self._device = method, steps, device
         self.starts: list[float] = []
-        self.validation = self.validated = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._method, name)
@@ -199,6 +198,15 @@ class _Timed:
     def loss(self, *given: Any) -> Any:
         self.starts.append(self.now())
         return self._method.loss(*given)
+
+
+class _Validated(Timed):
+    """With its validation on the clock, too."""
+
+    def __init__(self, method: Any, steps: int, largest: CachedCase, device: Any) -> None:
+        super().__init__(method, steps, device)
+        self._largest = largest
+        self.validation = self.validated = 0.0
 
     def validate(self, stage: str, cases: Sequence[CachedCase], device: Any) -> float:
         """The validation of one case is on the clock; before, the largest one takes the memory that it needs."""
