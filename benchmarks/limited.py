@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.against_peer import PEER, scored_peer
 from benchmarks.answers import parse_settings
 from benchmarks.results import provenance, write
 from benchmarks.run_log import log_of, validations
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--train-split", default="train")
     parser.add_argument("--out", required=True, help="the folder of all runs and predictions")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--peer-python", default=None, help="the Python of an environment with landmarker (peer.py)")
+    parser.add_argument("--peer-counts", type=int, nargs="+", default=[], help="counts that landmarker learns from too")
+    parser.add_argument("--peer-minutes", type=float, default=9.5, help="core minutes of its training")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="[METHOD:]KEY=VALUE")
     options = parser.parse_args(arguments)
 
@@ -54,8 +58,10 @@ def main(arguments: Sequence[str]) -> None:
     everyone, own = parse_settings(options.settings)
     if options.spacing is not None:
         everyone = {"spacing": [options.spacing] * dataset.ndim, **everyone}
+    peer = {"python": options.peer_python, "minutes": options.peer_minutes, "spacing": options.spacing}
     rows = learning_curve(
         dataset,
+        peer={**peer, "counts": options.peer_counts} if options.peer_python else None,
         methods=options.methods,
         counts=options.counts,
         seeds=options.seeds,
@@ -95,6 +101,7 @@ def learning_curve(
     out: Path,
     device: str,
     settings: dict[str, dict[str, Any]],
+    peer: dict[str, Any] | None = None,
     say: Any = print,
 ) -> list[dict[str, Any]]:
     """A row {"method", "count", "seed", metrics, "core_minutes", ...} for each, and one a count for the mean shape.
@@ -111,10 +118,16 @@ def learning_curve(
                 continue
             shape = None
             found: dict[str, Path] = {}
-            for method in methods:
+            for method in (*methods, *((PEER,) if peer and count in peer["counts"] else ())):
                 folder = out / f"{method}_{count}_seed{seed}"
-                own = {"seed": seed, **settings[method]}
-                metrics, table = scored(part, folder, method=method, score=score, device=device, settings=own, say=say)
+                own = {"seed": seed, **settings.get(method, {})}
+                if method == PEER and peer:
+                    told = {name: peer[name] for name in ("python", "minutes", "spacing")}
+                    metrics, table = scored_peer(part, folder, score=score, seed=seed, **told)
+                else:
+                    metrics, table = scored(
+                        part, folder, method=method, score=score, device=device, settings=own, say=say
+                    )
                 logged = log_of(folder)
                 rows.append(
                     {
@@ -126,7 +139,7 @@ def learning_curve(
                         "farther": farther(part, found, method, table, score=score),
                         "steps": logged["steps"],
                         "validations": validations(folder),
-                        "settings": settings[method],
+                        "settings": settings.get(method, {}),
                     }
                 )
                 found[method] = table

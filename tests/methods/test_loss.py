@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from anatomark import State, votes
-from anatomark.methods.global_to_local.loss import vote_loss
+from anatomark.methods.vote_loss import vote_loss
 
 PRESENT, ABSENT, UNKNOWN = State.PRESENT, State.ABSENT, State.NOT_ANNOTATED
 

@@ -12,6 +12,7 @@ from anatomark.data.working import WorkingImage
 from anatomark.errors import SettingsError
 from anatomark.methods.interface import DataFacts
 from anatomark.methods.two_stage.joint import JointNet, displacements, patch_centers
+from anatomark.methods.two_stage.look import CloseLook
 from anatomark.methods.two_stage.loss import displacement_loss, joint_loss
 from anatomark.methods.two_stage.method import TwoStage
 from anatomark.methods.two_stage.settings import TwoStageSettings
@@ -70,11 +71,13 @@ def test_normalisation_folded_into_the_convolution_changes_nothing() -> None:
     torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("looking", [False, True])
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_stage_2_starts_at_the_mean_vote_of_stage_1(ndim: int) -> None:
+def test_stage_2_starts_at_the_mean_vote_of_stage_1(ndim: int, looking: bool) -> None:
     net = ladder(ndim)
     image = padded(net, ndim)
-    joint = JointNet(net, spacing=SPACING[ndim], rank=4, mean_shape=torch.randn(3, ndim)).eval()
+    look = CloseLook(net, level=0, window=(8,) * ndim, channels=((4,),), prior=0.1) if looking else None
+    joint = JointNet(net, spacing=SPACING[ndim], rank=4, mean_shape=torch.randn(3, ndim), look=look).eval()
     with torch.no_grad():
         spacing = torch.tensor(SPACING[ndim])
         cast = patch_centers(SHAPE[ndim], net.stride, spacing) + displacements(net(image), spacing)
@@ -285,6 +288,7 @@ def test_patches_of_many_landmarks_lie_farther_apart() -> None:
     few, many = (TwoStage.plan(TwoStageSettings(), facts(3, 1e12, n), on_gpu=False) for n in (10, 10_000))
     assert len(many.channels) == len(few.channels) + 1
     assert TwoStage.plan(TwoStageSettings(channels=((8,), (8,))), facts(3), on_gpu=False).context == ()
+    assert (few.look, many.look) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -293,6 +297,9 @@ def test_patches_of_many_landmarks_lie_farther_apart() -> None:
         ({"pool": (2, 2)}, "pool"),
         ({"stage1_crop": (30, 32)}, "stage1_crop"),
         ({"image": (32,)}, "image"),
+        ({"look_level": 3}, "look_level"),
+        ({"look_window": (30, 30)}, "look_window"),
+        ({"look_channels": ((8,), ())}, "look_channels"),
         ({"channels": ((8,), ())}, "channels"),
     ],
 )

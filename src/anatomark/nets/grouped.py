@@ -16,6 +16,15 @@ from torch import Tensor, nn
 from anatomark.nets.layers import conv, laid_out, lay_out
 
 
+def window_values(channels: Sequence[Sequence[int]], window: Sequence[int]) -> float:
+    """About how many values the training of one landmark's network keeps for its backward pass."""
+    elements, total = float(math.prod(window)), 0.0
+    for level in channels:
+        total += elements * sum(level) * 3
+        elements /= 2 ** len(window)
+    return total
+
+
 class GroupedConv(nn.Module):
     """N convolutions of the same shape, each on its own channels; a contiguous part of them can be run alone.
 
@@ -82,8 +91,9 @@ class _Chain(nn.Sequential):
 class GroupedNet(nn.Module):
     """Maps windows (B, n, *window), one a landmark, to logits (B, n, *grid) and encoded displacements (B, n, d, *grid).
 
-    `channels` lists the convolutions of each level; between levels an average pooling halves the size, so
-    stride = 2^(levels - 1). n landmarks starting at `first` may be run instead of all.
+    With several `channels_in`, those of a landmark's window stand together: (B, n * channels_in, *window). `channels`
+    lists the convolutions of each level; between levels an average pooling halves the size, so stride =
+    2^(levels - 1). n landmarks starting at `first` may be run instead of all.
     """
 
     def __init__(
@@ -92,15 +102,16 @@ class GroupedNet(nn.Module):
         landmarks: int,
         *,
         channels: Sequence[Sequence[int]],
+        channels_in: int = 1,
         head: int = 64,
         norm: bool = True,
         prior: float | None = None,
     ) -> None:
         super().__init__()
-        self.ndim, self.landmarks = ndim, landmarks
+        self.ndim, self.landmarks, self.channels_in = ndim, landmarks, channels_in
         self.stride: int = 2 ** (len(channels) - 1)
         layers = []
-        width = 1
+        width = channels_in
         for level, widths in enumerate(channels):
             for number, wide in enumerate(widths):
                 halve = level > 0 and number == 0
@@ -120,7 +131,7 @@ class GroupedNet(nn.Module):
         return _Chain(*layers)
 
     def forward(self, x: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
-        last = first + x.shape[1]
+        last = first + x.shape[1] // self.channels_in
         features = self.body(laid_out(x), first, last)
         logits = self.presence(features, first, last)
         displacement = self.displacement(features, first, last)

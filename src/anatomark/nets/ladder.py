@@ -47,12 +47,14 @@ class LadderNet(nn.Module):
         self.patch = self.stride + 2 * self.margin
         layers: list[nn.Module] = []
         width = 1
+        self.levels: list[tuple[int, int, int, int]] = []  # of each: layers up to its end, stride, cut, channels
         for level, widths in enumerate(channels):
             if level:
                 layers.append(avg_pool(ndim)(2))
             for first in range(0, len(widths), 2):
                 layers.append(Block(ndim, width, widths[first : first + 2]))
                 width = widths[first : first + 2][-1]
+            self.levels.append((len(layers), *stride_and_margin(channels[: level + 1]), width))
         layers += [Block(ndim, width, (width,), dilation) for dilation in context]
         self.ladder = nn.Sequential(*layers)
         layers = []
@@ -72,6 +74,22 @@ class LadderNet(nn.Module):
     def features(self, padded: Tensor) -> Tensor:
         """(B, width, *grid): what the last hidden layer says of every patch."""
         return self.hidden(self.ladder(laid_out(padded)))
+
+    def level_features(self, padded: Tensor, level: int) -> Tensor:
+        """(B, C, *size): what the last layer of a level says; the finest is 0."""
+        return self.ladder[: self.levels[level][0]](laid_out(padded))
+
+    def features_after(self, finer: Tensor, level: int) -> Tensor:
+        """`features` from those of a level."""
+        return self.hidden(self.ladder[self.levels[level][0] :](finer))
+
+    def stride_and_cut(self, level: int) -> tuple[int, int]:
+        """Elements along each axis that a feature of a level stands for, and from the edge to those of the first."""
+        return self.levels[level][1:3]
+
+    def width_of(self, level: int) -> int:
+        """Channels of a level."""
+        return self.levels[level][3]
 
     def features_in_slabs(self, padded: Tensor, most_elements: int) -> Tensor:
         """The same as `features` (in evaluation mode), never with more than about `most_elements` of `padded` at once.

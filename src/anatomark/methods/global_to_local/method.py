@@ -18,13 +18,13 @@ from anatomark import votes
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
 from anatomark.methods.examples import crop_example
-from anatomark.methods.global_to_local.loss import vote_loss
 from anatomark.methods.global_to_local.plan import plan, plan_local, round_up
 from anatomark.methods.global_to_local.settings import PRESETS, GlobalToLocalSettings
 from anatomark.methods.global_to_local.windows import local_example, plain_windows
 from anatomark.methods.interface import DataFacts, Located, StagePlan
 from anatomark.methods.presence import PresenceModel, learn_presence
 from anatomark.methods.validation import mean_error, radial_errors
+from anatomark.methods.vote_loss import vote_loss
 from anatomark.nets.grouped import GroupedNet
 from anatomark.nets.residual import ResidualNet
 

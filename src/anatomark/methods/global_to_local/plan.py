@@ -10,6 +10,7 @@ import numpy as np
 from anatomark.errors import SettingsError
 from anatomark.methods.global_to_local.settings import GlobalToLocalSettings
 from anatomark.methods.interface import DataFacts
+from anatomark.nets.grouped import window_values
 
 # Elements along the longest side of an image: a working resolution that one pass and one window can look over.
 FINE_SIDE = {2: 512, 3: 160}
@@ -76,7 +77,7 @@ def plan(settings: GlobalToLocalSettings, facts: DataFacts, *, on_gpu: bool) -> 
     global_batch = settings.global_batch or _batch(
         4 if d == 2 else 2, global_bytes(settings, crop), budget, "global_crop or global_channels"
     )
-    one_landmark = local_bytes(channels, window)
+    one_landmark = window_values(channels, window) * BYTES_PER_ACTIVATION
     chosen = settings.local_landmarks_per_step or int(min(facts.landmarks, max(1, budget // one_landmark)))
     local_batch = settings.local_batch or _batch(
         4 if d == 2 else 2, chosen * one_landmark, budget, "local_window or local_landmarks_per_step"
@@ -150,15 +151,6 @@ def global_bytes(settings: GlobalToLocalSettings, crop: Sequence[int]) -> float:
     ):
         elements /= 2 ** len(crop) if down else 1
         total += elements * channels * blocks * 6
-    return total * BYTES_PER_ACTIVATION
-
-
-def local_bytes(channels: Sequence[Sequence[int]], window: Sequence[int]) -> float:
-    """Rough memory (bytes) that training of one local network takes for one window."""
-    elements, total = float(math.prod(window)), 0.0
-    for level in channels:
-        total += elements * sum(level) * 3
-        elements /= 2 ** len(window)
     return total * BYTES_PER_ACTIVATION
 
 

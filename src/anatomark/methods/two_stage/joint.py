@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anatomark import votes
+from anatomark.methods.two_stage.look import CloseLook, Seen
 from anatomark.nets.ladder import LadderNet, some_outputs
 from anatomark.nets.layers import conv
 
@@ -29,7 +30,8 @@ class JointAnswer(NamedTuple):
     `points` (B, N, d) are the answer; `earlier` (K, B, N, d) are the votes of each round, and what the joint layers
     made of them; `spread` (B, N) is how far the votes of the last round lie apart; `posterior` (B, N, *grid) are logits
     that a patch holds the landmark. In training only: `says` (R, B, N, P), the logarithm of what each patch's vote
-    counts in each round, and `displacement` (B, N, d, *grid), of the patch network.
+    counts in each round, and `displacement` (B, N, d, *grid), of the patch network. `voted` (B, N, d) are the points of
+    the last round, `seen` is what the close look says; without one, `points` are those.
     """
 
     points: Tensor
@@ -38,6 +40,8 @@ class JointAnswer(NamedTuple):
     posterior: Tensor
     says: Tensor | None
     displacement: Tensor | None
+    voted: Tensor
+    seen: Seen | None
 
 
 class Round(nn.Module):
@@ -99,6 +103,7 @@ class JointNet(nn.Module):
         prior: float = 0.5,
         mean_shape: Tensor | None = None,
         fixed_normalisation: bool = False,
+        look: CloseLook | None = None,
     ) -> None:
         super().__init__()
         n, d = patches.landmarks, patches.ndim
@@ -112,6 +117,7 @@ class JointNet(nn.Module):
         self.register_buffer("spacing", torch.tensor(spacing, dtype=torch.float32))
         self.register_buffer("mean_shape", shape)
         self.register_buffer("shape_size", shape.square().sum(-1).mean().sqrt().clamp(min=float(max(spacing))))
+        self.look = look
         self.frozen, self.fixed_normalisation = False, fixed_normalisation
 
     def freeze(self) -> None:
@@ -127,10 +133,17 @@ class JointNet(nn.Module):
             norm.eval()
         return self
 
-    def forward(self, padded: Tensor, slab_elements: int | None = None) -> JointAnswer:
-        """The answer for images with margin (B, 1, *padded); with `slab_elements` features are made slab by slab."""
+    def forward(self, padded: Tensor, slab_elements: int | None = None, look_at: Tensor | None = None) -> JointAnswer:
+        """The answer for images with margin (B, 1, *padded); with `slab_elements` features are made slab by slab.
+
+        The close look is taken around `look_at` (B, N, d) in world units along the array axes, else at the votes.
+        """
+        finer = None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            if slab_elements is None:
+            if slab_elements is None and self.look is not None:
+                finer = self.patches.level_features(padded, self.look.level)
+                features = self.patches.features_after(finer, self.look.level)
+            elif slab_elements is None:
                 features = self.patches.features(padded)
             else:
                 features = self.patches.features_in_slabs(padded, slab_elements)
@@ -151,7 +164,15 @@ class JointNet(nn.Module):
         assert points is not None
         posterior = some_outputs(self.posterior, features)
         all_says = torch.stack(says) if self.training else None
-        return JointAnswer(points, torch.stack(earlier[:-1]), spread, posterior, all_says, kept)
+        voted, seen = points, None
+        if self.look is not None:
+            at = (points if look_at is None else look_at) / self.spacing
+            if finer is not None:
+                seen = self.look(finer, at, self.patches.margin)
+            else:
+                seen = self.look.at_image(self.patches, padded, at)
+            points, spread = self.look.together(seen, voted, spread, self.spacing)
+        return JointAnswer(points, torch.stack(earlier[:-1]), spread, posterior, all_says, kept, voted, seen)
 
     def _vote(
         self, turn: Round, features: Tensor, kept: Tensor | None, points: Tensor | None, part: slice

@@ -73,7 +73,7 @@ def joint_loss(
     near = (-far / 2).softmax(-1)
     say = -(near * answer.says).sum(-1).mean(0)
     return {
-        "coordinate": error(answer.points),
+        "coordinate": error(answer.voted),
         "earlier": torch.stack([error(points) for points in answer.earlier]).mean(),
         "say": say_weight * _mean(say, present),
         "class": class_weight * math.prod(grid) * _mean(entropy, states != State.NOT_ANNOTATED),

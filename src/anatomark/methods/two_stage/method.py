@@ -23,15 +23,18 @@ from anatomark.methods.examples import crop_example
 from anatomark.methods.interface import DataFacts, Located, StagePlan
 from anatomark.methods.presence import PresenceModel, learn_presence
 from anatomark.methods.two_stage.joint import JointNet, displacements, patch_centers
-from anatomark.methods.two_stage.loss import displacement_loss, joint_loss
+from anatomark.methods.two_stage.look import CloseLook, Seen
+from anatomark.methods.two_stage.loss import displacement_loss, joint_loss, present_of
 from anatomark.methods.two_stage.plan import plan
 from anatomark.methods.two_stage.settings import PRESETS, TwoStageSettings
 from anatomark.methods.validation import mean_error, radial_errors
+from anatomark.methods.vote_loss import vote_loss
 from anatomark.nets.ladder import LadderNet
 
 Floats = NDArray[np.float64]
 NEAREST_SHARE = 0.02  # of the patches are those next to a point
 NEAREST_ROUNDS = 8
+CLASS_WEIGHT = 0.1  # a cell of a close look, as in the local stage of global-to-local
 BYTES_PER_ELEMENT = 8  # of the widest features, while one convolution reads and writes them
 
 
@@ -51,7 +54,7 @@ class TwoStage:
         self.settings = settings
         self.ndim, self.landmarks = ndim, landmarks
         self.networks: dict[str, nn.Module] = {}
-        self.presence = PresenceModel.unfitted(1)
+        self.presence = PresenceModel.unfitted(2 if settings.look else 1)
 
     @staticmethod
     def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoStageSettings:
@@ -71,6 +74,8 @@ class TwoStage:
         else:
             network = self._joint(self._patches(), None)
             network.load_state_dict(self.networks["stage2_frozen"].state_dict())
+            if network.look is not None:
+                network.look.share.fill_(0.5)  # it has begun to learn by now
             self.networks[stage] = network
 
     def make_networks(self) -> None:
@@ -88,6 +93,19 @@ class TwoStage:
         assert s.spacing is not None, "spacing is missing"
         assert s.image is not None, "image is missing"
         patches_each = math.prod(max(1, n // patches.stride) for n in s.image)
+        look = None
+        if s.look:
+            assert s.look_level is not None, "look_level is missing"
+            assert s.look_window is not None, "look_window is missing"
+            assert s.look_channels is not None, "look_channels is missing"
+            cell = 2 ** (s.look_level + len(s.look_channels) - 1)
+            look = CloseLook(
+                patches,
+                level=s.look_level,
+                window=s.look_window,
+                channels=s.look_channels,
+                prior=1 / max(2, math.prod(n // cell for n in s.look_window)),
+            )
         return JointNet(
             patches,
             spacing=s.spacing,
@@ -96,6 +114,7 @@ class TwoStage:
             prior=1 / max(2, patches_each),
             mean_shape=mean_shape,
             fixed_normalisation=bool(s.fixed_normalisation),
+            look=look,
         )
 
     def stage_plan(self, stage: str) -> StagePlan:
@@ -140,12 +159,30 @@ class TwoStage:
         ]
         values, points, states = (torch.stack(part) for part in zip(*examples, strict=True))
         spacing = torch.tensor(cases[0].image.fine_grid.spacing, dtype=torch.float32, device=device)
-        return {
+        batch = {
             "values": values,
             "points": points.to(device) * spacing,
             "states": states.to(device),
             "spacing": spacing,
         }
+        if stage != "stage1" and s.look:
+            batch["look_at"] = self._places_to_look(points, states, rng).to(device) * spacing
+        return batch
+
+    def _places_to_look(self, points: Tensor, states: Tensor, rng: np.random.Generator) -> Tensor:
+        """(B, N, d) in elements, near points (B, N, d); anywhere in the image for those that are not in it."""
+        s = self.settings
+        assert s.spacing is not None
+        assert s.image is not None
+        assert s.look_window is not None
+        assert s.look_jitter is not None
+        window, size = np.asarray(s.look_window), tuple(points.shape)
+        near = np.clip(rng.standard_normal(size) * s.look_jitter / np.asarray(s.spacing), -0.45 * window, 0.45 * window)
+        anywhere = rng.uniform(-0.5, 0.5, size=size) * (window - 1)
+        offset = np.where(rng.random((*size[:2], 1)) < s.look_uniform, anywhere, near)
+        elsewhere = rng.uniform(0, 1, size=size) * (np.asarray(s.image) - 1)
+        known = present_of(points, states).unsqueeze(-1)
+        return torch.where(known, points + torch.from_numpy(offset), torch.from_numpy(elsewhere)).float()
 
     def loss(self, stage: str, network: Any, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weighted loss terms of a batch (see `loss.py`)."""
@@ -161,12 +198,29 @@ class TwoStage:
         if stage == "stage1":
             found = network(batch["values"])
             return {"displacement": displacement_loss(found, points, states, **far, **where)}
-        answer = network(batch["values"])
+        answer = network(batch["values"], look_at=batch.get("look_at"))
         terms = joint_loss(answer, points, states, say_weight=s.say_weight, class_weight=s.class_weight, **where)
+        if answer.seen is not None:
+            terms |= self._look_loss(answer.seen, points / batch["spacing"], states)
         if stage == "stage2" and s.displacement_weight:
             error = displacement_loss(answer.displacement, points, states, **far, **where)
             terms["displacement"] = s.displacement_weight * error
         return terms
+
+    def _look_loss(self, seen: Seen, points: Tensor, states: Tensor) -> dict[str, Tensor]:
+        """The terms {"look_displacement", "look_class", "look_coordinate"} for points (B, N, d) in elements."""
+        assert self.settings.look_window is not None
+        grid = seen.logits.shape[2:]
+        terms = vote_loss(
+            seen.logits,
+            seen.encoded,
+            points - seen.first,
+            states,
+            stride=[n // g for n, g in zip(self.settings.look_window, grid, strict=True)],
+            class_weight=CLASS_WEIGHT * math.prod(grid),
+            coordinate_weight=1.0,
+        )
+        return {f"look_{name}": value for name, value in terms.items()}
 
     def validate(self, stage: str, cases: Sequence[CachedCase], device: torch.device) -> float:
         """Mean radial error (world units) of the stage over the present landmarks of `cases`; NaN if there are none.
@@ -179,9 +233,22 @@ class TwoStage:
         return mean_error(radial_errors(self, cases, device, upto=stage))
 
     def finish(self, cache: Cache, device: torch.device) -> None:
-        """Learn how posterior mass tells presence; the network of the frozen stage has done its work."""
+        """Learn what close looks count and how posterior mass tells presence; the frozen stage has done its work."""
         self.networks.pop("stage2_frozen", None)
+        self._learn_share(cache.role("validation"), device)
         self.presence = learn_presence(self, cache, device)
+
+    def _learn_share(self, cases: Sequence[CachedCase], device: torch.device) -> None:
+        network = self.networks["stage2"]
+        assert isinstance(network, JointNet)
+        if network.look is None or not cases:
+            return
+        network.look.share.fill_(1.0)
+        answers = [self.locate(case.image, device) for case in cases]
+        voted, looked = (np.concatenate([each[k].points_world for each in answers]) for k in range(2))
+        points = np.concatenate([case.points_world for case in cases])
+        known = np.concatenate([case.states == State.PRESENT for case in cases])
+        network.look.learn_share(*(torch.from_numpy(each[known]) for each in (voted, looked, points)))
 
     # --- prediction -----------------------------------------------------------------------------------------------
 
@@ -193,7 +260,11 @@ class TwoStage:
             network = self.networks[upto or "stage2"].eval()
             assert isinstance(network, JointNet)
             answer = network(self._padded(image, network.patches, device), self._slab())
-            return [self._located(image, answer.points[0], answer.spread[0], answer.posterior.float().sigmoid())]
+            located = [self._located(image, answer.voted[0], answer.spread[0], answer.posterior.float().sigmoid())]
+            if answer.seen is not None:
+                posterior = answer.seen.logits.sigmoid()
+                located.append(self._located(image, answer.points[0], answer.spread[0], posterior))
+            return located
 
     def fixed_votes(self, image: WorkingImage, device: torch.device) -> dict[str, Floats]:
         """Points (N, d) world of stage 1 without stage 2: the "mean" of all votes, and of "near" patches' alone.

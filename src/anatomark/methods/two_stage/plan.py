@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from anatomark.errors import SettingsError
 from anatomark.methods.interface import DataFacts
 from anatomark.methods.two_stage.settings import TwoStageSettings
+from anatomark.nets.grouped import window_values
 from anatomark.nets.ladder import stride_and_margin
 
 # Elements along the longest side of an image: a working resolution that the whole image is looked at in one pass.
@@ -28,6 +30,9 @@ STEPS_ON_GPU = (10_000, 1_000, 10_000)
 NEAR = {2: 1 / 20, 3: 1 / 8}  # of the longest side
 FAR_WEIGHT = {2: 0.1, 3: 0.01}  # there are more far patches in 3D
 DISPLACEMENT_WEIGHT = {2: 1.0, 3: 0.3}
+MOST_LOOKS = 100  # landmarks; with more, their small networks would take longer than the network of all
+LOOK_LEVEL, LOOK_WINDOW = {2: 1, 3: 0}, {2: 64, 3: 16}  # finer features in 3D, whose elements are larger
+LOOK_CHANNELS = {2: ((32, 32), (64, 64)), 3: ((16, 16), (32, 32))}
 RIPPLE = {2: 0.1, 3: 0.0}
 ENOUGH_IMAGES = 4  # in a step, for their statistics to stand for all
 LARGEST_IMAGE = {2: 1024, 3: 256}  # along each axis; a larger one is trained on by parts
@@ -48,6 +53,7 @@ def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoSt
             ("pool", settings.pool),
             ("stage1_crop", settings.stage1_crop),
             ("image", settings.image),
+            ("look_window", settings.look_window),
         )
         if value is not None and len(value) != d
     ]
@@ -56,6 +62,8 @@ def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoSt
     channels = settings.channels or (CHANNELS_OF_MANY if many else CHANNELS)[d]
     if not all(channels):
         faults.append(f"channels {channels} needs at least one convolution in each level")
+    look, wrong = plan_look(settings, facts.landmarks, len(channels), d)
+    faults += wrong
     if settings.pool is not None and any(n != 1 for n in settings.pool):
         faults.append(f"pool is {settings.pool}; two-stage works at one resolution, set spacing instead")
     if faults:
@@ -77,6 +85,9 @@ def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoSt
         raise SettingsError("; ".join(faults))
     budget = 0.5 * facts.memory_bytes
     one = training_bytes(channels, [n + 2 * margin for n in image], facts.landmarks, stride, settings.hidden)
+    if look["look"]:
+        features = [n // 2 ** look["look_level"] for n in look["look_window"]]
+        one += facts.landmarks * window_values(look["look_channels"], features) * BYTES_PER_ACTIVATION
     if one > 2 * budget:
         raise SettingsError(
             f"one image of stage 2 needs about {one / 2**30:.1f} GiB, {2 * budget / 2**30:.1f} GiB may be used; "
@@ -100,6 +111,8 @@ def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoSt
             "stage1_crop": crop,
             "stage1_batch": settings.stage1_batch or STAGE1_BATCH[d],
             "stage1_steps": settings.stage1_steps or steps[0],
+            **look,
+            "look_jitter": _given(settings.look_jitter, stride * float(min(spacing))),
             "image": image,
             "stage2_batch": stage2_batch,
             "fixed_normalisation": fixed,
@@ -108,6 +121,23 @@ def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoSt
             "mirror": facts.has_pairs if settings.mirror is None else settings.mirror,
         }
     )
+
+
+def plan_look(settings: TwoStageSettings, landmarks: int, levels: int, ndim: int) -> tuple[dict[str, Any], list[str]]:
+    """The settings of the close look but for its jitter, and what does not fit together."""
+    faults = []
+    level = min(LOOK_LEVEL[ndim], levels - 1) if settings.look_level is None else settings.look_level
+    if level >= levels:
+        faults.append(f"look_level is {level}; channels has {levels} levels, of which 0 is the first")
+    channels = settings.look_channels or LOOK_CHANNELS[ndim]
+    if not all(channels):
+        faults.append(f"look_channels {channels} needs at least one convolution in each level")
+    window = settings.look_window or (LOOK_WINDOW[ndim],) * ndim
+    cell = 2 ** (level + len(channels) - 1)
+    if any(n % cell for n in window):
+        faults.append(f"look_window {window} must be multiples of {cell}, a cell of look_channels")
+    look = landmarks <= MOST_LOOKS if settings.look is None else settings.look
+    return {"look": look, "look_level": level, "look_window": window, "look_channels": channels}, faults
 
 
 def _given(value: float | None, otherwise: float) -> float:

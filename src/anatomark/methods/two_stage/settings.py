@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from anatomark.methods.interface import AugmentedSettings
 
@@ -61,6 +61,16 @@ class TwoStageSettings(AugmentedSettings):
     displacement_weight: NonNegativeFloat | None = Field(None, description="weight of stage 1's loss in stage 2")
     say_weight: NonNegativeFloat = Field(0.1, description="weight of the votes' cross-entropy with the nearest patches")
     class_weight: NonNegativeFloat = Field(0.3, description="weight of the classifier behind the presence")
+
+    # the close look, stage 2's last layers
+    look: bool | None = Field(None, description="a close look around each voted point; None: unless landmarks are many")
+    look_level: NonNegativeInt | None = Field(None, description="level of `channels` whose features it sees; 0: finest")
+    look_window: tuple[PositiveInt, ...] | None = Field(None, description="elements it sees around a point")
+    look_channels: tuple[tuple[PositiveInt, ...], ...] | None = Field(
+        None, description="convolutions of each level of the small network of each landmark"
+    )
+    look_jitter: NonNegativeFloat | None = Field(None, description="s.d. of its place in training, world units")
+    look_uniform: float = Field(0.15, ge=0, le=1, description="share of looks with the landmark anywhere in the window")
 
     # both
     prediction_memory_gib: PositiveFloat = Field(1.5, description="larger images are taken slab by slab")
