@@ -8,6 +8,7 @@ from importlib import import_module
 from anatomark.nets.devices import wait_patiently
 
 SUBJECTS = {
+    "ablation": "what each part of a method brings, one switch at a time",
     "accuracy": "error of a trained run on the test splits of a data set, with time and memory of prediction",
     "brain": "many landmarks in synthetic brains: train, score every stage, measure a prediction",
     "estimate": "what train --estimate says against what is then measured, every method on phantoms",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.report.ablation import ablation
 from benchmarks.report.accuracy import accuracy
 from benchmarks.report.brain import brain
 from benchmarks.report.estimate import estimate
@@ -28,6 +29,7 @@ The data sets are not in this repository; set `ANATOMARK_DATA` to the folder tha
 """
 
 SECTIONS = {  # of all results of a kind, in their order
+    "ablation": ablation,
     "brain": brain,
     "transfer": transfer,
     "prediction": prediction,

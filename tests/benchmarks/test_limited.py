@@ -9,6 +9,7 @@ import pytest
 from anatomark import load_dataset
 from anatomark.data.description import Dataset
 from anatomark.data.phantoms import make_phantoms
+from benchmarks.ablation import WHOLE, ablation
 from benchmarks.limited import MEAN_SHAPE, chosen_cases, learning_curve
 from benchmarks.run_log import minutes_to, validations
 
@@ -85,3 +86,27 @@ def test_validations_stand_at_the_core_minutes_of_all_stages(tmp_path: Path) -> 
     course = validations(tmp_path)
     assert course == [(1.5, 2.5), (2.5, 2.0)]
     assert [minutes_to(course, error) for error in (3.0, 2.0, 1.0)] == [1.5, 2.5, None]
+
+
+@pytest.mark.slow
+def test_an_ablation_changes_one_switch_at_a_time(flat: Dataset, tiny: dict[str, Any], tmp_path: Path) -> None:
+    part = chosen_cases(flat, 4, seed=0, train_split="train")
+    given: dict[str, Any] = {
+        "method": "global-to-local",
+        "settings": {**tiny, "local": False, "spacing": [4.0, 4.0], "seed": 0},
+        "switches": {"coordinate_weight=0": {"coordinate_weight": 0}, "ema=0;noise=0": {"ema": 0, "noise": 0}},
+        "device": "cpu",
+        "say": lambda *_: None,
+    }
+    rows = ablation(part, tmp_path, **given)
+    assert [row["switch"] for row in rows] == [WHOLE, *given["switches"]]
+    assert rows[0]["farther"] is None
+    for row in rows[1:]:
+        difference, low, high = row["farther"]
+        assert difference == pytest.approx(row["mre"] - rows[0]["mre"], abs=0.02 * rows[0]["mre"])
+        assert low <= difference <= high
+    asked = {json.loads(p.read_text())["coordinate_weight"]: p.parent.name for p in tmp_path.rglob("settings.json")}
+    assert asked[0] == "global-to-local_coordinate_weight=0"
+    weights = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
+    assert ablation(part, tmp_path, **given) == rows
+    assert {path: path.stat().st_mtime_ns for path in weights} == weights

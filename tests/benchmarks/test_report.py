@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks.report import document
+from benchmarks.report.ablation import ablation
 from benchmarks.report.accuracy import accuracy
 from benchmarks.report.brain import brain
 from benchmarks.report.growth import growth, pictures
@@ -81,6 +82,20 @@ def test_methods_stand_side_by_side() -> None:
     assert "s 2 min, 2 min together" in text
     assert "best validation MRE s 3.25 mm" in text
     assert "| landmark | two-stage, test MRE | two-stage, test ≤ 2 | atlas, test MRE | atlas, test ≤ 2 |" in text
+
+
+def test_an_ablation_gives_a_row_a_switch_with_its_difference() -> None:
+    rows = [
+        {"switch": "as it is", **told(2.0), "core_minutes": 3.0, "farther": None},
+        {"switch": "a=1;b=2", **told(2.5), "core_minutes": 4.0, "farther": [0.5, -0.125, 1.0]},
+    ]
+    result = {"method": "two-stage", "dataset": "d", "unit": "mm", "count": 25, "spacing": 1.0, "seed": 0, **ABOUT}
+    text = ablation([{**result, "rows": rows}])
+    assert "### two-stage, 25 images of d, at 1 mm" in text
+    assert tables(text)[2:] == [
+        ["as it is", "2.00", "1.00", "50.0", "–", "3.0"],
+        ["a=1, b=2", "2.50", "1.25", "50.0", "+0.50 (-0.12 to +1.00)", "4.0"],
+    ]
 
 
 def limited_result() -> dict[str, Any]:
