@@ -13,7 +13,8 @@ def ablation(results: list[dict[str, Any]]) -> str:
         "## What each part brings",
         "",
         "One switch at a time, the rest as it is; scored on training images that were not learned from, never on a",
-        "test split. Differences are of cases in pairs, with 95 % intervals by subject; above zero, the switch is worse.",
+        "test split. Differences are of cases in pairs, with 95 % intervals by subject; above zero, the switch makes",
+        "it worse.",
         "",
     ]
     for result in results:
