@@ -134,19 +134,18 @@ class JointNet(nn.Module):
         return self
 
     def forward(self, padded: Tensor, slab_elements: int | None = None, look_at: Tensor | None = None) -> JointAnswer:
-        """The answer for images with margin (B, 1, *padded); with `slab_elements` features are made slab by slab.
+        """The answer for images with margin (B, 1, *padded).
 
-        The close look is taken around `look_at` (B, N, d) in world units along the array axes, else at the votes.
+        An image of more than `slab_elements` is looked over slab by slab, each with about so many. The close look is taken around `look_at` (B, N, d) in world units along the array axes, else at the votes.
         """
         finer = None
+        whole = slab_elements is None or padded[0, 0].numel() <= slab_elements
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            if slab_elements is None and self.look is not None:
+            if whole and self.look is not None:
                 finer = self.patches.level_features(padded, self.look.level)
                 features = self.patches.features_after(finer, self.look.level)
-            elif slab_elements is None:
-                features = self.patches.features(padded)
             else:
-                features = self.patches.features_in_slabs(padded, slab_elements)
+                features = self.patches.features_in_slabs(padded, slab_elements or padded[0, 0].numel())
             kept = self.patches.displacements(features) if self.training else None
         n, d = self.patches.landmarks, self.patches.ndim
         each = n if self.training else max(1, VOTES_AT_ONCE // (d * features[0, 0].numel()))

@@ -18,7 +18,8 @@ from anatomark import votes
 from anatomark.nets.grouped import GroupedNet
 from anatomark.nets.ladder import LadderNet
 
-PRIOR, REWEIGHTED = 50, 10
+PRIOR = 50  # points that speak for counting looks one half, beside those that tell what they are worth
+REWEIGHTED = 10  # steps
 EMPTY = 0.01  # a posterior mass below says that the landmark is not in the window
 
 
