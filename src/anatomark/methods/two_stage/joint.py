@@ -136,7 +136,8 @@ class JointNet(nn.Module):
     def forward(self, padded: Tensor, slab_elements: int | None = None, look_at: Tensor | None = None) -> JointAnswer:
         """The answer for images with margin (B, 1, *padded).
 
-        An image of more than `slab_elements` is looked over slab by slab, each with about so many. The close look is taken around `look_at` (B, N, d) in world units along the array axes, else at the votes.
+        An image of more than `slab_elements` is looked over slab by slab, each with about so many. The close look is
+        taken around `look_at` (B, N, d) in world units along the array axes, else at the votes.
         """
         finer = None
         whole = slab_elements is None or padded[0, 0].numel() <= slab_elements
