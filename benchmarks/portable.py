@@ -166,9 +166,8 @@ def scored(folder: Path, run: Path, *, device: str = "auto") -> dict[str, Any]:
     """Write predictions_SPLIT.csv and scores.json into the run folder; {split: n, mre, median, sd, sdr}."""
     import torch
 
-    from anatomark.core.landmarks import Landmarks
     from anatomark.formats.table import write_table
-    from anatomark.methods.prediction import Prediction, prediction_table
+    from anatomark.methods.prediction import prediction_table
     from anatomark.model import load_model
 
     cache, about = opened(folder)
@@ -178,11 +177,8 @@ def scored(folder: Path, run: Path, *, device: str = "auto") -> dict[str, Any]:
         told, errors = {}, []
         for case in cache.role(split):
             located = model.method.locate(case.image, torch.device(model.device))
-            last = located[-1]
-            presence = model.method.presence.probability(np.stack([stage.mass for stage in located], axis=-1))
-            landmarks = Landmarks.from_points(cache.names, last.points_world, about["unit"])
-            told[case.id] = Prediction(landmarks, presence, last.spread)
-            errors.append(np.linalg.norm(last.points_world - case.points_world, axis=1))
+            told[case.id] = model.prediction_of(located)
+            errors.append(np.linalg.norm(located[-1].points_world - case.points_world, axis=1))
         write_table(prediction_table(told), run / f"predictions_{split}.csv")
         found[split] = scores(np.array(errors), THRESHOLDS)
     hardware = torch.cuda.get_device_name() if model.device == "cuda" else "cpu"

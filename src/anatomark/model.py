@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,13 +61,19 @@ class Model:
         image in messages. An image that cannot be aligned to the template is predicted as it lies, with a `warning`.
         """
         placed = self.place(image, source=source)
-        located = self._located(placed, None, source)
+        warning = f"{placed.failure}; predicted as it lies" if placed.failure else None
+        return self.prediction_of(self._located(placed, None, source), coverage=coverage, warning=warning)
+
+    def prediction_of(
+        self, located: Sequence[Located], *, coverage: float = COVERAGE, warning: str | None = None
+    ) -> Prediction:
+        """What the answers of all stages, in the world of an image, say together; the points are the last one's."""
         mass = np.stack([stage.mass for stage in located], axis=-1)
         return Prediction(
             Landmarks.from_points(self.names, located[-1].points_world, self.unit),
             self.method.presence.probability(mass),
             located[-1].spread,
-            f"{placed.failure}; predicted as it lies" if placed.failure else None,
+            warning,
             self.bounds.bound(located[-1].spread, coverage),
             coverage,
         )
