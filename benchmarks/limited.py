@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.against_peer import PEER, scored_peer
 from benchmarks.answers import parse_settings
-from benchmarks.results import provenance, write
+from benchmarks.results import provenance, read_all, write
 from benchmarks.run_log import log_of, validations
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 REST = "rest"
 MEAN_SHAPE = "mean shape"
+PROVENANCE = ("command", "commit", "hardware", "torch", "python")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--peer-counts", type=int, nargs="+", default=[], help="counts that landmarker learns from too")
     parser.add_argument("--peer-minutes", type=float, default=9.5, help="core minutes of its training")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="[METHOD:]KEY=VALUE")
+    parser.add_argument("--keep", action="store_true", help="keep rows of the last result that are not measured now")
     options = parser.parse_args(arguments)
 
     from anatomark import load_dataset
@@ -81,6 +83,8 @@ def main(arguments: Sequence[str]) -> None:
         **provenance(f"python -m benchmarks limited {shlex.join(arguments)}", device),
         "rows": rows,
     }
+    if options.keep:
+        result["rows"] = with_earlier(result, read_all("limited"))
     from benchmarks.report.limited import limited
 
     print(limited(result))
@@ -148,6 +152,31 @@ def learning_curve(
             if shape is not None:
                 rows.append({"method": MEAN_SHAPE, "count": count, "seed": seed, **shape["overall"]})
     return rows
+
+
+def with_earlier(result: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of `result`, and those of the one like it among `others` that it has not.
+
+    The latter say in "measured" by which command, at which commit and on what they came about, and nothing of how far
+    they differ from what is measured again. SystemExit where the earlier result is of another spacing or split.
+    """
+    rows = list(result["rows"])
+    have = {(row["method"], row["count"], row["seed"]) for row in rows}
+    for other in others:
+        if other["dataset"] != result["dataset"]:
+            continue
+        for name in ("spacing", "score", "unit"):
+            if other[name] != result[name]:
+                raise SystemExit(f"the last result has {name} {other[name]}, this one {result[name]}; leave out --keep")
+        made = {name: other[name] for name in PROVENANCE}
+        kept = [row for row in other["rows"] if (row["method"], row["count"], row["seed"]) not in have]
+        for row in kept:
+            now = {other for other, count, seed in have if (count, seed) == (row["count"], row["seed"])}
+            still = {other: line for other, line in row.get("farther", {}).items() if other not in now}
+            rows.append({**row, "farther": still, "measured": row.get("measured", made)})
+    methods = [name for name in dict.fromkeys(row["method"] for row in rows) if name != MEAN_SHAPE]
+    order = [*methods, MEAN_SHAPE].index
+    return sorted(rows, key=lambda row: (row["count"], row["seed"], order(row["method"])))
 
 
 def chosen_cases(dataset: Dataset, count: int, *, seed: int, train_split: str) -> Dataset:

@@ -27,8 +27,9 @@ def limited(result: dict[str, Any]) -> str:
         f"- every method is trained on the same images{spacing}; those to choose by are among them",
         f"- {draws}",
         f"- {measured_by(result)}",
-        "",
     ]
+    earlier = list(dict.fromkeys(made for entry in result["rows"] if (made := told_earlier(entry))))
+    lines += [*(f"- {mark(made, earlier)}: {made}" for made in earlier), ""]
     if result["score"] != "rest":
         lines += [f"![MRE by number of training images](results/limited_{result['dataset']}.svg)", ""]
     lines += head(
@@ -42,8 +43,20 @@ def limited(result: dict[str, Any]) -> str:
     for count, group in grouped.items():
         for method, (mre, median, sdr, missing, minutes) in group.items():
             shown = f"**{mre:.2f}**" if mre == best.get(count) else f"{mre:.2f}"
-            lines.append(row(count, method, shown, number(median, 2), number(sdr, 1), missing, number(minutes, 1)))
+            entry = next(e for e in result["rows"] if (e["method"], e["count"]) == (method, count))
+            name = f"{method} {mark(told_earlier(entry), earlier)}".strip()
+            lines.append(row(count, name, shown, number(median, 2), number(sdr, 1), missing, number(minutes, 1)))
     return "\n".join([*lines, "", *differences(result["rows"], unit), *time_to_error(result["rows"], unit)])
+
+
+def told_earlier(entry: dict[str, Any]) -> str:
+    """How a row that was kept came about; nothing for one that was measured with the result."""
+    return measured_by(entry["measured"]) if "measured" in entry else ""
+
+
+def mark(made: str, earlier: list[str]) -> str:
+    """The mark of rows that came about so."""
+    return "*" * (earlier.index(made) + 1) if made else ""
 
 
 def differences(rows: list[dict[str, Any]], unit: str) -> list[str]:

@@ -10,7 +10,7 @@ from anatomark import load_dataset
 from anatomark.data.description import Dataset
 from anatomark.data.phantoms import make_phantoms
 from benchmarks.ablation import WHOLE, ablation
-from benchmarks.limited import MEAN_SHAPE, chosen_cases, learning_curve
+from benchmarks.limited import MEAN_SHAPE, chosen_cases, learning_curve, with_earlier
 from benchmarks.run_log import minutes_to, validations
 
 
@@ -71,6 +71,26 @@ def test_two_counts_are_trained_once_and_scored(flat: Dataset, tiny: dict[str, A
     assert sum("has ended" in line for line in said) == 2
     assert again[0]["n"] == present(flat, "test")
     assert learning_curve(flat, score="rest", **options) == rows
+
+
+def test_rows_that_are_not_measured_again_are_kept_with_how_they_came_about() -> None:
+    def result(commit: str, *rows: tuple[str, int]) -> dict[str, Any]:
+        about = {"command": "c", "commit": commit, "hardware": "h", "torch": "t", "python": "p"}
+        farther = {"a": [0.1, 0.0, 0.2], "c": [0.3, 0.2, 0.4]}
+        kept = [{"method": method, "count": count, "seed": 0, "farther": farther} for method, count in rows]
+        return {"dataset": "d", "unit": "mm", "spacing": 1.0, "score": "test1", **about, "rows": kept}
+
+    first = result("one", ("a", 10), ("b", 10), (MEAN_SHAPE, 10))
+    second = result("two", ("a", 10), ("a", 25), (MEAN_SHAPE, 10))
+    second["rows"] = with_earlier(second, [first, {**first, "dataset": "another"}])
+    told = [(row["method"], row["count"], row.get("measured", {}).get("commit")) for row in second["rows"]]
+    assert told == [("a", 10, None), ("b", 10, "one"), (MEAN_SHAPE, 10, None), ("a", 25, None)]
+    assert [set(row["farther"]) for row in second["rows"]] == [{"a", "c"}, {"c"}, {"a", "c"}, {"a", "c"}]
+    third = result("three", ("a", 10))
+    commits = [row.get("measured", {}).get("commit") for row in with_earlier(third, [second])]
+    assert commits == [None, "one", "two", "two"]
+    with pytest.raises(SystemExit, match=r"spacing 2\.0, this one 1\.0"):
+        with_earlier(third, [{**second, "spacing": 2.0}])
 
 
 def test_validations_stand_at_the_core_minutes_of_all_stages(tmp_path: Path) -> None:

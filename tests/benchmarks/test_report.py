@@ -121,6 +121,10 @@ def test_few_images_give_a_table_and_a_plot() -> None:
     result = limited_result()
     result["rows"][4] |= {"farther": {"two-stage": [0.5, -0.125, 1.0]}}
     assert tables(limited(result))[-1] == ["10", "0", "heatmap & more − two-stage", "+0.50", "-0.12 to +1.00"]
+    result["rows"][6]["measured"] = {**ABOUT, "commit": "def5678"}
+    text = limited(result)
+    assert "- *: measured by `python -m benchmarks x` at def5678" in text
+    assert [cells[1] for cells in tables(text)[2:7]].count("heatmap & more *") == 1
     drawing = ElementTree.fromstring(picture(limited_result()))
     of_kind = [element.tag.rsplit("}")[-1] for element in drawing.iter()]
     assert of_kind.count("polyline") == 2
