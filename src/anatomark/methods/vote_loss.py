@@ -1,6 +1,7 @@
-"""The loss of both stages: presence of the landmark in each patch, and displacement to it.
+"""The loss of votes that a posterior weighs: presence of the landmark in each patch, and displacement to it.
 
-Noothout et al., IEEE TMI 2020 (arXiv 2007.05295), but for the coordinate term, which is this project's.
+Noothout et al., IEEE TMI 2020 (arXiv 2007.05295), but for the coordinate term, which is this project's. Both stages of
+global-to-local learn by it, and the close look of two-stage.
 """
 
 from __future__ import annotations

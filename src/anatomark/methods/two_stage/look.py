@@ -8,8 +8,9 @@ those of Noothout et al. (IEEE TMI 39(12):4011-4022, 2020, arXiv 2007.05295); th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 from anatomark import votes
 from anatomark.nets.grouped import GroupedNet
 from anatomark.nets.ladder import LadderNet
+
+if TYPE_CHECKING:
+    from anatomark.methods.two_stage.settings import TwoStageSettings
 
 PRIOR = 50  # points that speak for counting looks one half, beside those that tell what they are worth
 REWEIGHTED = 10  # steps
@@ -133,6 +137,21 @@ class CloseLook(nn.Module):
             prior = PRIOR * far / max(1, len(points))
             share = ((both + prior / 2) / (far + prior)).clamp(0, 1) if far > 0 else share
         self.share.copy_(share)
+
+
+def places_to_look(points: Tensor, known: Tensor, settings: TwoStageSettings, rng: np.random.Generator) -> Tensor:
+    """(B, N, d) elements to look at in training: near points (B, N, d), anywhere for those not `known` (B, N)."""
+    s = settings
+    assert s.spacing is not None
+    assert s.image is not None
+    assert s.look_window is not None
+    assert s.look_jitter is not None
+    window, size = np.asarray(s.look_window), tuple(points.shape)
+    near = np.clip(rng.standard_normal(size) * s.look_jitter / np.asarray(s.spacing), -0.45 * window, 0.45 * window)
+    anywhere = rng.uniform(-0.5, 0.5, size=size) * (window - 1)
+    offset = np.where(rng.random((*size[:2], 1)) < s.look_uniform, anywhere, near)
+    elsewhere = rng.uniform(0, 1, size=size) * (np.asarray(s.image) - 1)
+    return torch.where(known.unsqueeze(-1), points + torch.from_numpy(offset), torch.from_numpy(elsewhere)).float()
 
 
 def cut_out(values: Tensor, first: Tensor, size: Sequence[int]) -> Tensor:

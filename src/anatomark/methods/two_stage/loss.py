@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,10 @@ from torch import Tensor
 from anatomark import votes
 from anatomark.core.landmarks import State
 from anatomark.methods.two_stage.joint import JointAnswer, patch_centers
+from anatomark.methods.two_stage.look import Seen
+from anatomark.methods.vote_loss import vote_loss
 
+CLASS_WEIGHT = 0.1  # of a cell of a close look, as in the local stage of global-to-local
 SMOOTH = 0.04  # patches: below this error the loss is quadratic
 
 
@@ -78,6 +82,24 @@ def joint_loss(
         "say": say_weight * _mean(say, present),
         "class": class_weight * math.prod(grid) * _mean(entropy, states != State.NOT_ANNOTATED),
     }
+
+
+def look_loss(seen: Seen, points: Tensor, states: Tensor, *, window: Sequence[int]) -> dict[str, Tensor]:
+    """The terms {"look_displacement", "look_class", "look_coordinate"} of close looks at `window` elements (d).
+
+    `points` (B, N, d) in elements of the image; the terms are those of `vote_loss`.
+    """
+    grid = seen.logits.shape[2:]
+    terms = vote_loss(
+        seen.logits,
+        seen.encoded,
+        points - seen.first,
+        states,
+        stride=[n // g for n, g in zip(window, grid, strict=True)],
+        class_weight=CLASS_WEIGHT * math.prod(grid),
+        coordinate_weight=1.0,
+    )
+    return {f"look_{name}": value for name, value in terms.items()}
 
 
 def present_of(points: Tensor, states: Tensor) -> Tensor:

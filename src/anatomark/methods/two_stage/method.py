@@ -23,18 +23,16 @@ from anatomark.methods.examples import crop_example
 from anatomark.methods.interface import DataFacts, Located, StagePlan
 from anatomark.methods.presence import PresenceModel, learn_presence
 from anatomark.methods.two_stage.joint import JointNet, displacements, patch_centers
-from anatomark.methods.two_stage.look import CloseLook, Seen
-from anatomark.methods.two_stage.loss import displacement_loss, joint_loss, present_of
+from anatomark.methods.two_stage.look import CloseLook, places_to_look
+from anatomark.methods.two_stage.loss import displacement_loss, joint_loss, look_loss, present_of
 from anatomark.methods.two_stage.plan import plan
 from anatomark.methods.two_stage.settings import PRESETS, TwoStageSettings
 from anatomark.methods.validation import mean_error, radial_errors
-from anatomark.methods.vote_loss import vote_loss
 from anatomark.nets.ladder import LadderNet
 
 Floats = NDArray[np.float64]
 NEAREST_SHARE = 0.02  # of the patches are those next to a point
 NEAREST_ROUNDS = 8
-CLASS_WEIGHT = 0.1  # a cell of a close look, as in the local stage of global-to-local
 BYTES_PER_ELEMENT = 8  # of the widest features, while one convolution reads and writes them
 
 
@@ -166,23 +164,9 @@ class TwoStage:
             "spacing": spacing,
         }
         if stage != "stage1" and s.look:
-            batch["look_at"] = self._places_to_look(points, states, rng).to(device) * spacing
+            places = places_to_look(points, present_of(points, states), s, rng)
+            batch["look_at"] = places.to(device) * spacing
         return batch
-
-    def _places_to_look(self, points: Tensor, states: Tensor, rng: np.random.Generator) -> Tensor:
-        """(B, N, d) in elements, near points (B, N, d); anywhere in the image for those that are not in it."""
-        s = self.settings
-        assert s.spacing is not None
-        assert s.image is not None
-        assert s.look_window is not None
-        assert s.look_jitter is not None
-        window, size = np.asarray(s.look_window), tuple(points.shape)
-        near = np.clip(rng.standard_normal(size) * s.look_jitter / np.asarray(s.spacing), -0.45 * window, 0.45 * window)
-        anywhere = rng.uniform(-0.5, 0.5, size=size) * (window - 1)
-        offset = np.where(rng.random((*size[:2], 1)) < s.look_uniform, anywhere, near)
-        elsewhere = rng.uniform(0, 1, size=size) * (np.asarray(s.image) - 1)
-        known = present_of(points, states).unsqueeze(-1)
-        return torch.where(known, points + torch.from_numpy(offset), torch.from_numpy(elsewhere)).float()
 
     def loss(self, stage: str, network: Any, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weighted loss terms of a batch (see `loss.py`)."""
@@ -201,26 +185,12 @@ class TwoStage:
         answer = network(batch["values"], look_at=batch.get("look_at"))
         terms = joint_loss(answer, points, states, say_weight=s.say_weight, class_weight=s.class_weight, **where)
         if answer.seen is not None:
-            terms |= self._look_loss(answer.seen, points / batch["spacing"], states)
+            assert s.look_window is not None
+            terms |= look_loss(answer.seen, points / batch["spacing"], states, window=s.look_window)
         if stage == "stage2" and s.displacement_weight:
             error = displacement_loss(answer.displacement, points, states, **far, **where)
             terms["displacement"] = s.displacement_weight * error
         return terms
-
-    def _look_loss(self, seen: Seen, points: Tensor, states: Tensor) -> dict[str, Tensor]:
-        """The terms {"look_displacement", "look_class", "look_coordinate"} for points (B, N, d) in elements."""
-        assert self.settings.look_window is not None
-        grid = seen.logits.shape[2:]
-        terms = vote_loss(
-            seen.logits,
-            seen.encoded,
-            points - seen.first,
-            states,
-            stride=[n // g for n, g in zip(self.settings.look_window, grid, strict=True)],
-            class_weight=CLASS_WEIGHT * math.prod(grid),
-            coordinate_weight=1.0,
-        )
-        return {f"look_{name}": value for name, value in terms.items()}
 
     def validate(self, stage: str, cases: Sequence[CachedCase], device: torch.device) -> float:
         """Mean radial error (world units) of the stage over the present landmarks of `cases`; NaN if there are none.
