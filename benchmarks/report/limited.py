@@ -116,11 +116,13 @@ def by_count(rows: list[dict[str, Any]]) -> dict[int, dict[str, tuple[float, flo
 
 
 def picture(result: dict[str, Any]) -> str:
-    """The plot, an SVG: MRE by number of training images, a line a method."""
+    """The plot, an SVG: MRE by number of training images, a line a method; those with one number of them stay out."""
     series: dict[str, list[tuple[float, float]]] = {}
     for count, group in by_count(result["rows"]).items():
         for method, told in group.items():
             if method != MEAN_SHAPE:
                 series.setdefault(method, []).append((count, told[0]))
+    if any(len(points) > 1 for points in series.values()):
+        series = {method: points for method, points in series.items() if len(points) > 1}
     title = f"{result['dataset']}, scored on {result['score']}"
     return curves(series, title=title, x_label="training images", y_label=f"mean radial error ({result['unit']})")

@@ -129,6 +129,8 @@ def test_few_images_give_a_table_and_a_plot() -> None:
     of_kind = [element.tag.rsplit("}")[-1] for element in drawing.iter()]
     assert of_kind.count("polyline") == 2
     assert of_kind.count("circle") == 4
+    once = {"method": "once", "count": 100, "seed": 0, **told(9.0), "core_minutes": 3.0}
+    assert picture({**limited_result(), "rows": [*limited_result()["rows"], once]}) == picture(limited_result())
     lines = [e.attrib["points"].split() for e in drawing.iter() if e.tag.endswith("polyline")]
     heights = [float(line[0].split(",")[1]) for line in lines]
     assert heights[0] > heights[1], "the smaller error lies lower"
