@@ -24,22 +24,21 @@ def scored_peer(
 
     It learns from the cases that our methods learn from, and those to choose by are the same.
     """
-    from anatomark import evaluate
+    from anatomark import Landmarks, evaluate
     from anatomark.formats.table import write_table
+    from anatomark.methods.interface import CommonSettings
     from anatomark.methods.prediction import Prediction, prediction_table
     from anatomark.training.train import training_roles
 
     table = folder / f"predictions_{score}.csv"
     if not table.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        fraction = 0.15  # the default of every method of ours
+        fraction = CommonSettings.model_fields["validation_fraction"].default
         roles = {**training_roles(dataset, "train", None, fraction, seed), "score": dataset.split(score)}
         grids = write_images(dataset, roles, folder / "images.npz", [spacing] * dataset.ndim)
         spec = {"minutes": minutes, "validations": 10, "seed": seed, "spacing": [spacing] * dataset.ndim}
         (folder / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
         subprocess.run([python, "-m", "benchmarks.peer_training", str(folder.resolve())], cwd=ROOT, check=True)
-        from anatomark import Landmarks
-
         results = {}
         found = np.load(folder / "points.npz")["points"]
         for case, grid, points in zip(roles["score"], grids["score"], found, strict=True):
@@ -63,9 +62,7 @@ def write_images(
             reference = case.reference.select(dataset.names)
             points = np.where(reference.present[:, None], reference.points, np.nan)
             low, high = image.window
-            arrays[f"{role}_values_{number}"] = ((image.fine.astype(np.float32) - low) / (high - low)).astype(
-                np.float32
-            )
+            arrays[f"{role}_values_{number}"] = (image.fine.astype(np.float32) - low) / np.float32(high - low)
             arrays[f"{role}_points_{number}"] = image.fine_grid.world_to_index(points)
             grids.setdefault(role, []).append(image.fine_grid)
     np.savez(path, **arrays)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+EMPTY_MASS = 0.01  # a posterior mass below says that the landmark is not in the window
+
 
 def patch_centers(shape: Sequence[int], stride: Sequence[int], device: torch.device | None = None) -> Tensor:
     """Centres (d, *shape) float32, in index units of the array, of a feature map of `shape`."""

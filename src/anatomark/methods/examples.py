@@ -41,6 +41,29 @@ def reference_of(case: CachedCase, mirror: bool, mirrored: NDArray[np.int64]) ->
     return case.points_world[order], case.states[order]
 
 
+def window_centers(
+    points_index: Floats,
+    present: NDArray[np.bool_],
+    rng: np.random.Generator,
+    *,
+    window: Sequence[int],
+    image: Sequence[int],
+    jitter: Floats,
+    uniform: float,
+) -> Floats:
+    """Middles (..., N, d) of training windows, in elements: near points (..., N, d) where they are `present` (..., N).
+
+    They lie `jitter` (d,) elements off, and in a share `uniform` of the cases anywhere that holds the landmark. A
+    landmark that is not present gets one anywhere in an `image` (d,), to learn what is not the landmark.
+    """
+    size, shape = np.asarray(window), points_index.shape
+    near = np.clip(rng.standard_normal(shape) * jitter, -0.45 * size, 0.45 * size)
+    anywhere = rng.uniform(-0.5, 0.5, size=shape) * (size - 1)
+    offset = np.where(rng.random((*shape[:-1], 1)) < uniform, anywhere, near)
+    elsewhere = rng.uniform(0, 1, size=shape) * (np.asarray(image) - 1)
+    return np.where(present[..., None], points_index + offset, elsewhere)
+
+
 def crop_example(
     case: CachedCase,
     settings: AugmentedSettings,

@@ -29,7 +29,6 @@ from anatomark.nets.grouped import GroupedNet
 from anatomark.nets.residual import ResidualNet
 
 Floats = NDArray[np.float64]
-EMPTY_POSTERIOR = 0.01  # a posterior mass below says that the landmark is not in the window
 
 
 class GlobalToLocal:
@@ -208,7 +207,7 @@ class GlobalToLocal:
                 part = self._combine(logits, encoded, network.stride, corner, image.fine_grid)
                 inside = image.fine_grid.world_to_index(part.points_world) - corner
                 within = ((inside >= -0.5) & (inside <= np.asarray(self.settings.local_window) - 0.5)).all(axis=1)
-                trusted.append(within & (part.mass >= EMPTY_POSTERIOR))
+                trusted.append(within & (part.mass >= votes.EMPTY_MASS))
                 parts.append(part)
             # A network that sees no landmark, or puts it outside its window, has no better answer than the one before.
             better = np.concatenate(trusted)

@@ -10,13 +10,13 @@ import numpy as np
 from anatomark.errors import SettingsError
 from anatomark.methods.global_to_local.settings import GlobalToLocalSettings
 from anatomark.methods.interface import DataFacts
+from anatomark.methods.vote_loss import CLASS_WEIGHT
 from anatomark.nets.grouped import window_values
 
 # Elements along the longest side of an image: a working resolution that one pass and one window can look over.
 FINE_SIDE = {2: 512, 3: 160}
 COARSE_SIDE = {2: 256, 3: 80}
 LARGEST_CROP = {2: 320, 3: 112}
-CLASS_WEIGHT = 0.1  # a patch: one in all is positive, so the mean over patches alone would say little
 BYTES_PER_ACTIVATION = 8  # bf16 or fp32 values kept for the backward pass, with the normalisation's copies
 
 

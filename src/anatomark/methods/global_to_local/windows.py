@@ -12,7 +12,7 @@ from torch import Tensor
 from anatomark.core.landmarks import State
 from anatomark.data.augment import Warp, change_grey_values, draw_warp, sample
 from anatomark.data.cache import CachedCase
-from anatomark.methods.examples import Example, reference_of, strength_of
+from anatomark.methods.examples import Example, reference_of, strength_of, window_centers
 from anatomark.methods.global_to_local.settings import GlobalToLocalSettings
 
 Floats = NDArray[np.float64]
@@ -37,14 +37,15 @@ def local_example(
     mirror = bool(settings.mirror) and rng.random() < 0.5
     points, states = reference_of(case, mirror, mirrored)
     points_index, states = grid.world_to_index(points[chosen]), states[chosen]
-    n, d = points_index.shape
-    window, spacing = np.asarray(settings.local_window), np.asarray(grid.spacing)
-    near = rng.standard_normal((n, d)) * settings.local_jitter / spacing
-    near = np.clip(near, -0.45 * window, 0.45 * window)
-    anywhere = rng.uniform(-0.5, 0.5, size=(n, d)) * (window - 1)
-    offset = np.where(rng.random((n, 1)) < settings.local_uniform, anywhere, near)
-    elsewhere = rng.uniform(0, 1, size=(n, d)) * (np.asarray(grid.shape) - 1)
-    center = np.where((states == State.PRESENT)[:, None], points_index + offset, elsewhere)
+    center = window_centers(
+        points_index,
+        states == State.PRESENT,
+        rng,
+        window=settings.local_window,
+        image=grid.shape,
+        jitter=settings.local_jitter / np.asarray(grid.spacing),
+        uniform=settings.local_uniform,
+    )
     strength = strength_of(settings)
     warp = draw_warp(
         rng,

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anatomark import votes
+from anatomark.methods.examples import window_centers
 from anatomark.nets.grouped import GroupedNet
 from anatomark.nets.ladder import LadderNet
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 PRIOR = 50  # points that speak for counting looks one half, beside those that tell what they are worth
 REWEIGHTED = 10  # steps
-EMPTY = 0.01  # a posterior mass below says that the landmark is not in the window
 
 
 class Seen(NamedTuple):
@@ -117,7 +117,7 @@ class CloseLook(nn.Module):
         mean, wide = votes.combine(cast, posterior.flatten(2))
         size = torch.tensor(self.window, device=mean.device) * self.stride * spacing
         trusted = ((mean >= -0.5 * spacing) & (mean <= size - 0.5 * spacing)).all(-1)
-        trusted &= votes.posterior_mass(posterior) >= EMPTY
+        trusted &= votes.posterior_mass(posterior) >= votes.EMPTY_MASS
         share = self.share * trusted
         apart = mean + seen.first * spacing - voted
         variance = (1 - share) * spread.square() + share * wide.square()
@@ -146,12 +146,16 @@ def places_to_look(points: Tensor, known: Tensor, settings: TwoStageSettings, rn
     assert s.image is not None
     assert s.look_window is not None
     assert s.look_jitter is not None
-    window, size = np.asarray(s.look_window), tuple(points.shape)
-    near = np.clip(rng.standard_normal(size) * s.look_jitter / np.asarray(s.spacing), -0.45 * window, 0.45 * window)
-    anywhere = rng.uniform(-0.5, 0.5, size=size) * (window - 1)
-    offset = np.where(rng.random((*size[:2], 1)) < s.look_uniform, anywhere, near)
-    elsewhere = rng.uniform(0, 1, size=size) * (np.asarray(s.image) - 1)
-    return torch.where(known.unsqueeze(-1), points + torch.from_numpy(offset), torch.from_numpy(elsewhere)).float()
+    places = window_centers(
+        points.double().numpy(),
+        known.numpy(),
+        rng,
+        window=s.look_window,
+        image=s.image,
+        jitter=s.look_jitter / np.asarray(s.spacing),
+        uniform=s.look_uniform,
+    )
+    return torch.from_numpy(places).float()
 
 
 def cut_out(values: Tensor, first: Tensor, size: Sequence[int]) -> Tensor:

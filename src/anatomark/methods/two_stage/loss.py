@@ -13,9 +13,8 @@ from anatomark import votes
 from anatomark.core.landmarks import State
 from anatomark.methods.two_stage.joint import JointAnswer, patch_centers
 from anatomark.methods.two_stage.look import Seen
-from anatomark.methods.vote_loss import vote_loss
+from anatomark.methods.vote_loss import CLASS_WEIGHT, vote_loss
 
-CLASS_WEIGHT = 0.1  # of a cell of a close look, as in the local stage of global-to-local
 SMOOTH = 0.04  # patches: below this error the loss is quadratic
 
 
