@@ -78,7 +78,8 @@ def _whole(result: dict[str, Any]) -> list[str]:
         return []
     parts = list(told[0]["whole"])
     lines = [
-        "From a file (PNG, .nii.gz) to a table, seconds of each part:",
+        "From a file (PNG, .nii.gz) to a table and a picture, seconds of each part, one after another (the command",
+        "reads and writes beside the prediction):",
         "",
         *head("image", "landmarks", "method", *parts, "network's share (%)"),
     ]

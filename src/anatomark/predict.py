@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ ENDINGS = {"dicom-sr": "sr.dcm"}
 class Summary:
     """What became of the images: `predicted` names, `failed` {name: the reason in one line}, seconds of each step.
 
+    Reading and writing go on beside the prediction; their seconds are those that it had to wait.
     `warnings` {name: a line} are of predicted images that a person should look at, as they could not be aligned.
     `withheld` {landmark: a line} are the landmarks without an error bound.
     """
@@ -111,40 +113,48 @@ def _predict_each(
     coverage: float,
     progress: Callable[[int, int, str], None],
 ) -> Summary:
-    """Predict the cases one after another, and write what `predict_to_folder` promises."""
-    from anatomark.formats.dicom_sr import require_reportable
+    """Predict the cases one after another, and write what `predict_to_folder` promises.
+
+    While one is predicted, the next is read and the one before is written.
+    """
     from anatomark.formats.table import write_table
 
     summary = Summary(folder / "predictions.csv")
     results: dict[str, Prediction] = {}
     first_error: AnatomarkError | None = None
-    for done, case in enumerate(cases):
-        progress(done, len(cases), case.id)
-        marks = [time.perf_counter()]
-        try:
-            image = case.read_image()
-            if "dicom-sr" in formats:
-                require_reportable(case.image_path, image.grid.ndim)
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        coming = reader.submit(_read, cases[0], formats)
+        written: Future[None] | None = None
+        for done, case in enumerate(cases):
+            progress(done, len(cases), case.id)
+            reading = coming
+            marks = [time.perf_counter()]
+            try:
+                wait((reading,))
+                if done + 1 < len(cases):
+                    coming = reader.submit(_read, cases[done + 1], formats)
+                image = reading.result()
+                marks.append(time.perf_counter())
+                result = model.predict(image, source=str(case.image_path), coverage=coverage)
+            except AnatomarkError as error:
+                summary.failed[case.id] = str(error)
+                first_error = first_error or error
+                continue
             marks.append(time.perf_counter())
-            result = model.predict(image, source=str(case.image_path), coverage=coverage)
-        except AnatomarkError as error:
-            summary.failed[case.id] = str(error)
-            first_error = first_error or error
-            continue
-        marks.append(time.perf_counter())
-        results[case.id] = result
-        summary.predicted.append(case.id)
-        if result.warning is not None:
-            summary.warnings[case.id] = f"{case.image_path}: {result.warning}"
-        for name in formats:
-            if name != "csv":
-                target = folder / f"{case.id}.{ENDINGS.get(name, name)}"
-                write_prediction(result, target, name, source=case.image_path, grid=image.grid, model=model.dataset)
-        if overlays:
-            _write_overlay(image, result, folder / "overlays" / f"{case.id}.png")
-        marks.append(time.perf_counter())
-        for step, start, end in zip(summary.seconds, marks, marks[1:], strict=False):
-            summary.seconds[step] += end - start
+            results[case.id] = result
+            summary.predicted.append(case.id)
+            if result.warning is not None:
+                summary.warnings[case.id] = f"{case.image_path}: {result.warning}"
+            if written is not None:
+                written.result()
+            written = writer.submit(_write, folder, model, case, image, result, formats, overlays)
+            marks.append(time.perf_counter())
+            for step, start, end in zip(summary.seconds, marks, marks[1:], strict=False):
+                summary.seconds[step] += end - start
+        if written is not None:
+            began = time.perf_counter()
+            written.result()
+            summary.seconds["write"] += time.perf_counter() - began
     progress(len(cases), len(cases), "")
     if first_error is not None and not results:
         if len(summary.failed) == 1:
@@ -154,6 +164,32 @@ def _predict_each(
     reasons = {name: model.bounds.reason(name, coverage) for name in model.names}
     summary.withheld = {name: reason for name, reason in reasons.items() if reason is not None}
     return summary
+
+
+def _read(case: Case, formats: Sequence[str]) -> Image:
+    from anatomark.formats.dicom_sr import require_reportable
+
+    image = case.read_image()
+    if "dicom-sr" in formats:
+        require_reportable(case.image_path, image.grid.ndim)
+    return image
+
+
+def _write(
+    folder: Path,
+    model: Model | Ensemble,
+    case: Case,
+    image: Image,
+    result: Prediction,
+    formats: Sequence[str],
+    overlays: bool,
+) -> None:
+    for name in formats:
+        if name != "csv":
+            target = folder / f"{case.id}.{ENDINGS.get(name, name)}"
+            write_prediction(result, target, name, source=case.image_path, grid=image.grid, model=model.dataset)
+    if overlays:
+        write_overlay(image, result, folder / "overlays" / f"{case.id}.png")
 
 
 def write_prediction(prediction: Prediction, path: Path, format: str, *, source: Path, grid: Grid, model: str) -> None:
@@ -240,11 +276,12 @@ def _each_image(dataset: type, images: Sequence[Path], ndim: int, spacing: Seque
             yield replace(case, id=named.id, subject=named.id)
 
 
-def _write_overlay(image: Image, result: Prediction, path: Path) -> None:
+def write_overlay(image: Image, result: Prediction, path: Path) -> None:
+    """Writes a picture of `image` with its predicted landmarks and their error bounds."""
     from anatomark.evaluation.pictures import overlay
     from anatomark.formats.atomic import replacing
 
     bounds = result.error_bound if np.isfinite(result.error_bound).any() else None
     picture = overlay(image, predicted=said(result), radius=bounds)
     with replacing(path, suffix=".png") as temporary:
-        picture.save(temporary)
+        picture.save(temporary, compress_level=1)  # the default takes longer than many a prediction

@@ -3,10 +3,10 @@
 import pytest
 
 from benchmarks.measure import one_prediction
-from benchmarks.prediction import FULL, spec_of
+from benchmarks.prediction import FULL, spec_of, too_much
 
 
-@pytest.mark.parametrize("contender", ["two-stage", "global-to-local", "heatmap", FULL])
+@pytest.mark.parametrize("contender", ["two-stage", "global-to-local", "heatmap"])
 def test_a_prediction_is_measured_in_its_parts(contender: str) -> None:
     told = one_prediction(spec_of(contender, (64, 48), 1.0, 3, "32-true") | {"device": "cpu", "repeats": 2})
     assert len(told["all_seconds"]) == 2
@@ -22,3 +22,17 @@ def test_full_resolution_is_more_work() -> None:
         for name in ("heatmap", FULL)
     )
     assert full > 2 * half
+
+
+def test_who_failed_with_few_landmarks_is_not_tried_with_many() -> None:
+    rows = [
+        {"input": "brain", "method": FULL, "landmarks": 32, "seconds": 1.0},
+        {"input": "brain", "method": FULL, "landmarks": 255, "failed": "more than 16 GiB"},
+    ]
+    told = too_much("brain", 1200, FULL, rows)
+    assert told is not None
+    assert "255" in told["failed"]
+    assert "16 GiB" in told["failed"]
+    assert too_much("brain", 32, FULL, rows) is None
+    assert too_much("brain", 1200, "two-stage", rows) is None
+    assert too_much("X-ray", 1200, FULL, rows) is None

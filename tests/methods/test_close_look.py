@@ -263,14 +263,17 @@ def test_looks_count_as_much_as_they_are_right_and_one_half_where_little_is_know
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_slabs_change_no_answer(ndim: int) -> None:
+def test_prediction_makes_what_training_sees(ndim: int) -> None:
+    """Features kept from the whole image, or made again in the windows alone."""
     patches = ladder(ndim)
     joint = JointNet(patches, spacing=(1.5, 0.7, 1.3)[:ndim], rank=4, look=look_of(patches, 1)).eval()
     assert joint.look is not None
     joint.look.share.fill_(0.5)
     image = image_of(patches, batch=1)
     with torch.no_grad():
-        whole, slabs = joint(image), joint(image, 500)
-    assert (whole.points - whole.voted).abs().max() > 0.01
-    for a, b in zip((*whole[:4], *whole.seen), (*slabs[:4], *slabs.seen), strict=True):
+        again = joint(image)
+        joint.training = True
+        kept = joint(image)
+    assert (kept.points - kept.voted).abs().max() > 0.01
+    for a, b in zip((*kept[:4], *kept.seen), (*again[:4], *again.seen), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)

@@ -55,12 +55,27 @@ def test_the_whole_image_says_at_each_place_what_the_patch_there_says(ndim: int)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_slabs_change_nothing(ndim: int) -> None:
+def test_slabs_change_nothing(ndim: int, monkeypatch: pytest.MonkeyPatch) -> None:
     net = ladder(ndim)
     image = padded(net, ndim)
     with torch.no_grad():
+        plain = net.hidden(net.ladder(image))
         for most in (1, 2000, 10**9):
-            torch.testing.assert_close(net.features_in_slabs(image, most), net.features(image), rtol=1e-5, atol=1e-6)
+            monkeypatch.setattr("anatomark.nets.ladder.AT_ONCE", most)
+            torch.testing.assert_close(net.features(image), plain, rtol=1e-5, atol=1e-6)
+
+
+def test_no_slab_is_larger_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = ladder(3)
+    image = padded(net, 3)
+    taken: list[int] = []
+    net.ladder[0].register_forward_hook(lambda _layer, given, _made: taken.append(given[0].shape[2]))
+    *_, cut, widest = net.parts[0]
+    monkeypatch.setattr("anatomark.nets.ladder.AT_ONCE", 4 * widest * image[:, :, 0].numel())
+    with torch.no_grad():
+        net.features(image)
+    assert max(taken) == 4 + 2 * cut
+    assert len(taken) > 3
 
 
 def test_normalisation_folded_into_the_convolution_changes_nothing() -> None:

@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anatomark.nets.layers import conv, laid_out, lay_out
+from anatomark.nets.layers import conv, convolve, halve, laid_out, lay_out
+
+EPS = 1e-5  # of the normalisation
 
 
 def window_values(channels: Sequence[Sequence[int]], window: Sequence[int]) -> float:
@@ -57,26 +59,24 @@ class GroupedConv(nn.Module):
             self.scale = nn.Parameter(torch.ones(groups * channels))
             self.register_buffer("mean", torch.zeros(groups * channels))
             self.register_buffer("variance", torch.ones(groups * channels))
-        self._convolve = F.conv2d if ndim == 2 else F.conv3d
-        self._pool = F.avg_pool2d if ndim == 2 else F.avg_pool3d
 
     def forward(self, x: Tensor, first: int, last: int) -> Tensor:
         part = slice(first * self.channels, last * self.channels)
         if self.halve:
-            x = self._pool(x, 2)
-        bias = None if self.norm else self.bias[part]
-        x = self._convolve(x, self.weight[part], bias, padding=self.kernel // 2, groups=last - first)
-        if self.norm:
-            x = F.batch_norm(
-                x,
-                self.mean[part],
-                self.variance[part],
-                self.scale[part],
-                self.bias[part],
-                self.training,
-                0.05,
-            )
-        return F.relu(x) if self.relu else x
+            x = halve(x)
+        where: dict[str, int] = {"padding": self.kernel // 2, "groups": last - first}
+        weight, bias = self.weight[part], self.bias[part]
+        if not self.norm:
+            x = convolve(x, weight, bias, **where)
+        elif self.training:
+            x = convolve(x, weight, None, **where)
+            kept = self.mean[part], self.variance[part]
+            x = F.batch_norm(x, *kept, self.scale[part], bias, training=True, momentum=0.05)
+        else:
+            factor = self.scale[part] * torch.rsqrt(self.variance[part] + EPS)
+            weight = weight * factor.view(-1, *(1,) * (weight.dim() - 1))
+            x = convolve(x, weight, bias - self.mean[part] * factor, **where)
+        return F.relu(x, inplace=True) if self.relu else x
 
 
 class _Chain(nn.Sequential):

@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anatomark import votes
-from anatomark.nets.layers import avg_pool, batch_norm, conv, laid_out, lay_out
+from anatomark.nets.layers import Halve, batch_norm, channels_last, conv, convolve, folded, laid_out, lay_out
 
 COARSE = 20.0  # elements that one unit of the coarse layer stands for
 FINE = 2.0  # at most 99 elements by the encoded layer, whatever it says where it has learned little
+AT_ONCE = 12_000_000  # numbers that the widest layer makes at a time in prediction; more do not stay near the processor
 
 
 class LadderNet(nn.Module):
@@ -50,13 +50,18 @@ class LadderNet(nn.Module):
         self.levels: list[tuple[int, int, int, int]] = []  # of each: layers up to its end, stride, cut, channels
         for level, widths in enumerate(channels):
             if level:
-                layers.append(avg_pool(ndim)(2))
+                layers.append(Halve())
             for first in range(0, len(widths), 2):
                 layers.append(Block(ndim, width, widths[first : first + 2]))
                 width = widths[first : first + 2][-1]
             self.levels.append((len(layers), *stride_and_margin(channels[: level + 1]), width))
+        ends = [end + 1 for end, *_ in self.levels[:-1]]  # after the halving
         layers += [Block(ndim, width, (width,), dilation) for dilation in context]
         self.ladder = nn.Sequential(*layers)
+        cuts, widest = [len(widths) for widths in channels], [max(widths) for widths in channels]
+        cuts[-1] += sum(context)
+        widest[-1] = max(widest[-1], *hidden, 0)
+        self.parts = list(zip([0, *ends], [*ends, len(layers)], cuts, widest, strict=True))
         layers = []
         for wide in hidden:
             layers.append(Convolution(ndim, width, wide, 1))
@@ -72,8 +77,18 @@ class LadderNet(nn.Module):
         lay_out(self)
 
     def features(self, padded: Tensor) -> Tensor:
-        """(B, width, *grid): what the last hidden layer says of every patch."""
-        return self.hidden(self.ladder(laid_out(padded)))
+        """(B, width, *grid): what the last hidden layer says of every patch.
+
+        In prediction each level is made in slabs, which unpadded convolutions leave exact, so that a large image takes
+        little more memory than its halved first level.
+        """
+        if self.training:
+            return self.hidden(self.ladder(laid_out(padded)))
+        x = channels_last(padded)
+        for first, last, cut, widest in self.parts:
+            layers = [*list(self.ladder)[first:last], *(self.hidden if last == len(self.ladder) else ())]
+            x = in_slabs(layers, x, cut=cut, widest=widest)
+        return x
 
     def level_features(self, padded: Tensor, level: int) -> Tensor:
         """(B, C, *size): what the last layer of a level says; the finest is 0."""
@@ -90,20 +105,6 @@ class LadderNet(nn.Module):
     def width_of(self, level: int) -> int:
         """Channels of a level."""
         return self.levels[level][3]
-
-    def features_in_slabs(self, padded: Tensor, most_elements: int) -> Tensor:
-        """The same as `features` (in evaluation mode), never with more than about `most_elements` of `padded` at once.
-
-        Unpadded convolutions make slabs of the image that overlap by the margins exact.
-        """
-        rows = (padded.shape[2] - 2 * self.margin) // self.stride
-        plane = math.prod(padded.shape[3:])
-        each = max(1, (most_elements // max(1, plane) - 2 * self.margin) // self.stride)
-        parts = []
-        for first in range(0, rows, each):
-            last = min(rows, first + each)
-            parts.append(self.features(padded[:, :, first * self.stride : last * self.stride + 2 * self.margin]))
-        return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
 
     def displacements(self, features: Tensor, part: slice | None = None) -> Tensor:
         """(B, n, d, *grid) elements, from `features`, for the landmarks of `part` (all N by default)."""
@@ -128,12 +129,35 @@ def stride_and_margin(channels: Sequence[Sequence[int]], context: Sequence[int] 
     return stride, sum(2**level * len(widths) for level, widths in enumerate(channels)) + stride * sum(context)
 
 
+def in_slabs(layers: Sequence[nn.Module], x: Tensor, *, cut: int, widest: int) -> Tensor:
+    """What unpadded layers, which cut `cut` elements from each side of x (B, C, *spatial), make of it, part by part.
+
+    A part has so many rows along the first axis that `widest` channels of them have about `AT_ONCE` numbers.
+    """
+    rows = x.shape[2] - 2 * cut
+    each = max(2, AT_ONCE // max(1, len(x) * widest * math.prod(x.shape[3:])) // 2 * 2)  # even: the last may halve
+    made: Tensor | None = None
+    done = 0
+    for first in range(0, rows, each):
+        part = x[:, :, first : min(rows, first + each) + 2 * cut]
+        for layer in layers:
+            part = layer(part)
+        if each >= rows:
+            return part
+        if made is None:
+            halved = rows // 2 if isinstance(layers[-1], Halve) else rows
+            made = channels_last(part.new_empty(*part.shape[:2], halved, *part.shape[3:]))
+        made[:, :, done : done + part.shape[2]] = part
+        done += part.shape[2]
+    assert made is not None, f"an image of {tuple(x.shape)} is smaller than a patch"
+    return made
+
+
 def some_outputs(layer: nn.Conv2d | nn.Conv3d, x: Tensor, part: slice | None = None) -> Tensor:
     """The outputs of `part` of a 1x1 layer's channels."""
-    if part is None:
-        return layer(x)
     assert layer.bias is not None
-    return (F.conv2d if x.dim() == 4 else F.conv3d)(x, layer.weight[part], layer.bias[part])
+    which = slice(None) if part is None else part
+    return convolve(x, layer.weight[which], layer.bias[which])
 
 
 class Block(nn.Module):
@@ -171,10 +195,5 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             return F.relu(self.norm(self.convolve(x)), inplace=True)
-        mean, variance = self.norm.running_mean, self.norm.running_var
-        assert mean is not None
-        assert variance is not None
-        factor = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
-        weight = self.convolve.weight * factor.view(-1, *(1,) * (self.convolve.weight.dim() - 1))
-        apply = F.conv2d if weight.dim() == 4 else F.conv3d
-        return F.relu(apply(x, weight, self.norm.bias - mean * factor, dilation=self.dilation), inplace=True)
+        weight, bias = folded(self.convolve, self.norm)
+        return F.relu(convolve(x, channels_last(weight), bias, dilation=self.dilation), inplace=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from anatomark.nets.layers import avg_pool, batch_norm, conv, laid_out, lay_out
+from anatomark.nets.layers import Chain, Halve, batch_norm, conv, laid_out, lay_out
 
 
 class ResidualBlock(nn.Module):
@@ -26,7 +26,7 @@ class ResidualBlock(nn.Module):
                 batch_norm(ndim)(channels),
                 nn.ReLU(inplace=True),
             ]
-        self.body = nn.Sequential(*layers)
+        self.body = Chain(*layers)
         self.shortcut = nn.Identity() if channels_in == channels else conv(ndim)(channels_in, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,11 +63,11 @@ class ResidualNet(nn.Module):
         width = stem
         for count, wide, down in zip(blocks, channels, downsample, strict=True):
             if down:
-                layers += [avg_pool(ndim)(2), batch_norm(ndim)(width), nn.ReLU(inplace=True)]
+                layers += [Halve(), batch_norm(ndim)(width), nn.ReLU(inplace=True)]
             for _ in range(count):
                 layers.append(ResidualBlock(ndim, width, wide))
                 width = wide
-        self.body = nn.Sequential(*layers)
+        self.body = Chain(*layers)
         self.presence = self._head(width, head, landmarks)
         self.displacement = self._head(width, head, landmarks * ndim)
         for module in self.modules():
@@ -82,9 +82,9 @@ class ResidualNet(nn.Module):
                 nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
         lay_out(self)
 
-    def _head(self, width: int, head: int, outputs: int) -> nn.Sequential:
+    def _head(self, width: int, head: int, outputs: int) -> Chain:
         one = conv(self.ndim)
-        return nn.Sequential(
+        return Chain(
             one(width, head, 1),
             nn.ReLU(inplace=True),
             one(head, head, 1),

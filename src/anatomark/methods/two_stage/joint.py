@@ -133,20 +133,19 @@ class JointNet(nn.Module):
             norm.eval()
         return self
 
-    def forward(self, padded: Tensor, slab_elements: int | None = None, look_at: Tensor | None = None) -> JointAnswer:
+    def forward(self, padded: Tensor, look_at: Tensor | None = None) -> JointAnswer:
         """The answer for images with margin (B, 1, *padded).
 
-        An image of more than `slab_elements` is looked over slab by slab, each with about so many. The close look is
-        taken around `look_at` (B, N, d) in world units along the array axes, else at the votes.
+        The close look is taken around `look_at` (B, N, d) in world units along the array axes, else at the votes. In
+        prediction the features that it sees are made again, in its windows alone, which is cheaper than to keep them.
         """
         finer = None
-        whole = slab_elements is None or padded[0, 0].numel() <= slab_elements
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            if whole and self.look is not None:
+            if self.training and self.look is not None:
                 finer = self.patches.level_features(padded, self.look.level)
                 features = self.patches.features_after(finer, self.look.level)
             else:
-                features = self.patches.features_in_slabs(padded, slab_elements or padded[0, 0].numel())
+                features = self.patches.features(padded)
             kept = self.patches.displacements(features) if self.training else None
         n, d = self.patches.landmarks, self.patches.ndim
         each = n if self.training else max(1, VOTES_AT_ONCE // (d * features[0, 0].numel()))

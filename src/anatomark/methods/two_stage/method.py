@@ -33,7 +33,6 @@ from anatomark.nets.ladder import LadderNet
 Floats = NDArray[np.float64]
 NEAREST_SHARE = 0.02  # of the patches are those next to a point
 NEAREST_ROUNDS = 8
-BYTES_PER_ELEMENT = 8  # of the widest features, while one convolution reads and writes them
 
 
 class TwoStage:
@@ -229,7 +228,7 @@ class TwoStage:
                 return [self._located(image, *_mean_vote(self._stage1_votes(image, device)[1]), None)]
             network = self.networks[upto or "stage2"].eval()
             assert isinstance(network, JointNet)
-            answer = network(self._padded(image, network.patches, device), self._slab())
+            answer = network(self._padded(image, network.patches, device))
             located = [self._located(image, answer.voted[0], answer.spread[0], answer.posterior.float().sigmoid())]
             if answer.seen is not None:
                 posterior = answer.seen.logits.sigmoid()
@@ -254,7 +253,7 @@ class TwoStage:
         """Middles of the patches (d, P), and where each says that landmarks are (1, N, d, P), after stage 1."""
         network = self.networks["stage1"].eval()
         assert isinstance(network, LadderNet)
-        features = network.features_in_slabs(self._padded(image, network, device), self._slab())
+        features = network.features(self._padded(image, network, device))
         spacing = torch.tensor(image.fine_grid.spacing, dtype=torch.float32, device=device)
         centers = patch_centers(features.shape[2:], network.stride, spacing)
         return centers, centers + displacements(network.displacements(features), spacing)
@@ -280,12 +279,6 @@ class TwoStage:
         inner = torch.from_numpy(image.fine.astype(np.float32)).to(device)
         values[(0, 0, *(slice(margin, margin + n) for n in inner.shape))] = (inner - low) / (high - low)
         return values
-
-    def _slab(self) -> int:
-        """How many elements of an image one pass may hold."""
-        assert self.settings.channels is not None
-        widest = max(self.settings.channels[0])
-        return int(self.settings.prediction_memory_gib * 2**30 / (widest * BYTES_PER_ELEMENT))
 
     def _located(self, image: WorkingImage, points: Tensor, spread: Tensor, posterior: Tensor | None) -> Located:
         """Points (N, d) along the array axes taken to the world; without a posterior, a mass of one half."""

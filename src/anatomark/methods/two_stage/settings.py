@@ -72,8 +72,5 @@ class TwoStageSettings(AugmentedSettings):
     look_jitter: NonNegativeFloat | None = Field(None, description="s.d. of its place in training, world units")
     look_uniform: float = Field(0.15, ge=0, le=1, description="share of looks with the landmark anywhere in the window")
 
-    # both
-    prediction_memory_gib: PositiveFloat = Field(1.5, description="larger images are taken slab by slab")
-
 
 PRESETS: dict[str, Callable[[int], dict[str, Any]]] = {}  # the paper's settings are not public
