@@ -135,14 +135,16 @@ def test_fixed_normalisation_is_the_same_in_training_and_in_prediction() -> None
         torch.testing.assert_close(joint.eval()(image).points, learning, rtol=1e-4, atol=1e-4)
 
 
-def test_parts_of_the_landmarks_give_what_all_give(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept", [0, 10**9])
+def test_parts_of_the_landmarks_give_what_all_give(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
     joint = JointNet(ladder(2, landmarks=5), spacing=SPACING[2], rank=4).eval()
     for parameter in joint.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     image = padded(joint.patches, 2)
     with torch.no_grad():
         whole = joint(image)
-        monkeypatch.setattr("anatomark.methods.two_stage.joint.VOTES_AT_ONCE", 150)
+        monkeypatch.setattr("anatomark.methods.two_stage.joint.VOTES_AT_ONCE", 300)
+        monkeypatch.setattr("anatomark.methods.two_stage.joint.VOTES_KEPT", kept)
         parts = joint(image)
     assert parts.displacement is None
     for a, b in zip(whole[:4], parts[:4], strict=True):

@@ -20,7 +20,8 @@ from anatomark.methods.two_stage.look import CloseLook, Seen
 from anatomark.nets.ladder import LadderNet, some_outputs
 from anatomark.nets.layers import conv
 
-VOTES_AT_ONCE = 8_000_000  # numbers; in evaluation, landmarks are taken in parts so that no more votes exist at a time
+VOTES_AT_ONCE = 1_000_000  # numbers; in prediction, landmarks are taken in parts that stay near the processor
+VOTES_KEPT = 32_000_000  # numbers; if there are more, they are made again for each round
 SHARPNESS = 8.0  # so that steps of the size that suits weights make sharp votes of mean ones within a few hundred
 
 
@@ -146,15 +147,17 @@ class JointNet(nn.Module):
                 features = self.patches.features_after(finer, self.look.level)
             else:
                 features = self.patches.features(padded)
-            kept = self.patches.displacements(features) if self.training else None
-        n, d = self.patches.landmarks, self.patches.ndim
-        each = n if self.training else max(1, VOTES_AT_ONCE // (d * features[0, 0].numel()))
-        parts = [slice(first, min(first + each, n)) for first in range(0, n, each)]
+            n, d = self.patches.landmarks, self.patches.ndim
+            numbers = d * features[:, 0].numel()  # of the votes for a landmark
+            each = n if self.training else max(1, VOTES_AT_ONCE // numbers)
+            parts = [slice(first, min(first + each, n)) for first in range(0, n, each)]
+            keep = self.training or n * numbers <= VOTES_KEPT
+            kept = [self.patches.displacements(features, part) for part in parts] if keep else [None] * len(parts)
         earlier, says, points = [], [], None
         spread = torch.zeros(0)
         for turn in self.rounds:
             assert isinstance(turn, Round)
-            cast = [self._vote(turn, features, kept, points, part) for part in parts]
+            cast = [self._vote(turn, features, found, points, part) for found, part in zip(kept, parts, strict=True)]
             voted, spread = (torch.cat([c[k] for c in cast], dim=1) for k in range(2))
             says += [c[2] for c in cast] if self.training else []
             shape = (voted - voted.mean(1, keepdim=True) - self.mean_shape) / self.shape_size
@@ -171,13 +174,15 @@ class JointNet(nn.Module):
             else:
                 seen = self.look.at_image(self.patches, padded, at)
             points, spread = self.look.together(seen, voted, spread, self.spacing)
-        return JointAnswer(points, torch.stack(earlier[:-1]), spread, posterior, all_says, kept, voted, seen)
+        displacement = kept[0] if self.training else None
+        return JointAnswer(points, torch.stack(earlier[:-1]), spread, posterior, all_says, displacement, voted, seen)
 
     def _vote(
-        self, turn: Round, features: Tensor, kept: Tensor | None, points: Tensor | None, part: slice
+        self, turn: Round, features: Tensor, found: Tensor | None, points: Tensor | None, part: slice
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Voted points (B, n, d) of some landmarks, their spread (B, n) and the log of the patches' says (B, n, P)."""
-        found = self.patches.displacements(features, part) if kept is None else kept
+        if found is None:
+            found = self.patches.displacements(features, part)
         patch = self.patches.stride * self.spacing.min()
         far = displacements(found, self.spacing)
         centers = patch_centers(features.shape[2:], self.patches.stride, self.spacing)
