@@ -49,7 +49,7 @@ def window_centers(
     window: Sequence[int],
     image: Sequence[int],
     jitter: Floats,
-    uniform: float,
+    uniform: float = 0.0,
 ) -> Floats:
     """Middles (..., N, d) of training windows, in elements: near points (..., N, d) where they are `present` (..., N).
 

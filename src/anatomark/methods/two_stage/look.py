@@ -153,7 +153,6 @@ def places_to_look(points: Tensor, known: Tensor, settings: TwoStageSettings, rn
         window=s.look_window,
         image=s.image,
         jitter=s.look_jitter / np.asarray(s.spacing),
-        uniform=s.look_uniform,
     )
     return torch.from_numpy(places).float()
 

@@ -70,7 +70,6 @@ class TwoStageSettings(AugmentedSettings):
         None, description="convolutions of each level of the small network of each landmark"
     )
     look_jitter: NonNegativeFloat | None = Field(None, description="s.d. of its place in training, world units")
-    look_uniform: float = Field(0.15, ge=0, le=1, description="share of looks with the landmark anywhere in the window")
 
 
 PRESETS: dict[str, Callable[[int], dict[str, Any]]] = {}  # the paper's settings are not public
