@@ -142,7 +142,7 @@ def test_the_brain_benchmark_trains_scores_and_goes_on(
     template: Template, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"method": "global-to-local", "train": 6, "seed": 0, "device": "cpu"}
-    options["settings"] = {**tiny, "local_window": [8, 8, 8], "local_passes": 1, "global_crop": [24, 32, 32]}
+    options["settings"] = {**tiny, "local_window": [8, 8, 8], "global_crop": [24, 32, 32]}
     first = run(template, out=tmp_path / "run", test=2, show=None, **options)
     assert list(first["answers"]) == ["global", "local"]
     assert all(entry["n"] + first["test"]["landmarks_outside"] == 24 for entry in first["answers"].values())

@@ -188,35 +188,32 @@ class GlobalToLocal:
         assert isinstance(network, GroupedNet)
         assert self.settings.local_window is not None
         count = self.settings.local_landmarks_per_step or self.landmarks
-        located = start
-        for _ in range(self.settings.local_passes):
-            center = image.fine_grid.world_to_index(located.points_world)
-            parts = []
-            trusted = []
-            for first in range(0, self.landmarks, count):
-                chosen = slice(first, first + count)
-                values, corner = plain_windows(
-                    image.fine,
-                    image.window,
-                    image.fine_grid.spacing,
-                    self.settings.local_window,
-                    center[chosen],
-                    device,
-                )
-                logits, encoded = network(values.unsqueeze(0), first)
-                part = self._combine(logits, encoded, network.stride, corner, image.fine_grid)
-                inside = image.fine_grid.world_to_index(part.points_world) - corner
-                within = ((inside >= -0.5) & (inside <= np.asarray(self.settings.local_window) - 0.5)).all(axis=1)
-                trusted.append(within & (part.mass >= votes.EMPTY_MASS))
-                parts.append(part)
-            # A network that sees no landmark, or puts it outside its window, has no better answer than the one before.
-            better = np.concatenate(trusted)
-            located = Located(
-                np.where(better[:, None], np.concatenate([p.points_world for p in parts]), located.points_world),
-                np.where(better, np.concatenate([p.spread for p in parts]), located.spread),
-                np.concatenate([p.mass for p in parts]),
+        center = image.fine_grid.world_to_index(start.points_world)
+        parts = []
+        trusted = []
+        for first in range(0, self.landmarks, count):
+            chosen = slice(first, first + count)
+            values, corner = plain_windows(
+                image.fine,
+                image.window,
+                image.fine_grid.spacing,
+                self.settings.local_window,
+                center[chosen],
+                device,
             )
-        return located
+            logits, encoded = network(values.unsqueeze(0), first)
+            part = self._combine(logits, encoded, network.stride, corner, image.fine_grid)
+            inside = image.fine_grid.world_to_index(part.points_world) - corner
+            within = ((inside >= -0.5) & (inside <= np.asarray(self.settings.local_window) - 0.5)).all(axis=1)
+            trusted.append(within & (part.mass >= votes.EMPTY_MASS))
+            parts.append(part)
+        # A network that sees no landmark, or puts it outside its window, has no better answer than the one before.
+        better = np.concatenate(trusted)
+        return Located(
+            np.where(better[:, None], np.concatenate([p.points_world for p in parts]), start.points_world),
+            np.where(better, np.concatenate([p.spread for p in parts]), start.spread),
+            np.concatenate([p.mass for p in parts]),
+        )
 
     def _combine(self, logits: Tensor, encoded: Tensor, stride: int, corner_index: Floats, grid: Any) -> Located:
         """The posterior-weighted mean of the votes of windows of `grid` that begin at `corner_index` (K, d)."""

@@ -45,7 +45,6 @@ class GlobalToLocalSettings(AugmentedSettings):
     local_window: tuple[PositiveInt, ...] | None = Field(None, description="elements; None: from the global error")
     local_jitter: NonNegativeFloat | None = Field(None, description="s.d. of window centres in training, world units")
     local_uniform: float = Field(0.15, ge=0, le=1, description="share of windows with the landmark anywhere inside")
-    local_passes: PositiveInt = Field(2, description="in prediction, windows are re-centred this many times less one")
     local_batch: PositiveInt | None = None
     local_landmarks_per_step: PositiveInt | None = Field(None, description="all, or fewer where memory is short")
     local_steps: PositiveInt | None = None
@@ -82,7 +81,6 @@ def noothout2020(ndim: int) -> dict[str, Any]:
         "local_norm": False,
         "local_window": (16,) * ndim,
         "local_uniform": 1.0,
-        "local_passes": 1,
         "local_batch": 4,
         "local_steps": 310_000,
         "local_learning_rate": 1e-3,
