@@ -16,7 +16,7 @@ from anatomark.methods.two_stage.look import CloseLook
 from anatomark.methods.two_stage.loss import displacement_loss, joint_loss
 from anatomark.methods.two_stage.method import TwoStage
 from anatomark.methods.two_stage.settings import TwoStageSettings
-from anatomark.nets.ladder import LadderNet
+from anatomark.nets.ladder import AT_ONCE, LadderNet
 
 CPU = torch.device("cpu")
 SHAPE = {2: (5, 7), 3: (3, 4, 2)}  # patches: unequal along the axes, so that no transposition goes unnoticed
@@ -61,7 +61,7 @@ def test_slabs_change_nothing(ndim: int, monkeypatch: pytest.MonkeyPatch) -> Non
     with torch.no_grad():
         plain = net.hidden(net.ladder(image))
         for most in (1, 2000, 10**9):
-            monkeypatch.setattr("anatomark.nets.ladder.AT_ONCE", most)
+            monkeypatch.setitem(AT_ONCE, ndim, most)
             torch.testing.assert_close(net.features(image), plain, rtol=1e-5, atol=1e-6)
 
 
@@ -71,7 +71,7 @@ def test_no_slab_is_larger_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
     net.ladder[0].register_forward_hook(lambda _layer, given, _made: taken.append(given[0].shape[2]))
     *_, cut, widest = net.parts[0]
-    monkeypatch.setattr("anatomark.nets.ladder.AT_ONCE", 4 * widest * image[:, :, 0].numel())
+    monkeypatch.setitem(AT_ONCE, 3, 4 * widest * image[:, :, 0].numel())
     with torch.no_grad():
         net.features(image)
     assert max(taken) == 4 + 2 * cut

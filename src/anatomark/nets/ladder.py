@@ -18,7 +18,7 @@ from anatomark.nets.layers import Halve, batch_norm, channels_last, conv, convol
 
 COARSE = 20.0  # elements that one unit of the coarse layer stands for
 FINE = 2.0  # at most 99 elements by the encoded layer, whatever it says where it has learned little
-AT_ONCE = 12_000_000  # numbers that the widest layer makes at a time in prediction; more do not stay near the processor
+AT_ONCE = {2: 48_000_000, 3: 12_000_000}  # numbers of the widest layer that are made at a time in prediction
 
 
 class LadderNet(nn.Module):
@@ -135,7 +135,8 @@ def in_slabs(layers: Sequence[nn.Module], x: Tensor, *, cut: int, widest: int) -
     A part has so many rows along the first axis that `widest` channels of them have about `AT_ONCE` numbers.
     """
     rows = x.shape[2] - 2 * cut
-    each = max(2, AT_ONCE // max(1, len(x) * widest * math.prod(x.shape[3:])) // 2 * 2)  # even: the last may halve
+    each = AT_ONCE[x.dim() - 2] // max(1, len(x) * widest * math.prod(x.shape[3:]))
+    each = max(2, each // 2 * 2)  # even, as the last layer may halve
     made: Tensor | None = None
     done = 0
     for first in range(0, rows, each):
