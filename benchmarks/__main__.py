@@ -15,7 +15,6 @@ SUBJECTS = {
     "evaluation": "time and memory of an evaluation of many cases, with intervals",
     "growth": "time and memory over image size, landmarks and cases, with exponents",
     "limited": "every method trained on few images, a learning curve",
-    "one_pass": "seconds and memory of one prediction of many landmarks, untrained",
     "portable": "prepare a data set, train and score it on a machine that has neither images nor image libraries",
     "precision": "landmarks in bfloat16 against float32, of trained runs",
     "prediction": "seconds and memory of one prediction, beside a U-Net and another package",

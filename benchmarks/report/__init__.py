@@ -12,7 +12,6 @@ from benchmarks.report.estimate import estimate
 from benchmarks.report.evaluation import evaluation
 from benchmarks.report.growth import growth, pictures
 from benchmarks.report.limited import limited, picture
-from benchmarks.report.one_pass import one_pass
 from benchmarks.report.precision import precision
 from benchmarks.report.prediction import prediction
 from benchmarks.report.review import loop, review
@@ -24,7 +23,8 @@ from benchmarks.results import FOLDER, read_all
 
 HEAD = """# Benchmarks
 
-Written by `python -m benchmarks report` from `benchmarks/results/*.json`; no number here is typed by hand.
+Written by `python -m benchmarks report`: the tables from `benchmarks/results/*.json`, with no number typed by hand, and
+below them, from `benchmarks/notes.md`, the goals and what was tried.
 The data sets are not in this repository; set `ANATOMARK_DATA` to the folder that holds them, or give `--root`.
 """
 
@@ -34,7 +34,6 @@ SECTIONS = {  # of all results of a kind, in their order
     "transfer": transfer,
     "prediction": prediction,
     "precision": precision,
-    "one_pass": one_pass,
     "training": training,
     "startup": startup,
     "estimate": estimate,

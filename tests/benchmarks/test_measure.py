@@ -1,8 +1,9 @@
 """One small prediction of each benchmark of prediction, measured in this process."""
 
 import pytest
+import torch
 
-from benchmarks.measure import one_prediction
+from benchmarks.measure import one_prediction, operations
 from benchmarks.prediction import FULL, spec_of, too_much
 
 
@@ -36,3 +37,13 @@ def test_who_failed_with_few_landmarks_is_not_tried_with_many() -> None:
     assert too_much("brain", 32, FULL, rows) is None
     assert too_much("brain", 1200, "two-stage", rows) is None
     assert too_much("X-ray", 1200, FULL, rows) is None
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_operations_of_either_convolution_count(groups: int) -> None:
+    x, weight = torch.rand(1, 4, 6, 7, 8), torch.rand(6, 4 // groups, 3, 3, 3)
+    expected = 2 * weight.numel() * 4 * 5 * 6
+    with torch.inference_mode():
+        named = operations(lambda: torch.mkldnn_convolution(x, weight, None, [0] * 3, [1] * 3, [1] * 3, groups))
+        general = operations(lambda: torch.nn.functional.conv3d(x, weight, groups=groups))
+    assert named == general == expected

@@ -11,7 +11,6 @@ from benchmarks.report.accuracy import accuracy
 from benchmarks.report.brain import brain
 from benchmarks.report.growth import growth, pictures
 from benchmarks.report.limited import limited, picture
-from benchmarks.report.one_pass import one_pass
 from benchmarks.report.plot import nice, spread_out
 from benchmarks.report.precision import precision
 from benchmarks.report.prediction import prediction
@@ -149,16 +148,6 @@ def test_brains_and_passes() -> None:
     assert "stage2 is 25 % better than stage1, near vote" in text
     assert "0.512 s, 0.50 GiB at most" in text
     assert [row[0] for row in tables(text)][-1] == "**stage2**"
-    rows = [
-        {"method": "heatmap", "shape": [152, 186, 144], "spacing": 1.0, "failed": "more than 16 GiB"},
-        {"method": "heatmap", "shape": [76, 93, 72], "spacing": 2.0, "seconds": 1.5, "peak_bytes": 2**31,
-         "idle_bytes": 2**28},
-    ]  # fmt: skip
-    passes = {"kind": "one_pass", "landmarks": 1200, "device": "cpu", "repeats": 5, **ABOUT, "rows": rows}
-    assert tables(one_pass([passes]))[2:] == [
-        ["heatmap", "152 x 186 x 144", "1", "more than 16 GiB", "–", "–"],
-        ["heatmap", "76 x 93 x 72", "2", "1.5", "2.00", "0.25"],
-    ]
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0.9, 1), (1.0, 1), (1.2, 2), (3.3, 5), (7, 10), (0.021, 0.05)])
