@@ -7,7 +7,8 @@ from html import escape
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by the colour-blind
 WIDTH, HEIGHT = 720, 420
-LEFT, RIGHT, TOP, BOTTOM = 64, 150, 44, 52
+LEFT, TOP, BOTTOM = 64, 44, 52
+LETTER = 8  # about the width of one, in the names to the right
 
 
 def curves(
@@ -17,6 +18,7 @@ def curves(
 
     y goes from 0, or over whole powers of ten where it is `logarithmic` too.
     """
+    right = WIDTH - max(150, 20 + LETTER * max(map(len, series), default=0))
     xs = sorted({x for points in series.values() for x, _ in points})
     ys = [y for points in series.values() for _, y in points] or [1.0]
     if logarithmic:
@@ -29,7 +31,7 @@ def curves(
 
     def across(x: float) -> float:
         part = (math.log(x) - low) / (high - low) if len(xs) > 1 else 0.5
-        return LEFT + part * (WIDTH - LEFT - RIGHT)
+        return LEFT + part * (right - LEFT)
 
     def up(y: float) -> float:
         part = math.log(y / ticks[0]) / math.log(ticks[-1] / ticks[0]) if logarithmic else y / ticks[-1]
@@ -43,14 +45,14 @@ def curves(
     ]
     for tick in ticks:
         y = up(tick)
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dddddd"/>')
+        parts.append(f'<line x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dddddd"/>')
         label = f"{tick:g}"
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" fill="#555555">{label}</text>')
     parts.extend(
         f'<text x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle" fill="#555555">{_short(x)}</text>'
         for x in xs
     )
-    middle = (LEFT + WIDTH - RIGHT) / 2
+    middle = (LEFT + right) / 2
     parts.append(
         f'<text x="{middle:.0f}" y="{HEIGHT - 10}" text-anchor="middle" fill="#222222">{escape(x_label)}</text>'
     )
@@ -76,8 +78,8 @@ def curves(
 
 def _short(value: float) -> str:
     """1500000 as 1.5M, 4096 as 4.1k, small numbers as they are."""
-    for power, letter in ((1e6, "M"), (1e3, "k")):
-        if value >= 4 * power or value == power:
+    for least, power, letter in ((1e6, 1e6, "M"), (4e3, 1e3, "k")):
+        if value >= least or value == power:
             return f"{value / power:.3g}{letter}"
     return f"{value:g}"
 
