@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anatomark.nets.layers import conv, convolve, halve, laid_out, lay_out
+from anatomark.nets.layers import conv, convolve, folded, halve, laid_out, lay_out
 
 EPS = 1e-5  # of the normalisation
 
@@ -66,16 +66,15 @@ class GroupedConv(nn.Module):
             x = halve(x)
         where: dict[str, int] = {"padding": self.kernel // 2, "groups": last - first}
         weight, bias = self.weight[part], self.bias[part]
-        if not self.norm:
-            x = convolve(x, weight, bias, **where)
-        elif self.training:
+        if self.norm and self.training:
             x = convolve(x, weight, None, **where)
             kept = self.mean[part], self.variance[part]
             x = F.batch_norm(x, *kept, self.scale[part], bias, training=True, momentum=0.05)
         else:
-            factor = self.scale[part] * torch.rsqrt(self.variance[part] + EPS)
-            weight = weight * factor.view(-1, *(1,) * (weight.dim() - 1))
-            x = convolve(x, weight, bias - self.mean[part] * factor, **where)
+            if self.norm:
+                learned = {"mean": self.mean[part], "variance": self.variance[part], "scale": self.scale[part]}
+                weight, bias = folded(weight, None, **learned, shift=bias, eps=EPS)
+            x = convolve(x, weight, bias, **where)
         return F.relu(x, inplace=True) if self.relu else x
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anatomark import votes
-from anatomark.nets.layers import Halve, batch_norm, channels_last, conv, convolve, folded, laid_out, lay_out
+from anatomark.nets.layers import Halve, batch_norm, channels_last, conv, convolve, folded_layers, laid_out, lay_out
 
 COARSE = 20.0  # elements that one unit of the coarse layer stands for
 FINE = 2.0  # at most 99 elements by the encoded layer, whatever it says where it has learned little
@@ -60,7 +60,7 @@ class LadderNet(nn.Module):
         self.ladder = nn.Sequential(*layers)
         cuts, widest = [len(widths) for widths in channels], [max(widths) for widths in channels]
         cuts[-1] += sum(context)
-        widest[-1] = max(widest[-1], *hidden, 0)
+        widest[-1] = max([widest[-1], *hidden])
         self.parts = list(zip([0, *ends], [*ends, len(layers)], cuts, widest, strict=True))
         layers = []
         for wide in hidden:
@@ -196,5 +196,5 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             return F.relu(self.norm(self.convolve(x)), inplace=True)
-        weight, bias = folded(self.convolve, self.norm)
+        weight, bias = folded_layers(self.convolve, self.norm)
         return F.relu(convolve(x, channels_last(weight), bias, dilation=self.dilation), inplace=True)

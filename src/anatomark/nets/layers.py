@@ -81,8 +81,13 @@ class _Halved(torch.autograd.Function):
         spread = gradients[0] * 0.5 ** len(ctx.size)
         for axis in range(2, spread.dim()):
             spread = spread.repeat_interleave(2, dim=axis)
-        short = [n - have for n, have in zip(ctx.size, spread.shape[2:], strict=True)]
-        return F.pad(spread, [n for s in reversed(short) for n in (0, s)]) if any(short) else spread
+        return at_least(spread, ctx.size)
+
+
+def at_least(values: Tensor, size: Sequence[int]) -> Tensor:
+    """Values (B, C, *spatial) filled up with zeros where they have less than `size` elements."""
+    short = [max(0, w - n) for w, n in zip(size, values.shape[2:], strict=True)]
+    return F.pad(values, [n for s in reversed(short) for n in (0, s)]) if any(short) else values
 
 
 def convolve(
@@ -107,16 +112,22 @@ def convolve(
     return apply(x, weight, bias, stride, padding, dilation, groups)  # pyright: ignore[reportArgumentType]
 
 
-def folded(layer: Conv, norm: BatchNorm) -> tuple[Tensor, Tensor]:
-    """Kernels and biases of one convolution that does what `layer` and then `norm` do in prediction."""
+def folded(
+    weight: Tensor, bias: Tensor | None, *, mean: Tensor, variance: Tensor, scale: Tensor, shift: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Kernels and biases of a convolution that does its own and then a normalisation's work, as in prediction."""
+    factor = scale * torch.rsqrt(variance + eps)
+    moved = shift - mean * factor
+    return weight * factor.view(-1, *(1,) * (weight.dim() - 1)), moved if bias is None else moved + bias * factor
+
+
+def folded_layers(layer: Conv, norm: BatchNorm) -> tuple[Tensor, Tensor]:
+    """The same of two layers."""
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
     assert variance is not None
-    factor = norm.weight * torch.rsqrt(variance + norm.eps)
-    bias = norm.bias - mean * factor
-    if layer.bias is not None:
-        bias = bias + layer.bias * factor
-    return layer.weight * factor.view(-1, *(1,) * (layer.weight.dim() - 1)), bias
+    kept = {"mean": mean, "variance": variance, "scale": norm.weight, "shift": norm.bias}
+    return folded(layer.weight, layer.bias, **kept, eps=norm.eps)
 
 
 class Chain(nn.Sequential):
@@ -133,7 +144,7 @@ class Chain(nn.Sequential):
                 x = layer(x)
                 continue
             inside = after if isinstance(after, BatchNorm) else None
-            weight, bias = (layer.weight, layer.bias) if inside is None else folded(layer, inside)
+            weight, bias = (layer.weight, layer.bias) if inside is None else folded_layers(layer, inside)
             where = {"stride": layer.stride, "dilation": layer.dilation, "groups": layer.groups}
             assert not isinstance(layer.padding, str)
             x = convolve(x, weight, bias, padding=layer.padding, **where)

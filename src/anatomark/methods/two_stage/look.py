@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anatomark import votes
 from anatomark.methods.examples import window_centers
 from anatomark.nets.grouped import GroupedNet
 from anatomark.nets.ladder import LadderNet
+from anatomark.nets.layers import at_least
 
 if TYPE_CHECKING:
     from anatomark.methods.two_stage.settings import TwoStageSettings
@@ -87,13 +87,13 @@ class CloseLook(nn.Module):
 
     def forward(self, features: Tensor, points: Tensor, margin: int) -> Seen:
         """Looks around points (B, N, d) in elements of the image, at its features (B, C, *size) of the level."""
-        features = _at_least(features, self.window)
+        features = at_least(features, self.window)
         first = self.first_features(points, features.shape[2:], margin)
         return self._seen(cut_out(features, first, self.window), first, margin)
 
     def at_image(self, patches: LadderNet, padded: Tensor, points: Tensor) -> Seen:
         """The same from images with margin (B, 1, *padded): features are made in the windows alone."""
-        padded = _at_least(padded, [w * self.stride + 2 * self.cut for w in self.window])
+        padded = at_least(padded, [w * self.stride + 2 * self.cut for w in self.window])
         size = [(n - 2 * self.cut) // self.stride for n in padded.shape[2:]]
         first = self.first_features(points, size, patches.margin)
         parts = cut_out(padded, first * self.stride, [w * self.stride + 2 * self.cut for w in self.window])
@@ -165,9 +165,3 @@ def cut_out(values: Tensor, first: Tensor, size: Sequence[int]) -> Tensor:
         along = first[..., axis].unsqueeze(-1) + torch.arange(count, device=values.device)
         index.append(along.view(b, n, *(count if a == axis else 1 for a in range(d))))
     return values.movedim(1, -1)[tuple(index)].movedim(-1, 2)
-
-
-def _at_least(values: Tensor, size: Sequence[int]) -> Tensor:
-    """Values (B, C, *spatial) filled up with zeros where they have less than `size` elements."""
-    short = [max(0, w - n) for w, n in zip(size, values.shape[2:], strict=True)]
-    return F.pad(values, [n for s in reversed(short) for n in (0, s)]) if any(short) else values
