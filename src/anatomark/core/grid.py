@@ -71,6 +71,11 @@ class Grid:
         affine[:d, d] = 0.0 if origin is None else origin
         return cls(tuple(shape), affine, unit)
 
+    @classmethod
+    def without_spacing(cls, shape: Sequence[int]) -> Grid:
+        """The Grid in px of an array whose spacing is unknown: origin zero, straight axes."""
+        return cls.from_geometry(shape, spacing=(1.0,) * len(shape), unit="px")
+
     @property
     def ndim(self) -> int:
         return len(self.shape)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from anatomark.core.grid import Grid
 from anatomark.errors import ImageError
 from anatomark.formats import itk
+from anatomark.formats.header import Header
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 _IO = "GDCMImageIO"
@@ -37,6 +38,17 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
+def read_header(path: Path) -> Header:
+    """The Header of a DICOM file or of the one series in a folder (which is read whole). Raises `ImageError`."""
+    return Header(read_series(path)[1] if path.is_dir() else _file_grid(itk.header(path, _IO), path))
+
+
+def read(path: Path) -> tuple[NDArray[Any], Header]:
+    """Grey values (*spatial) and Header of a DICOM file or of the one series in a folder. Raises `ImageError`."""
+    array, grid = read_series(path) if path.is_dir() else read_file(path)
+    return array, Header(grid)
+
+
 def read_file(path: Path) -> tuple[NDArray[Any], Grid]:
     """Grey values and Grid of a single DICOM file: 2D for one frame, 3D for a multi-frame volume.
 
@@ -48,11 +60,6 @@ def read_file(path: Path) -> tuple[NDArray[Any], Grid]:
     image, array = itk.voxels(reader, path)
     array = itk.to_grey(array, image.GetNumberOfComponentsPerPixel(), path)
     return array.reshape(grid.shape), grid
-
-
-def file_grid(path: Path) -> Grid:
-    """The Grid of a single DICOM file, from its header."""
-    return _file_grid(itk.header(path, _IO), path)
 
 
 def stacks(folder: Path) -> dict[str, list[Path]]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from errno import ENOSPC
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,59 +19,61 @@ from numpy.typing import NDArray
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.errors import ImageError, SpacingError
-from anatomark.formats import dicom, itk, photos
+from anatomark.formats import dicom, itk, photos, volumes
 from anatomark.formats.atomic import replacing
-from anatomark.formats.wholeness import nifti_header, not_finite, require_whole
+from anatomark.formats.header import Header, Orientation, tell
+from anatomark.formats.wholeness import require_whole
 
-PHOTOS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-VOLUMES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+PHOTOS = photos.SUFFIXES
+VOLUMES = volumes.SUFFIXES
 SUFFIXES = (*VOLUMES, *PHOTOS, *dicom.SUFFIXES)
 WRITTEN = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
 
 
-def read_image(path: str | Path, *, spacing: Sequence[float] | None = None) -> Image:
+def read_image(
+    path: str | Path, *, spacing: Sequence[float] | None = None, orientation: Orientation = "shown"
+) -> Image:
     """The grey Image in a file or a DICOM series' folder, in the file's own number type.
 
     RGB(A) becomes grey. A DICOM file of one frame and a photo type are 2D; other files have the dimension
-    that they state. `spacing` (x, y[, z]) in mm is for files that state none.
+    that they state. `spacing` (x, y[, z]) in mm is for files that state none. A picture is turned as its file asks
+    viewers to turn it, unless `orientation` is "stored". Remarks on how the file was understood go to the log.
 
     Raises `ImageError` for what cannot be read (missing, empty, cut short, 4D, several series), and
     `SpacingError` where `spacing` contradicts the file by more than 1 %. What the voxels hold is judged by
     `require_usable`.
     """
-    path = Path(path)
-    kind = _kind(path)
-    if kind == "series":
-        array, grid = dicom.read_series(path)
-    elif kind == "dicom":
-        array, grid = dicom.read_file(path)
-    elif kind == "photo" and (picture := photos.odd(path)):
-        array, grid = photos.read_odd(picture, path), _px_grid(picture.size[::-1])
-    else:
-        require_whole(path)
-        reader = itk.header(path)
-        grid = _photo_grid(reader) if kind == "photo" else _volume_grid(reader, path)
-        image, array = itk.voxels(reader, path)
-        if path.name.lower().endswith((".nii", ".nii.gz")) and (bad := not_finite(path)) is not None:
-            array = np.where(bad.reshape(array.shape), np.nan, array)
-        array = _grey(array, image, path, kind)
-    return Image(array.reshape(grid.shape), _spaced(grid, spacing, path))
+    image, header = load_image(path, spacing=spacing, orientation=orientation)
+    tell(header.remarks)
+    return image
 
 
-def read_grid(path: str | Path, *, spacing: Sequence[float] | None = None) -> Grid:
+def read_grid(path: str | Path, *, spacing: Sequence[float] | None = None, orientation: Orientation = "shown") -> Grid:
     """The Grid that `read_image` would give, from the header alone (a DICOM series is read whole)."""
+    header = read_header(path, spacing=spacing, orientation=orientation)
+    tell(header.remarks)
+    return header.grid
+
+
+def load_image(
+    path: str | Path, *, spacing: Sequence[float] | None = None, orientation: Orientation = "shown"
+) -> tuple[Image, Header]:
+    """As `read_image`, with the Header; nothing goes to the log."""
     path = Path(path)
     kind = _kind(path)
-    if kind == "series":
-        grid = dicom.read_series(path)[1]
-    elif kind == "dicom":
-        grid = dicom.file_grid(path)
-    elif kind == "photo" and (picture := photos.odd(path)):
-        grid = _px_grid(picture.size[::-1])
-    else:
-        reader = itk.header(path)
-        grid = _photo_grid(reader) if kind == "photo" else _volume_grid(reader, path)
-    return _spaced(grid, spacing, path)
+    array, header = photos.read(path, orientation) if kind is photos else kind.read(path)
+    header = header.on(_spaced(header.grid, spacing, path))
+    return Image(array.reshape(header.grid.shape), header.grid), header
+
+
+def read_header(
+    path: str | Path, *, spacing: Sequence[float] | None = None, orientation: Orientation = "shown"
+) -> Header:
+    """As `read_grid`, with what else the header says; nothing goes to the log."""
+    path = Path(path)
+    kind = _kind(path)
+    header = photos.read_header(path, orientation) if kind is photos else kind.read_header(path)
+    return header.on(_spaced(header.grid, spacing, path))
 
 
 def require_usable(image: Image, source: str | Path) -> None:
@@ -168,9 +170,10 @@ def _suffix(path: Path, among: Sequence[str]) -> str | None:
     return next((s for s in among if name.endswith(s) and len(name) > len(s)), None)
 
 
-def _kind(path: Path) -> str:
+def _kind(path: Path) -> ModuleType:
+    """The module that reads `path`, which is there and not empty."""
     if path.is_dir():
-        return "series"
+        return dicom
     if not path.exists():
         raise ImageError(f"{path} does not exist; give an image file or the folder of a DICOM series")
     try:
@@ -182,56 +185,12 @@ def _kind(path: Path) -> str:
     if size == 0:
         raise ImageError(f"{path} is empty (0 bytes); copy or export it again")
     if _suffix(path, PHOTOS):
-        return "photo"
+        return photos
     if _suffix(path, VOLUMES):
-        return "volume"
+        return volumes
     if dicom.is_dicom(path):
-        return "dicom"
+        return dicom
     raise ImageError(f"{path} is no image that can be read; wanted DICOM or one of {', '.join((*VOLUMES, *PHOTOS))}")
-
-
-def _photo_grid(reader: Any) -> Grid:
-    shape, _ = itk.geometry(reader)
-    return _px_grid(shape[-2:] if shape[0] == 1 else shape)
-
-
-def _px_grid(shape: Sequence[int]) -> Grid:
-    return Grid.from_geometry(shape, spacing=(1.0,) * len(shape), unit="px")
-
-
-def _volume_grid(reader: Any, path: Path) -> Grid:
-    shape, terms = itk.geometry(reader)
-    if len(shape) not in (2, 3):
-        sizes = " x ".join(str(n) for n in reversed(shape))
-        raise ImageError(f"{path} is {len(shape)}D ({sizes}), wanted 2D or 3D; split it into single volumes")
-    if not _states_spacing(path, len(shape)):
-        return _px_grid(shape)
-    try:
-        return Grid.from_geometry(shape, **terms)
-    except ValueError as error:
-        raise ImageError(f"{path} has a geometry that cannot be: {error}; export it again") from error
-
-
-def _states_spacing(path: Path, ndim: int) -> bool:
-    """Whether the header speaks of a spacing; ITK alone would say 1 mm."""
-    name = path.name.lower()
-    if name.endswith((".nii", ".nii.gz")):
-        nifti = nifti_header(path)
-        return nifti is None or all(step != 0 and np.isfinite(step) for step in nifti.pixdim[:ndim])
-    with open(path, "rb") as file:
-        head = file.read(1 << 16)
-    if name.endswith((".nrrd", ".nhdr")):
-        head = head.split(b"\n\n")[0].split(b"\r\n\r\n")[0].lower()
-        spacings = re.search(rb"^spacings:(.*)$", head, re.MULTILINE)
-        return b"space directions:" in head or (spacings is not None and b"nan" not in spacings[1])
-    return b"ElementSpacing" in head or b"ElementSize" in head
-
-
-def _grey(array: NDArray[Any], image: Any, path: Path, kind: str) -> NDArray[Any]:
-    components = image.GetNumberOfComponentsPerPixel()
-    if kind == "volume" and components > 1 and array.dtype.kind == "f":
-        raise ImageError(f"{path} holds vectors of {components}, wanted grey values; write one component as an image")
-    return itk.to_grey(array, components, path)
 
 
 def _spaced(grid: Grid, spacing: Sequence[float] | None, path: Path) -> Grid:

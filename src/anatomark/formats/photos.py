@@ -1,4 +1,7 @@
-"""Pictures that ITK reads wrongly or not at all: palettes, one bit, grey with alpha, print colours."""
+"""Pictures: PNG, JPEG, TIFF, BMP; 2D, and without a spacing, for their density speaks of printing.
+
+ITK reads most; Pillow those that ITK reads wrongly or not at all: palettes, one bit, grey with alpha, print colours.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anatomark.core.grid import Grid
 from anatomark.errors import ImageError
+from anatomark.formats import itk
+from anatomark.formats.header import Header, Orientation
+from anatomark.formats.wholeness import require_whole
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _KINDS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, by the content alone: for PostScript it starts a program
 _ODD = ("1", "P", "PA", "LA", "La", "CMYK")
+
+
+def read_header(path: Path, orientation: Orientation = "shown") -> Header:
+    """The Header of a picture, its pixels not read. Raises `ImageError`."""
+    if picture := odd(path):
+        with picture:
+            return Header(Grid.without_spacing(picture.size[::-1]))
+    return _header(itk.header(path))
+
+
+def read(path: Path, orientation: Orientation = "shown") -> tuple[NDArray[Any], Header]:
+    """Grey values (rows, columns) and Header of a picture. Raises `ImageError`."""
+    if picture := odd(path):
+        array = _read_odd(picture, path)
+        return array, Header(Grid.without_spacing(array.shape))
+    require_whole(path)
+    reader = itk.header(path)
+    header = _header(reader)
+    image, array = itk.voxels(reader, path)
+    array = itk.to_grey(array, image.GetNumberOfComponentsPerPixel(), path)
+    return array.reshape(header.grid.shape), header
+
+
+def _header(reader: Any) -> Header:
+    shape, _ = itk.geometry(reader)
+    return Header(Grid.without_spacing(shape[-2:] if shape[0] == 1 else shape))
 
 
 def odd(path: Path) -> Any | None:
@@ -31,7 +65,7 @@ def odd(path: Path) -> Any | None:
     return None
 
 
-def read_odd(picture: Any, path: Path) -> NDArray[np.uint8]:
+def _read_odd(picture: Any, path: Path) -> NDArray[np.uint8]:
     """Grey values (rows, columns) of a Pillow image, which is closed."""
     try:
         with picture:

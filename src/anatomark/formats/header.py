@@ -1,0 +1,40 @@
+"""What an image file says of itself, and how a reader tells a person something without refusing the file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from anatomark.core.grid import Grid
+
+Orientation = Literal["shown", "stored"]
+"""A picture as people see it (turned as its file asks viewers to), or as its pixels are stored."""
+ORIENTATIONS: tuple[str, ...] = get_args(Orientation)
+LOGGER = logging.getLogger("anatomark")
+
+
+@dataclass(frozen=True)
+class Header:
+    """The Grid of an image and what a person should know of how the file was understood.
+
+    `remarks` are whole lines that name the file: a rule that was followed where the file is ambiguous, such as a NIfTI
+    file whose two placements differ. `stored` is the orientation (1 to 8, as EXIF and TIFF count them) in which a
+    picture is stored; 1 is upright. `pages` is the number of images in the file.
+    """
+
+    grid: Grid
+    remarks: tuple[str, ...] = ()
+    stored: int = 1
+    pages: int = 1
+
+    def on(self, grid: Grid) -> Header:
+        """The same Header with another Grid."""
+        return replace(self, grid=grid)
+
+
+def tell(remarks: Iterable[str]) -> None:
+    """Each remark goes to the log `anatomark` as a warning; the command line shows it as one line."""
+    for remark in remarks:
+        LOGGER.warning(remark)
