@@ -21,7 +21,7 @@ GridOf = Callable[[str], Grid | None]
 
 @dataclass(frozen=True)
 class Head:
-    """The name and the first 64 KiB of a file, as text; what is no text in UTF-8 or UTF-16 stays as replacement signs."""
+    """The name and the first 64 KiB of a file, as text; undecodable bytes are replacement signs."""
 
     path: Path
     text: str
