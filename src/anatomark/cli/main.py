@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from anatomark import __version__
+from anatomark.cli.remarks import show_remarks
 from anatomark.errors import AnatomarkError
 from anatomark.nets.devices import wait_patiently
 
@@ -97,7 +98,8 @@ for _verb, _help in VERBS.items():
 def run(arguments: Sequence[str]) -> int:
     """The exit code of a call with these arguments. Exceptions that no user can cause pass through."""
     try:
-        typer.main.get_command(app).main(list(arguments), prog_name="anatomark")
+        with show_remarks():
+            typer.main.get_command(app).main(list(arguments), prog_name="anatomark")
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else int(left.code is not None)
     except KeyboardInterrupt:

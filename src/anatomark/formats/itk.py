@@ -49,6 +49,22 @@ def silent() -> Iterator[None]:
                     os.close(_saved_stderr)
 
 
+def print_error(line: str) -> None:
+    """A line on standard error, also where another thread is `silent` just now."""
+    with _lock:
+        if _inside and _saved_stderr >= 0 and _leads_to_descriptor_2():
+            os.write(_saved_stderr, (line + "\n").encode(errors="backslashreplace"))
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def _leads_to_descriptor_2() -> bool:
+    try:
+        return sys.stderr.fileno() == 2
+    except (AttributeError, OSError, ValueError):  # replaced, for instance by a progress bar, which calls print later
+        return False
+
+
 def _turn_stderr_away() -> int:
     """A copy of the standard error's descriptor, which now leads nowhere; -1 if there is none."""
     try:
