@@ -16,6 +16,7 @@ import numpy as np
 from anatomark.core.landmarks import State
 from anatomark.errors import LandmarkFileError
 from anatomark.formats.frames import FilePoints
+from anatomark.formats.text import number, read_text
 
 NAMES = (
     "sella",
@@ -44,23 +45,18 @@ SPACING = (0.1, 0.1)  # mm, of the original images; their files do not state it
 def read_cephalometric(path: str | Path, names: Sequence[str] = NAMES) -> FilePoints:
     """The landmarks of a challenge file in pixel coordinates, called `names` in the order of its lines."""
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; give a file of the challenge") from error
-    except UnicodeDecodeError as error:
-        raise LandmarkFileError(f"{path} is no text; give a file of the challenge") from error
+    lines = read_text(path, "a file of the challenge").splitlines()
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for at, line in enumerate(lines, start=1):
         cells = line.split(",")
         if len(cells) != 2:
             break
         try:
-            row = [float(cell) for cell in cells]
+            row = [number(cell) for cell in cells]
         except ValueError:
             row = [np.nan]
         if not np.isfinite(row).all():
-            raise LandmarkFileError(f"{path}, line {number}: {line!r} is not x,y; correct the line")
+            raise LandmarkFileError(f"{path}, line {at}: {line!r} is not x,y; correct the line")
         rows.append(row)
     rest = [line.strip() for line in lines[len(rows) :] if line.strip()]
     if len(rows) != len(names) or any("," in line or "." in line for line in rest):

@@ -21,6 +21,7 @@ from anatomark.core.landmarks import Landmarks, State
 from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.atomic import write_text
 from anatomark.formats.frames import FilePoints, Frame, from_world, settle_frame, state_of, swap_ras
+from anatomark.formats.text import number, read_text
 
 _SYSTEMS: dict[str, Frame] = {"RAS": "RAS", "LPS": "LPS", "0": "RAS", "1": "LPS"}
 _COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
@@ -35,24 +36,19 @@ def read_fcsv(path: str | Path, frame: str | None = None) -> FilePoints:
     `frame` is for files that state no coordinate system. Raises `LandmarkFileError`, `FrameError`.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; give an .fcsv of Slicer") from error
-    except UnicodeDecodeError as error:
-        raise LandmarkFileError(f"{path} is no text in UTF-8; give an .fcsv of Slicer") from error
+    text = read_text(path, "an .fcsv of Slicer").replace("\r\n", "\n").replace("\r", "\n")
     header: dict[str, str] = {}
     names: list[str] = []
     rows: list[list[float]] = []
     states: list[State] = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for at, line in enumerate(text.split("\n"), start=1):
         if line.startswith("#"):
             key, _, value = line[1:].partition("=")
             header[key.strip()] = value.strip()
         elif line.strip():
             if "Markups fiducial file version" not in header:
                 raise LandmarkFileError(f"{path} has no header of Slicer 4 or 5; give an .fcsv of Slicer, or a .csv")
-            name, state, position = _point(line, f"{path}, line {number}")
+            name, state, position = _point(line, f"{path}, line {at}")
             names.append(name)
             rows.append(position)
             states.append(state)
@@ -86,12 +82,12 @@ def write_fcsv(landmarks: Landmarks, path: str | Path, frame: Frame = "LPS", *, 
     writer = csv.writer(text, lineterminator="\n")
     all_present = bool(landmarks.present.all())
     coordinates = from_world(landmarks, frame, None, path)
-    for number, (name, xyz, state) in enumerate(
+    for at, (name, xyz, state) in enumerate(
         zip(landmarks.names, coordinates.tolist(), landmarks.states.tolist(), strict=True), start=1
     ):
         position = [*xyz, 0.0][:3] if state == State.PRESENT else ["nan"] * 3
         status = [] if all_present else [_STATUS_OF[State(state)], "0"]
-        writer.writerow([number, *position, 0, 0, 0, 1, 1, 1, 0, name, notes[number - 1] if notes else "", "", *status])
+        writer.writerow([at, *position, 0, 0, 0, 1, 1, 1, 0, name, notes[at - 1] if notes else "", "", *status])
     write_text(path, text.getvalue())
 
 
@@ -123,7 +119,7 @@ def _point(line: str, place: str) -> tuple[str, State, list[float]]:
     if state != State.PRESENT:
         return name, state, [np.nan] * 3
     try:
-        position = [float(cell) for cell in cells[1:4]]
+        position = [number(cell) for cell in cells[1:4]]
     except ValueError:
         position = [np.nan]
     if not np.isfinite(position).all():

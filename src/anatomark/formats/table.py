@@ -10,10 +10,10 @@ and coordinates are a must; other columns are passed over. A row without coordin
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from anatomark.core.landmarks import State
 from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.atomic import replacing
 from anatomark.formats.frames import Frame, as_frame, settle_frame
+from anatomark.formats.missing import NOTHING, WORDS, MissingValues, as_missing
+from anatomark.formats.text import Sheet, numbers, read_sheet
 
 Texts = NDArray[np.str_]
 STATE_WORDS = {State.PRESENT: "present", State.ABSENT: "absent", State.NOT_ANNOTATED: "not annotated"}
@@ -135,27 +137,23 @@ def join_tables(tables: Sequence[LandmarkTable]) -> LandmarkTable:
 
 
 def read_table(
-    path: str | Path, *, frame: str | None = None, columns: Mapping[str, str] | None = None
+    path: str | Path,
+    *,
+    frame: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    missing: MissingValues = NOTHING,
 ) -> LandmarkTable:
     """The placements in a CSV or TSV; the separator (comma, tab, semicolon) is taken from the header.
 
     `frame` (LPS, RAS, pixel) is for tables that have no `frame` column; `columns` maps our column names to
     the file's, such as {"landmark": "point", "x": "X mm"}. Without a `unit` column world coordinates are
-    mm.
+    mm. Points that are `missing` by the numbers or words given are read as if they had no coordinates.
 
     Raises `FrameError` where nobody says the frame, and `LandmarkFileError`, with the line, for what is no
     number (decimal commas are not guessed), NaN, infinite, incomplete, or there twice.
     """
     path = Path(path)
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            return _read(file, path, frame, dict(columns or {}))
-    except OSError as error:
-        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; give a .csv or .tsv") from error
-    except UnicodeDecodeError as error:
-        raise LandmarkFileError(f"{path} is no text in UTF-8; save the table as CSV in UTF-8") from error
-    except csv.Error as error:
-        raise LandmarkFileError(f"{path} is no table ({error}); save it as CSV in UTF-8") from error
+    return missing.taken_out(_read(read_sheet(path), path, frame, dict(columns or {}), missing.words))
 
 
 def write_table(table: LandmarkTable, path: str | Path) -> None:
@@ -198,29 +196,30 @@ def write_table(table: LandmarkTable, path: str | Path) -> None:
                 writer.writerow(row)
 
 
-def _read(file: Iterable[str], path: Path, frame: str | None, mapping: dict[str, str]) -> LandmarkTable:
-    lines = iter(file)
-    first = next(lines, "")
-    if not first.strip():
-        raise LandmarkFileError(f"{path} is empty; wanted a header with landmark,x,y")
-    separator = max(",\t;", key=first.count)
-    header = next(csv.reader([first], delimiter=separator))
+def _read(
+    sheet: Sheet, path: Path, frame: str | None, mapping: dict[str, str], missing: frozenset[str]
+) -> LandmarkTable:
+    header = sheet.header
     places, stated_frame = _places(header, mapping, path)
     texts: dict[str, tuple[dict[str, int], list[NDArray[np.int32]]]] = {k: ({}, []) for k in places if k in _TEXTS}
-    numbers: dict[str, list[Floats]] = {k: [] for k in places if k in _NUMBERS}
+    parts_of: dict[str, list[Floats]] = {k: [] for k in places if k in _NUMBERS}
     line_numbers: list[NDArray[np.int64]] = []
-    for rows, where in _blocks(csv.reader(lines, delimiter=separator), len(header), path):
-        cells = list(zip(*rows, strict=True))
+    while block := list(islice(sheet.rows, _BLOCK)):
+        where = [line for line, _ in block]
+        cells = list(zip(*(row for _, row in block), strict=True))
         line_numbers.append(np.array(where))
         for name, (index, codes) in texts.items():
             column = cells[places[name]]
             codes.append(np.array([index.setdefault(text.strip(), len(index)) for text in column], dtype=np.int32))
-        for name, parts in numbers.items():
-            parts.append(_floats(cells[places[name]], where, name, path))
+        for name, parts in parts_of.items():
+            column = cells[places[name]]
+            if missing:
+                column = ["" if text.strip().lower() in missing else text for text in column]
+            parts.append(_floats(column, where, name, path))
     line = np.concatenate([np.empty(0, dtype=np.int64), *line_numbers])
     code = {k: np.concatenate([np.empty(0, dtype=np.int32), *parts]) for k, (_, parts) in texts.items()}
     words = {k: list(index) for k, (index, _) in texts.items()}
-    number = {k: np.concatenate([np.empty(0), *parts]) for k, parts in numbers.items()}
+    number = {k: np.concatenate([np.empty(0), *parts]) for k, parts in parts_of.items()}
 
     count = len(line)
     coordinates = np.column_stack([number[k] for k in "xyz" if k in number])
@@ -237,7 +236,7 @@ def _read(file: Iterable[str], path: Path, frame: str | None, mapping: dict[str,
     own_frame = _one("frame", code, words, path) or stated_frame
     settled = settle_frame(as_frame(own_frame, path) if own_frame else None, frame, path)
     unit = _unit(_one("unit", code, words, path).lower(), settled, path)
-    if header[places.get("bound", 0)].strip().lower() == f"error_bound_{'px' if unit == 'mm' else 'mm'}":
+    if header[places.get("bound", 0)].lower() == f"error_bound_{'px' if unit == 'mm' else 'mm'}":
         raise FrameError(f"{path} is in {unit}, its bounds in another unit; name their column error_bound_{unit}")
     none = np.full(count, np.nan)
     blank = np.full(count, "", dtype=str)
@@ -269,12 +268,12 @@ def _places(header: list[str], mapping: dict[str, str], path: Path) -> tuple[dic
         raise LandmarkFileError(f"{path}: no column is called {', '.join(sorted(unknown))}; ours are {known}")
     at: dict[str, int] = {}
     for place, name in enumerate(header):
-        if name.strip().lower() in at:
-            raise LandmarkFileError(f"{path} has the column {name.strip()!r} twice; rename one")
-        at[name.strip().lower()] = place
+        if name and name.lower() in at:
+            raise LandmarkFileError(f"{path} has the column {name!r} twice; rename one")
+        at[name.lower()] = place
     absent = [theirs for theirs in mapping.values() if theirs.strip().lower() not in at]
     if absent:
-        raise LandmarkFileError(f"{path} has no column {absent[0]!r}; it has {', '.join(header)}")
+        raise LandmarkFileError(f"{path} has no column {absent[0]!r}; it has {', '.join(filter(None, header))}")
     places = {ours: at[theirs.strip().lower()] for ours, theirs in mapping.items()}
     triple = next((t for t in ("xyz", "lps", "ras") if t[0] in at and t[1] in at), "xyz")
     for ours, names in {**_TEXTS, **_NUMBERS}.items():
@@ -285,48 +284,26 @@ def _places(header: list[str], mapping: dict[str, str], path: Path) -> tuple[dic
             places[ours] = found
     lacking = [name for name in ("landmark", "x", "y") if name not in places]
     if lacking:
-        raise LandmarkFileError(f"{path} has no column {', '.join(lacking)}, only {', '.join(header)}; map them")
+        raise LandmarkFileError(
+            f"{path} has no column {', '.join(lacking)}, only {', '.join(filter(None, header))}; map them"
+        )
     from_names = triple != "xyz" and all(places.get(o) == at.get(t) for o, t in zip("xy", triple, strict=False))
     return places, triple.upper() if from_names else ""
-
-
-def _blocks(reader: Any, width: int, path: Path) -> Iterator[tuple[list[list[str]], list[int]]]:
-    """Rows in blocks, each with the number of its line in the file (the header is line 1)."""
-    rows: list[list[str]] = []
-    where: list[int] = []
-    for row in reader:
-        if not any(cell.strip() for cell in row):
-            continue
-        line = reader.line_num + 1
-        if len(row) != width:
-            raise LandmarkFileError(f"{path}, line {line}: {len(row)} fields, wanted {width}; correct it")
-        rows.append(row)
-        where.append(line)
-        if len(rows) == _BLOCK:
-            yield rows, where
-            rows, where = [], []
-    if rows:
-        yield rows, where
 
 
 def _floats(column: Sequence[str], where: Sequence[int], name: str, path: Path) -> Floats:
     """Numbers of a column, NaN where it is empty."""
     try:
-        values = np.array([float(cell) if cell and not cell.isspace() else np.nan for cell in column])
+        return numbers(column)
     except ValueError:
         for cell, line in zip(column, where, strict=True):
             try:
-                float(cell or "nan")
+                numbers([cell])
             except ValueError as error:
-                hint = "decimal commas are not read, write a point" if "," in cell else "wanted a number"
-                raise LandmarkFileError(f"{path}, line {line}: {name} is {cell!r}; {hint}") from error
+                word = cell.strip()
+                hint = f"{error}{as_missing(word)}" if word.lower() in WORDS else str(error)
+                raise LandmarkFileError(f"{path}, line {line}: {name} is {word!r}; {hint}") from error
         raise
-    for place in np.flatnonzero(~np.isfinite(values)).tolist():
-        if column[place].strip():
-            raise LandmarkFileError(
-                f"{path}, line {where[place]}: {name} is {column[place].strip()!r}; wanted a number"
-            )
-    return values
 
 
 def _states(
