@@ -127,12 +127,13 @@ def test_images_to_images(tmp_path):
     [
         (("missing.csv", "out.csv"), LandmarkFileError, "does not exist"),
         (("all.csv", "out.fcsv"), LandmarkFileError, "holds 3 images or observers, out.fcsv takes one"),
-        (("all.csv", "folder/"), LandmarkFileError, "format must be one of mrk.json, fcsv, csv, tsv; got None"),
+        (("all.csv", "folder/"), LandmarkFileError, "format must be one of mrk.json, fcsv, .*csv.*; got None"),
         (("all.csv", "all.csv"), LandmarkFileError, "the source itself"),
         (("plain.csv", "out.csv"), FrameError, "does not state its coordinate frame"),
         (("all.csv", "out.csv", {"to_frame": "pixel"}), FrameError, "need their images"),
         (("all.csv", "out.csv", {"to_frame": "MNI"}), FrameError, "'MNI' is unknown"),
-        (("all.csv", "out.csv", {"format": "csv"}), LandmarkFileError, "leave one out"),
+        (("all.csv", "out.csv", {"format": "fcsv"}), LandmarkFileError, r"a name that ends in \.fcsv; rename it"),
+        (("all.csv", "out.csv", {"format": "xls"}), LandmarkFileError, "no format that is written is called 'xls'"),
         (("empty", "out.csv"), LandmarkFileError, "no landmark files"),
         (("escape.csv", "folder/", {"format": "csv"}), LandmarkFileError, "cannot name a file"),
         (("shared.csv", "folder/", {"format": "csv"}), LandmarkFileError, "'A' and 'A.png' would share"),
@@ -143,7 +144,7 @@ def test_what_cannot_be_converted_is_one_line_and_writes_nothing(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     write_table(landmarks_table(several()), "all.csv")
     (tmp_path / "plain.csv").write_text("image,landmark,x,y\nA,a,1,2\n")
-    (tmp_path / "escape.csv").write_text("image,landmark,x,y,frame\n../A,a,1,2,LPS\n")
+    (tmp_path / "escape.csv").write_text("image,landmark,x,y,frame\nA/..,a,1,2,LPS\n")
     (tmp_path / "shared.csv").write_text("image,landmark,x,y,frame\nA,a,1,2,LPS\nA.png,a,1,2,LPS\n")
     (tmp_path / "empty").mkdir()
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from anatomark.errors import SettingsError
+from anatomark.formats.landmarks import WRITTEN
 
 
 def convert(
@@ -23,17 +24,25 @@ def convert(
         str | None, typer.Option(metavar="LPS|RAS|pixel", help="Frame of IN, where it states none.")
     ] = None,
     to_frame: Annotated[
-        str | None, typer.Option(metavar="LPS|RAS|pixel", help="Frame of OUT; LPS if left out.")
+        str | None, typer.Option(metavar="LPS|RAS|pixel", help="Frame of OUT; the format's own, or LPS, if left out.")
     ] = None,
     spacing: Annotated[
         str | None, typer.Option(metavar="X,Y[,Z]", help="Spacing in mm of images that state none.")
     ] = None,
     format: Annotated[
-        str | None, typer.Option(metavar="mrk.json|fcsv|csv|tsv", help="Format of the files in a folder OUT.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help=f"Format of OUT, for a folder or an ending that several share: {', '.join(WRITTEN)}."
+        ),
+    ] = None,
+    missing: Annotated[
+        list[str] | None,
+        typer.Option("--missing-values", metavar="X,Y", help="A point of IN that stands for none, such as -1,-1."),
     ] = None,
 ) -> None:
     """Write landmarks or an image in another format, chosen by the names of IN and OUT."""
     from anatomark.formats.convert import convert as convert_files
+    from anatomark.formats.missing import MissingValues
 
     written = convert_files(
         source,
@@ -43,6 +52,7 @@ def convert(
         to_frame=to_frame,
         spacing=_numbers(spacing),
         format=format,
+        missing=MissingValues.parse(missing or ()),
     )
     typer.echo(f"wrote {written[0]}" if len(written) == 1 else f"wrote {len(written)} files to {target}")
 

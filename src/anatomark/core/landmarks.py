@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -38,7 +39,7 @@ class Landmarks:
         points = np.array(self.points, dtype=np.float64)
         states = np.array(self.states, dtype=np.uint8)
         if len(set(names)) != len(names):
-            twice = sorted({n for n in names if names.count(n) > 1})
+            twice = sorted(name for name, count in Counter(names).items() if count > 1)
             raise ValueError(f"landmark names must be unique, these come twice: {', '.join(twice)}")
         if points.ndim != 2 or points.shape[0] != len(names) or points.shape[1] not in (2, 3):
             raise ValueError(f"{len(names)} landmarks need points of shape (N, 2 or 3), got {points.shape}")

@@ -8,6 +8,7 @@ coordinates are taken as 0-based with centres at whole numbers, column then row,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,10 @@ import numpy as np
 
 from anatomark.core.landmarks import State
 from anatomark.errors import LandmarkFileError
-from anatomark.formats.frames import FilePoints
+from anatomark.formats.frames import FilePoints, settle_frame
+from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
+from anatomark.formats.placements import points_table
+from anatomark.formats.table import LandmarkTable
 from anatomark.formats.text import number, read_text
 
 NAMES = (
@@ -63,3 +67,24 @@ def read_cephalometric(path: str | Path, names: Sequence[str] = NAMES) -> FilePo
         raise LandmarkFileError(f"{path} has {len(rows)} lines x,y, wanted {len(names)}; give a file of the challenge")
     states = np.full(len(rows), State.PRESENT, dtype=np.uint8)
     return FilePoints(tuple(names), np.array(rows), states, "pixel", "px")
+
+
+def _recognises(head: Head) -> bool:
+    first = next((line for line in head.lines if line.strip()), "")
+    return head.name.endswith(".txt") and re.fullmatch(r"\s*-?[0-9.]+\s*,\s*-?[0-9.]+\s*", first) is not None
+
+
+def _read(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable:
+    settle_frame("pixel", frame, path)
+    return points_table(read_cephalometric(path))
+
+
+CEPHALOMETRIC = LandmarkFormat(
+    name="isbi",
+    title="cephalometric challenge ISBI 2014/2015 (.txt)",
+    endings=(".txt",),
+    recognises=_recognises,
+    read=_read,
+    frame="pixel",
+    missing="has none: every point is there",
+)

@@ -11,21 +11,27 @@ import numpy as np
 from anatomark.core.grid import Floats, Grid, Unit
 from anatomark.core.landmarks import Landmarks
 from anatomark.errors import FrameError, LandmarkFileError
-from anatomark.formats.frames import Frame, as_frame, swap_ras, to_world
+from anatomark.formats.frames import Frame, swap_ras, to_dimension, to_world
+from anatomark.formats.header import tell
 from anatomark.formats.images import SUFFIXES as IMAGE_SUFFIXES
 from anatomark.formats.images import image_name, is_image, list_images, read_grid, read_image, write_image
+from anatomark.formats.landmark_format import LandmarkFormat
 from anatomark.formats.landmarks import (
     SUFFIXES,
     WRITTEN,
     Key,
+    frame_to_write,
     landmark_name,
-    landmark_suffix,
     landmarks_table,
-    read_landmarks,
+    named_format,
+    read_placements,
     table_landmarks,
-    write_landmarks,
+    write_placements,
+    written_format,
 )
-from anatomark.formats.table import LandmarkTable, read_table, write_table
+from anatomark.formats.long_table import LONG_TABLE
+from anatomark.formats.missing import NOTHING, MissingValues
+from anatomark.formats.table import LandmarkTable
 
 
 def convert(
@@ -37,21 +43,24 @@ def convert(
     to_frame: str | None = None,
     spacing: Sequence[float] | None = None,
     format: str | None = None,
+    missing: MissingValues = NOTHING,
 ) -> list[Path]:
     """Writes `source` again as `target`, by their names; returns the files written.
 
     - An image (a file or a DICOM series' folder) to an image file.
-    - A landmark file, a table, or a folder of landmark files (its subfolders are observers) to a table
-      (.csv, .tsv) or to a landmark file (.mrk.json, .fcsv; then of one image and observer).
-    - Any of these to a folder, with `format` (mrk.json, fcsv, csv): a file for each image, in a subfolder
-      for each observer if there are any. A name without an ending, or one that ends in "/", is a folder.
+    - A landmark file of any known format, or a folder of landmark files (its subfolders are observers), to a landmark
+      file. `format` (a name of `formats.known`) is for endings that several formats share; a format for one image takes
+      those of one image and observer.
+    - Any of these to a folder, with `format`: a file for each image, in a subfolder for each observer if there are any.
+      A name without an ending, or one that ends in "/", is a folder.
 
     `image` is the image of the landmarks, or a folder with the images by name; it is needed between pixel
     and world coordinates, and `spacing` (x, y[, z], mm) goes with images that state none. `from_frame` is
-    for sources that state no frame; `to_frame` (LPS, RAS, pixel) is LPS if left out.
+    for sources that state no frame; `to_frame` (LPS, RAS, pixel) is that of the format, or LPS, if left out.
+    `missing` are points that stand for none, in the numbers of the source.
     """
     source = Path(source)
-    into_folder = str(target).endswith(("/", "\\")) or Path(target).is_dir() or _suffix_or_none(target) is None
+    target_is_folder = str(target).endswith(("/", "\\")) or Path(target).is_dir() or _suffix_or_none(target) is None
     target = Path(target)
     if not source.exists():
         raise LandmarkFileError(f"{source} does not exist; give a landmark file, a table, a folder or an image")
@@ -60,23 +69,25 @@ def convert(
         return [target]
     if source.is_file() and target.exists() and target.is_file() and source.samefile(target):
         raise LandmarkFileError(f"{target} is the source itself; write to another name")
-    frame = as_frame(to_frame or "LPS", "the frame to write")
+    if target_is_folder:
+        if format is None:
+            wanted = ", ".join(WRITTEN)
+            raise LandmarkFileError(f"{target} is a folder, so the format must be one of {wanted}; got None")
+        known, ending = named_format(format)
+    else:
+        known, ending = written_format(target, format)
+    frame = frame_to_write(known, to_frame, target)
     grids = _Grids(image, spacing)
-    table = _gather(source, target, from_frame, grids, image)
-    if into_folder:
-        return _write_folder(table, target, frame, format, grids, source)
-    if format is not None:
-        raise LandmarkFileError(f"{target} is a file by its name; the format goes with a folder, leave one out")
-    if landmark_suffix(target) in (".csv", ".tsv"):
-        write_table(_reframed(table, frame, grids, source), target)
-        return [target]
-    held = _landmarks(table, grids, source)
-    if len(held) > 1:
+    table = _gather(source, target, from_frame, grids, image, missing)
+    written = _reframed(table, frame, grids, source)
+    if target_is_folder:
+        return _write_folder(written, target, known, ending, grids, source)
+    held = len(set(zip(written.image.tolist(), written.observer.tolist(), strict=True)))
+    if not known.many_images and held > 1:
         raise LandmarkFileError(
-            f"{source} holds {len(held)} images or observers, {target.name} takes one; write to a folder"
+            f"{source} holds {held} images or observers, {target.name} takes one; write to a folder"
         )
-    for key, landmarks in held.items():
-        write_landmarks(landmarks, target, frame=frame, grid=grids.get(key[0]))
+    _write(written, target, known, grids)
     return [target]
 
 
@@ -104,6 +115,11 @@ class _Grids(Mapping[str, Grid]):
             self._read[path] = read_grid(path, spacing=self._spacing)
         return self._read[path]
 
+    def file(self, name: str) -> str:
+        """The file name of an image, or `name` where there is none."""
+        path = self._single or self._paths.get(name) or self._paths.get(image_name(name))
+        return name if path is None else path.name
+
     def __iter__(self) -> Iterator[str]:
         return iter([image_name(self._single)] if self._single else self._paths)
 
@@ -122,7 +138,9 @@ def _suffix_or_none(path: str | Path) -> str | None:
     return next((s for s in (*SUFFIXES, *IMAGE_SUFFIXES) if name.endswith(s)), None)
 
 
-def _gather(source: Path, target: Path, frame: str | None, grids: _Grids, image: str | Path | None) -> LandmarkTable:
+def _gather(
+    source: Path, target: Path, frame: str | None, grids: _Grids, image: str | Path | None, missing: MissingValues
+) -> LandmarkTable:
     """All landmarks of the source in one table."""
     if source.is_dir():
         files = [(p, "") for p in _landmark_files(source)]
@@ -133,34 +151,26 @@ def _gather(source: Path, target: Path, frame: str | None, grids: _Grids, image:
             raise LandmarkFileError(f"{source} holds no landmark files; wanted {', '.join(SUFFIXES)}")
         placements: dict[Key, Landmarks] = {}
         for path, observer in files:
-            key = (landmark_name(path), observer)
-            if key in placements:
-                raise LandmarkFileError(f"{source} holds {key[0]} in several formats; keep one of them")
-            placements[key] = read_landmarks(path, frame=frame, grid=grids.get(key[0]))
+            table = _named(read_placements(path, frame=frame, grid_of=grids.get, missing=missing), landmark_name(path))
+            for (name, own), landmarks in table_landmarks(table, grids=grids, source=path).items():
+                key = (name, own or observer)
+                if key in placements:
+                    raise LandmarkFileError(f"{source} holds {name} in several files; keep one of them")
+                placements[key] = landmarks
         return landmarks_table(placements)
-    suffix = landmark_suffix(source)
-    if suffix in (".csv", ".tsv"):
-        table = read_table(source, frame=frame)
-        if (table.image == "").all() and len(table):
-            name = landmark_name(source) if image is None or Path(image).is_dir() else image_name(image)
-            return _renamed(table, name)
-        return table
-    name = landmark_name(source) if image is None or Path(image).is_dir() else image_name(image)
-    return landmarks_table({(name, ""): read_landmarks(source, frame=frame, grid=grids.get(name))})
+    table = read_placements(source, frame=frame, grid_of=grids.get, missing=missing)
+    return _named(table, landmark_name(source) if image is None or Path(image).is_dir() else image_name(image))
+
+
+def _named(table: LandmarkTable, image: str) -> LandmarkTable:
+    """The table with the name of its image, where the file has none."""
+    nameless = bool(len(table)) and bool((table.image == "").all())
+    return replace(table, image=np.full(len(table), image)) if nameless else table
 
 
 def _landmark_files(folder: Path) -> list[Path]:
     found = (p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     return sorted(p for p in found if p.name.lower().endswith(SUFFIXES))
-
-
-def _renamed(table: LandmarkTable, image: str) -> LandmarkTable:
-    return replace(table, image=np.full(len(table), image))
-
-
-def _landmarks(table: LandmarkTable, grids: _Grids, source: Path) -> dict[Key, Landmarks]:
-    _require_grids(table, grids, source)
-    return table_landmarks(table, grids=grids, source=source)
 
 
 def _require_grids(table: LandmarkTable, grids: _Grids, source: Path) -> None:
@@ -172,24 +182,36 @@ def _require_grids(table: LandmarkTable, grids: _Grids, source: Path) -> None:
 
 
 def _write_folder(
-    table: LandmarkTable, folder: Path, frame: Frame, format: str | None, grids: _Grids, source: Path
+    table: LandmarkTable, folder: Path, known: LandmarkFormat, ending: str, grids: _Grids, source: Path
 ) -> list[Path]:
-    suffix = "." + (format or "").lower().lstrip(".")
-    suffix = ".mrk.json" if suffix == ".json" else suffix
-    if suffix not in WRITTEN:
-        wanted = ", ".join(s[1:] for s in WRITTEN)
-        raise LandmarkFileError(f"{folder} is a folder, so the format must be one of {wanted}; got {format}")
-    files: dict[Path, tuple[str, Landmarks]] = {}
-    for (image, observer), landmarks in _landmarks(table, grids, source).items():
-        if any(part in (".", "..") or "/" in part or "\\" in part for part in (image, observer)):
+    files: dict[Path, str] = {}
+    rows: dict[Path, list[int]] = {}
+    for row, (image, observer) in enumerate(zip(table.image.tolist(), table.observer.tolist(), strict=True)):
+        last = image.replace("\\", "/").split("/")[-1]  # many programs write the folders too
+        if (image and not last) or any(part in (".", "..") or "/" in part or "\\" in part for part in (last, observer)):
             raise LandmarkFileError(f"{source}: {image!r} by {observer!r} cannot name a file; rename it")
-        path = folder / observer / (image_name(image or "landmarks") + suffix)
-        if path in files:
-            raise LandmarkFileError(f"{source}: {files[path][0]!r} and {image!r} would share {path}; rename one")
-        files[path] = (image, landmarks)
-    for path, (image, landmarks) in files.items():
-        write_landmarks(landmarks, path, frame=frame, grid=grids.get(image))
+        path = folder / observer / (image_name(last or "landmarks") + ending)
+        if files.setdefault(path, image) != image:
+            raise LandmarkFileError(f"{source}: {files[path]!r} and {image!r} would share {path}; rename one")
+        rows.setdefault(path, []).append(row)
+    for path, held in rows.items():
+        part = table.rows(np.array(held))
+        if not known.many_images or known is LONG_TABLE:
+            part = replace(part, image=np.full(len(part), image_name(files[path])))
+        _write(replace(part, observer=np.full(len(part), "")), path, known, grids)
     return list(files)
+
+
+def _write(table: LandmarkTable, target: Path, known: LandmarkFormat, grids: _Grids) -> None:
+    if known.image_files:
+        files = {name: grids.file(name) for name in dict.fromkeys(table.image.tolist())}
+        table = replace(table, image=np.array([files[name] for name in table.image.tolist()], dtype=str))
+    if known is not LONG_TABLE:
+        columns = {"presence": table.presence, "spread": table.spread, "error bound": table.bound}
+        lost = [name for name, values in columns.items() if values is not None and np.isfinite(values).any()]
+        if lost:
+            tell([f"{target}: {known.title} has no place for {' and '.join(lost)}, which are left out"])
+    write_placements(table, target, known, grid_of=grids.get)
 
 
 def _reframed(table: LandmarkTable, frame: Frame, grids: _Grids, source: Path) -> LandmarkTable:
@@ -203,18 +225,28 @@ def _reframed(table: LandmarkTable, frame: Frame, grids: _Grids, source: Path) -
     spread = table.spread.copy()
     bound = None if table.bound is None else table.bound.copy()
     units: set[Unit] = set()
+    flat = 0  # images of which z was left out, for they are 2D
     rows: dict[str, list[int]] = {}
     for row, image in enumerate(images):
         rows.setdefault(image, []).append(row)
     for image, held in rows.items():
         grid = grids.get(image)
-        points, world_unit = to_world(table.coordinates[held], table.frame, table.unit, grid, source)
-        coordinates[held], own_unit = _in_frame(points, world_unit, frame, grid, source)
+        own = table.coordinates[held]
+        if grid is not None:
+            own = to_dimension(own, grid.ndim, f"{source} (image {image})" if image else source)
+            flat += own.shape[1] < table.ndim
+        points, world_unit = to_world(own, table.frame, table.unit, grid, source)
+        points, own_unit = _in_frame(points, world_unit, frame, grid, source)
+        coordinates[held, : points.shape[1]] = points
         units.add(own_unit)
         if own_unit != table.unit and grid is not None:
             length = float(np.mean(grid.spacing))
             for lengths in (spread,) if bound is None else (spread, bound):
                 lengths[held] *= length if own_unit == "mm" else 1 / length
+    if flat:
+        if flat < len(rows):
+            raise FrameError(f"{source}: some images are 2D and some 3D; write them to two files")
+        coordinates = coordinates[:, :2]
     unit = next(iter(units), "px" if frame == "pixel" else table.unit)
     if len(units) > 1:
         raise FrameError(f"{source}: some images have a spacing and some have none; give the spacing")

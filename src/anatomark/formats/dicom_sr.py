@@ -24,7 +24,10 @@ from anatomark.core.landmarks import Landmarks, State
 from anatomark.errors import ImageError, LandmarkFileError, MissingExtraError
 from anatomark.formats import dicom
 from anatomark.formats.atomic import replacing
-from anatomark.formats.frames import FilePoints
+from anatomark.formats.frames import FilePoints, settle_frame
+from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
+from anatomark.formats.placements import points_table
+from anatomark.formats.table import LandmarkTable
 
 SUFFIX = ".sr.dcm"
 SCHEME = "99ANATOMARK"
@@ -270,3 +273,24 @@ def _require_whole(report: Any) -> None:
 def _concept(item: Any, sequence: str) -> tuple[str, str] | None:
     held = item.get(sequence)
     return (str(held[0].get("CodeValue")), str(held[0].get("CodingSchemeDesignator"))) if held else None
+
+
+def _recognises(head: Head) -> bool:
+    return head.name.endswith(SUFFIX)
+
+
+def _read(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable:
+    points = read_dicom_sr(path)
+    settle_frame(points.frame, frame, path)
+    return points_table(points)
+
+
+DICOM_SR = LandmarkFormat(
+    name="dicom-sr",
+    title="DICOM structured report (.sr.dcm)",
+    endings=(SUFFIX,),
+    recognises=_recognises,
+    read=_read,
+    frame="LPS mm; pixel for reports on single images",
+    missing="a finding says absent; a group without a point is not annotated",
+)

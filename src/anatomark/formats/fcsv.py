@@ -21,6 +21,9 @@ from anatomark.core.landmarks import Landmarks, State
 from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.atomic import write_text
 from anatomark.formats.frames import FilePoints, Frame, from_world, settle_frame, state_of, swap_ras
+from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
+from anatomark.formats.placements import one_image, slicer_table
+from anatomark.formats.table import LandmarkTable
 from anatomark.formats.text import number, read_text
 
 _SYSTEMS: dict[str, Frame] = {"RAS": "RAS", "LPS": "LPS", "0": "RAS", "1": "LPS"}
@@ -125,3 +128,29 @@ def _point(line: str, place: str) -> tuple[str, State, list[float]]:
     if not np.isfinite(position).all():
         raise LandmarkFileError(f"{place}: {name} is at {', '.join(cells[1:4])}; wanted three numbers")
     return name, state, position
+
+
+def _recognises(head: Head) -> bool:
+    # the lists of Slicer 3 have the ending too, but other lines
+    named = head.name.endswith(".fcsv") and not head.text.startswith("# Fiducial List file")
+    return named or head.text.startswith("# Markups fiducial file version")
+
+
+def _read(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable:
+    return slicer_table(read_fcsv, path, frame)
+
+
+def _write(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
+    write_fcsv(one_image(table, path).to_landmarks(None, path), path, table.frame)
+
+
+FCSV = LandmarkFormat(
+    name="fcsv",
+    title="Slicer points (.fcsv) of Slicer 4 and 5",
+    endings=(".fcsv",),
+    recognises=_recognises,
+    read=_read,
+    write=_write,
+    frame="LPS or RAS, as the file says; mm",
+    missing="status 3 is absent; 0 and 1 are not annotated",
+)

@@ -6,6 +6,7 @@ row, z = slice, 0-based, centres at whole numbers. Coordinates in px are pixel c
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -33,8 +34,8 @@ class FilePoints:
 
     def to_landmarks(self, grid: Grid | None, source: str | Path) -> Landmarks:
         """The landmarks in the world of `grid`; without one, in the world of the file."""
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
-        if twice:
+        counts = Counter(self.names)
+        if twice := sorted(name for name, count in counts.items() if count > 1):
             raise LandmarkFileError(f"{source} holds landmarks twice: {', '.join(twice)}; keep one of each")
         coordinates = self.coordinates
         if grid is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from anatomark.core.grid import Grid
+from anatomark.formats.json_file import json_paths
 from anatomark.formats.table import LandmarkTable
 
 GridOf = Callable[[str], Grid | None]
@@ -29,6 +30,11 @@ class Head:
     @cached_property
     def lines(self) -> list[str]:
         return self.text.splitlines()
+
+    @cached_property
+    def json(self) -> frozenset[str]:
+        """The places of the keys of a JSON file, such as "images[].file_name"; empty for other files."""
+        return json_paths(self.text)
 
     @property
     def name(self) -> str:
@@ -62,6 +68,7 @@ class LandmarkFormat:
     `frame` and `missing` are sentences for the documentation: the frame of its coordinates, and what it says of
     landmarks without a place. `written_frame` is the frame that `write` wants (pixel, LPS, or None for the one asked).
     `unnamed` formats have no names of landmarks, only an order: their rows come as "1", "2", ...
+    `image_files` formats call an image by its file name, ending included, where that is known.
     """
 
     name: str
@@ -75,3 +82,4 @@ class LandmarkFormat:
     written_frame: str | None = None
     many_images: bool = False
     unnamed: bool = False
+    image_files: bool = False

@@ -1,26 +1,76 @@
-"""Landmarks of one image in and out, by file name: .mrk.json, .fcsv, .csv, .tsv; in: .sr.dcm, the challenge's .txt."""
+"""The door of landmark files: any format that is known, read into a table or the landmarks of one image, and written.
+
+`read_placements` reads whatever a file holds; `read_landmarks` and `write_landmarks` are for one image. The formats are
+in `formats.known`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from anatomark.core.grid import Grid, Unit
+from anatomark.core.grid import Grid
 from anatomark.core.landmarks import Landmarks
-from anatomark.errors import LandmarkFileError, UnknownNameError
-from anatomark.formats.cephalometric import NAMES, read_cephalometric
-from anatomark.formats.dicom_sr import SUFFIX as DICOM_SR
-from anatomark.formats.dicom_sr import read_dicom_sr
-from anatomark.formats.fcsv import read_fcsv, write_fcsv
-from anatomark.formats.frames import FilePoints, Frame, as_frame, from_world, settle_frame
-from anatomark.formats.slicer_json import read_slicer_json, write_slicer_json
-from anatomark.formats.table import LandmarkTable, read_table, write_table
+from anatomark.errors import FrameError, LandmarkFileError, UnknownNameError
+from anatomark.formats.cephalometric import CEPHALOMETRIC, NAMES, read_cephalometric
+from anatomark.formats.fcsv import FCSV, write_fcsv
+from anatomark.formats.frames import Frame, as_frame, settle_frame
+from anatomark.formats.known import FORMATS
+from anatomark.formats.landmark_format import GridOf, LandmarkFormat
+from anatomark.formats.long_table import LONG_TABLE, SLICER_CSV
+from anatomark.formats.missing import NOTHING, MissingValues
+from anatomark.formats.placements import Key as Key
+from anatomark.formats.placements import landmarks_table as landmarks_table
+from anatomark.formats.placements import one_image, points_table
+from anatomark.formats.placements import table_landmarks as table_landmarks
+from anatomark.formats.recognise import format_of
+from anatomark.formats.slicer_json import SLICER_JSON, write_slicer_json
+from anatomark.formats.table import LandmarkTable, read_table
 
-SUFFIXES = (".mrk.json", ".json", ".fcsv", ".csv", ".tsv", ".txt", DICOM_SR)
-WRITTEN = (".mrk.json", ".fcsv", ".csv", ".tsv")
-Key = tuple[str, str]  # image, observer
+SUFFIXES = tuple(sorted({ending for known in FORMATS for ending in known.endings}, key=lambda e: (-len(e), e)))
+WRITTEN = tuple(known.name for known in FORMATS if known.write)
+_OWN = (SLICER_JSON, FCSV, LONG_TABLE)  # what an ending of theirs stands for where nobody names a format
+_OTHER_NAMES = {"tsv": (LONG_TABLE, ".tsv"), "json": (SLICER_JSON, ".mrk.json")}
+
+
+def no_grid(name: str) -> Grid | None:
+    """The `GridOf` of those who have no images at hand."""
+    return None
+
+
+def read_placements(
+    path: str | Path,
+    *,
+    frame: str | None = None,
+    grid_of: GridOf = no_grid,
+    columns: Mapping[str, str] | None = None,
+    names: Sequence[str] | None = None,
+    missing: MissingValues = NOTHING,
+) -> LandmarkTable:
+    """Everything that a landmark file of any known format holds; `image` is "" where the file does not name it.
+
+    `frame` (LPS, RAS, pixel) is for files that state none, `grid_of` gives the Grid of an image by its name, for
+    formats whose y counts from below. `columns` and `missing` are as in `read_table`. `names` are the landmarks that
+    are wanted: a format that has only an order of points takes them in their order, if there are as many.
+
+    Raises `LandmarkFileError` and `FrameError`.
+    """
+    path = Path(path)
+    known = format_of(path)
+    if columns or known in (LONG_TABLE, SLICER_CSV):
+        return read_table(path, frame=frame, columns=columns, missing=missing)
+    if known is CEPHALOMETRIC and names is not None and not set(names) <= set(NAMES):
+        settle_frame("pixel", frame, path)
+        table = points_table(read_cephalometric(path, tuple(names)))
+    else:
+        table = known.read(path, frame=frame, grid_of=grid_of)
+    _require_text(table, path)
+    if known.unnamed and names is not None:
+        table = _named(table, names, path)
+    return missing.taken_out(table)
 
 
 def read_landmarks(
@@ -37,29 +87,14 @@ def read_landmarks(
     Pixel coordinates without a grid stay in px. With a 2D grid, points of Slicer lose their z.
 
     `names` is the wanted order: the result has all of them, NOT_ANNOTATED where the file has none, and a
-    name of the file that is not among them raises `UnknownNameError`. A challenge file has no names: it
-    takes the 19 standard ones, or `names` in the order of its lines where these are others.
+    name of the file that is not among them raises `UnknownNameError`. A format without names takes them in the order of
+    its points, if there are as many; the cephalometric challenge's files have 19 standard ones of their own.
 
     Raises `LandmarkFileError` and `FrameError`.
     """
     path = Path(path)
-    suffix = landmark_suffix(path)
-    if suffix in (".mrk.json", ".json", ".fcsv"):
-        read = read_fcsv if suffix == ".fcsv" else read_slicer_json
-        asked_pixel = frame is not None and as_frame(frame, "the frame given") == "pixel"
-        points = read(path, None if asked_pixel else frame)
-        if asked_pixel:
-            points = FilePoints(points.names, points.coordinates, points.states, "pixel", "px")
-    elif suffix == ".txt":
-        settle_frame("pixel", frame, path)
-        own = names is not None and not set(names) <= set(NAMES)
-        points = read_cephalometric(path, tuple(names) if own and names is not None else NAMES)
-    elif suffix == DICOM_SR:
-        points = read_dicom_sr(path)
-        settle_frame(points.frame, frame, path)
-    else:
-        points = _one_image(read_table(path, frame=frame), path)
-    landmarks = points.to_landmarks(grid, path)
+    table = read_placements(path, frame=frame, grid_of=lambda _: grid, names=names)
+    landmarks = one_image(table, path).to_landmarks(grid, path)
     if names is None:
         return landmarks
     unknown = [name for name in landmarks.names if name not in set(names)]
@@ -74,27 +109,85 @@ def write_landmarks(
     landmarks: Landmarks,
     path: str | Path,
     *,
-    frame: str = "LPS",
+    frame: str | None = None,
     grid: Grid | None = None,
     notes: Sequence[str] = (),
+    format: str | None = None,
 ) -> None:
-    """Writes .mrk.json, .fcsv, .csv or .tsv, whole or not at all; reading gives back equal landmarks.
+    """Writes the landmarks of one image, whole or not at all; reading gives back equal landmarks.
 
-    `frame` is LPS or RAS, or pixel for tables; pixel needs the `grid` of the image for landmarks in mm. In
-    a table the image is called as the file is. `notes` (N,) become the descriptions of Slicer's points.
+    The format is `format` (a name of `formats.known`), or what the ending stands for. `frame` is LPS (the default),
+    RAS, or pixel where the format has it; pixel needs the `grid` of the image for landmarks in mm. In a table the image
+    is called as the file is. `notes` (N,) become the descriptions of Slicer's points.
     """
     path = Path(path)
-    wanted = as_frame(frame, "the frame given")
-    suffix = landmark_suffix(path)
-    if suffix == ".mrk.json":
+    known, ending = written_format(path, format)
+    wanted = frame_to_write(known, frame, path)
+    name = path.name[: -len(ending)]
+    if known is SLICER_JSON:
         write_slicer_json(landmarks, path, wanted, notes=notes)
-    elif suffix == ".fcsv":
+    elif known is FCSV:
         write_fcsv(landmarks, path, wanted, notes=notes)
-    elif suffix in (".csv", ".tsv"):
-        grids = None if grid is None else {landmark_name(path): grid}
-        write_table(landmarks_table({(landmark_name(path), ""): landmarks}, frame=wanted, grids=grids), path)
     else:
-        raise LandmarkFileError(f"{path}: landmarks are not written as {suffix}; wanted one of {', '.join(WRITTEN)}")
+        grids = None if grid is None else {name: grid}
+        write_placements(
+            landmarks_table({(name, ""): landmarks}, frame=wanted, grids=grids), path, known, grid_of=lambda _: grid
+        )
+
+
+def write_placements(table: LandmarkTable, path: Path, known: LandmarkFormat, *, grid_of: GridOf = no_grid) -> None:
+    """Writes a table that is in the frame of the format; `LandmarkFileError` where it does not fit."""
+    if known.write is None:
+        raise LandmarkFileError(f"{path}: {known.title} is not written; wanted one of {', '.join(WRITTEN)}")
+    if not known.many_images:
+        one_image(table, path)
+    known.write(table, path, grid_of=grid_of)
+
+
+def written_format(path: str | Path, format: str | None = None) -> tuple[LandmarkFormat, str]:
+    """The format to write a file in, and the ending of its name that belongs to it. Raises `LandmarkFileError`."""
+    name = Path(path).name.lower()
+    if format is not None:
+        known, _ = named_format(format)
+        ending = next((e for e in sorted(known.endings, key=len, reverse=True) if name.endswith(e)), None)
+        if ending is None:
+            wanted = " or ".join(known.endings)
+            raise LandmarkFileError(f"{path}: {known.name} is written to a name that ends in {wanted}; rename it")
+        return known, ending
+    ending = landmark_suffix(path)
+    own = next((known for known in _OWN if ending in known.endings and ending != ".json"), None)
+    if own is not None:
+        return own, ending
+    sharing = [known for known in FORMATS if ending in known.endings]
+    writing = [known for known in sharing if known.write is not None]
+    if len(sharing) == 1 and writing:
+        return writing[0], ending
+    if writing:
+        raise LandmarkFileError(
+            f"{path}: landmarks are not written as {ending} unless the format is named, "
+            f"as --format {' or '.join(known.name for known in writing)}; several formats share the ending"
+        )
+    raise LandmarkFileError(f"{path}: landmarks are not written as {ending}; wanted one of {', '.join(WRITTEN)}")
+
+
+def named_format(name: str) -> tuple[LandmarkFormat, str]:
+    """The written format of a name and its usual ending. Raises `LandmarkFileError`, which lists them."""
+    word = name.strip().lower().lstrip(".")
+    if word in _OTHER_NAMES:
+        return _OTHER_NAMES[word]
+    for known in FORMATS:
+        if known.name == word and known.write is not None:
+            return known, known.endings[0]
+    raise LandmarkFileError(f"no format that is written is called {name!r}; wanted one of {', '.join(WRITTEN)}")
+
+
+def frame_to_write(known: LandmarkFormat, frame: str | None, path: str | Path) -> Frame:
+    """The frame that the format is written in; `FrameError` where another is asked for."""
+    asked = None if frame is None else as_frame(frame, "the frame given")
+    own = None if known.written_frame is None else as_frame(known.written_frame, known.title)
+    if own is not None and asked not in (None, own):
+        raise FrameError(f"{path}: {known.title} is in the frame {own}, not {asked}; leave the frame out")
+    return own or asked or "LPS"
 
 
 def landmark_suffix(path: str | Path) -> str:
@@ -107,80 +200,32 @@ def landmark_suffix(path: str | Path) -> str:
 
 
 def landmark_name(path: str | Path) -> str:
-    """The name of a landmark file without its ending."""
-    return Path(path).name[: -len(landmark_suffix(path))]
+    """The name of a landmark file without its ending, if it has one of theirs."""
+    name = Path(path).name
+    ending = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), Path(path).suffix)
+    return name[: len(name) - len(ending)]
 
 
-def table_landmarks(
-    table: LandmarkTable, *, grids: Mapping[str, Grid] | None = None, source: str | Path = "the table"
-) -> dict[Key, Landmarks]:
-    """{(image, observer): landmarks} of a table, in the order of first appearance.
-
-    `grids` holds the Grids of images; pixel coordinates of an image without one stay in px.
-    """
-    return {
-        key: points.to_landmarks((grids or {}).get(key[0]), f"{source} (image {key[0]})" if key[0] else source)
-        for key, points in _placements(table).items()
-    }
-
-
-def landmarks_table(
-    placements: Mapping[Key, Landmarks],
-    *,
-    frame: Frame = "LPS",
-    grids: Mapping[str, Grid] | None = None,
-) -> LandmarkTable:
-    """The table of {(image, observer): landmarks}, all of one dimension and unit."""
-    kinds = {(landmarks.ndim, landmarks.unit) for landmarks in placements.values()}
-    if len(kinds) > 1:
-        held = ", ".join(f"{ndim}D in {unit}" for ndim, unit in sorted(kinds))
-        raise LandmarkFileError(f"landmarks of several kinds ({held}) do not fit one table; write one for each")
-    ndim, unit = kinds.pop() if kinds else (3, "mm")
-    parts = {
-        key: from_world(landmarks, frame, (grids or {}).get(key[0]), key[0]) for key, landmarks in placements.items()
-    }
-    counts = [len(landmarks) for landmarks in placements.values()]
-    total = sum(counts)
-    own_unit: Unit = "px" if frame == "pixel" or unit == "px" else "mm"
-    return LandmarkTable(
-        np.repeat(np.array([image for image, _ in placements] or [""], dtype=str)[: len(counts)], counts),
-        _text(name for landmarks in placements.values() for name in landmarks.names),
-        np.concatenate([np.empty((0, ndim)), *parts.values()]),
-        np.concatenate([np.empty(0, dtype=np.uint8), *(landmarks.states for landmarks in placements.values())]),
-        np.repeat(np.array([observer for _, observer in placements] or [""], dtype=str)[: len(counts)], counts),
-        frame,
-        own_unit,
-        np.full(total, np.nan),
-        np.full(total, np.nan),
-    )
-
-
-def _placements(table: LandmarkTable) -> dict[Key, FilePoints]:
-    rows: dict[Key, list[int]] = {}
-    for row, key in enumerate(zip(table.image.tolist(), table.observer.tolist(), strict=True)):
-        rows.setdefault(key, []).append(row)
-    names = table.landmark.tolist()
-    return {
-        key: FilePoints(
-            tuple(names[row] for row in held),
-            table.coordinates[held],
-            table.states[held],
-            table.frame,
-            table.unit,
+def _named(table: LandmarkTable, names: Sequence[str], path: Path) -> LandmarkTable:
+    """The points called 1, 2, ... with the wanted names in their order, where those are no numbers themselves."""
+    called = dict.fromkeys(table.landmark.tolist())
+    if set(called) <= set(names) or not all(name.isdigit() for name in called):
+        return table
+    most = max(map(int, called))
+    if most != len(names):
+        raise LandmarkFileError(
+            f"{path} has no names but {most} points in order, wanted are {len(names)} landmarks; list as many, in the "
+            "order of the file"
         )
-        for key, held in rows.items()
-    }
+    at = {name: names[int(name) - 1] for name in called if int(name) > 0}
+    return replace(table, landmark=np.array([at.get(name, name) for name in table.landmark.tolist()], dtype=str))
 
 
-def _one_image(table: LandmarkTable, path: Path) -> FilePoints:
-    held = _placements(table)
-    if len(held) > 1:
-        images, observers = {image for image, _ in held}, {observer for _, observer in held}
-        what = f"{len(images)} images" if len(images) > 1 else f"{len(observers)} observers"
-        raise LandmarkFileError(f"{path} holds landmarks of {what}, wanted those of one; split it with convert")
-    empty = FilePoints((), table.coordinates, table.states, table.frame, table.unit)
-    return next(iter(held.values()), empty)
-
-
-def _text(words: Iterable[str]) -> np.ndarray:
-    return np.array(list(words), dtype=str)
+def _require_text(table: LandmarkTable, path: Path) -> None:
+    """Names that no text file can hold: JSON may have halves of characters in them."""
+    for what in ("image", "landmark", "observer"):
+        for name in dict.fromkeys(getattr(table, what).tolist()):
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise LandmarkFileError(f"{path}: the {what} {name!r} is no text; correct it") from None

@@ -26,6 +26,9 @@ from anatomark.core.landmarks import Landmarks, State
 from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.atomic import write_text
 from anatomark.formats.frames import FilePoints, Frame, from_world, settle_frame, state_of, swap_ras
+from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
+from anatomark.formats.placements import one_image, slicer_table
+from anatomark.formats.table import LandmarkTable
 
 # the name, not an address: Slicer before 5.1 reads no other, and later ones read it still
 _SCHEMA = (
@@ -193,3 +196,27 @@ def _position(point: dict[str, Any], name: str, path: Path) -> tuple[State, list
     if len(cells) != 3 or len(xyz) != 3 or not np.isfinite(xyz).all():
         raise LandmarkFileError(f"{path}: {name} is defined at {str(position)[:60]}; wanted three numbers")
     return state, xyz
+
+
+def _recognises(head: Head) -> bool:
+    return head.name.endswith(".mrk.json") or "markups" in head.json
+
+
+def _read(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable:
+    return slicer_table(read_slicer_json, path, frame)
+
+
+def _write(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
+    write_slicer_json(one_image(table, path).to_landmarks(None, path), path, table.frame)
+
+
+SLICER_JSON = LandmarkFormat(
+    name="mrk.json",
+    title="Slicer markups (.mrk.json)",
+    endings=(".mrk.json", ".json"),
+    recognises=_recognises,
+    read=_read,
+    write=_write,
+    frame="LPS or RAS, as the file says; mm, or the unit it states",
+    missing="`missing` is absent; `undefined` and `preview` are not annotated",
+)

@@ -3,8 +3,9 @@
 Columns: image, landmark (or label), x, y[, z] (or r, a, s; or l, p, s, as Slicer exports them), frame,
 unit, presence, spread, error_bound_mm or error_bound_px, observer (or rater), state, changed. Only a landmark
 and coordinates are a must; other columns are passed over. A row without coordinates is present nowhere: its
-`state` says `absent` or `not annotated` (also the default). `changed` is when a person last set the row, as ISO
-8601 in UTC; it marks a table of reviews (`anatomark.data.reviews`).
+`state` says `absent` or `not annotated` (also the default). A row whose `defined` is 0, as Slicer writes it, has no
+position whatever its coordinates. A column z in which nothing stands leaves a 2D table. `changed` is when a person last
+set the row, as ISO 8601 in UTC; it marks a table of reviews (`anatomark.data.reviews`).
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ _TEXTS = {
     "unit": ("unit",),
     "state": ("state",),
     "changed": ("changed",),
+    "defined": ("defined",),
 }
+_DEFINED = {"0": False, "false": False, "1": True, "true": True, "": True}
 _NUMBERS = {
     "x": ("x", "l", "r"),
     "y": ("y", "p", "a"),
@@ -223,6 +226,9 @@ def _read(
 
     count = len(line)
     coordinates = np.column_stack([number[k] for k in "xyz" if k in number])
+    coordinates[~_defined(code, words, line, path)] = np.nan
+    if coordinates.shape[1] == 3 and np.isfinite(coordinates[:, :2]).any() and np.isnan(coordinates[:, 2]).all():
+        coordinates = coordinates[:, :2]
     given = np.isfinite(coordinates)
     partly = given.any(axis=1) & ~given.all(axis=1)
     if partly.any():
@@ -304,6 +310,19 @@ def _floats(column: Sequence[str], where: Sequence[int], name: str, path: Path) 
                 hint = f"{error}{as_missing(word)}" if word.lower() in WORDS else str(error)
                 raise LandmarkFileError(f"{path}, line {line}: {name} is {word!r}; {hint}") from error
         raise
+
+
+def _defined(
+    code: dict[str, NDArray[np.int32]], words: dict[str, list[str]], line: NDArray[np.int64], path: Path
+) -> NDArray[np.bool_]:
+    """(R,) whether the row has a position, by Slicer's column `defined`."""
+    defined = np.ones(len(line), dtype=bool)
+    for number, word in enumerate(words["defined"] if "defined" in code else ()):
+        rows = code["defined"] == number
+        if word.lower() not in _DEFINED:
+            raise LandmarkFileError(f"{path}, line {line[rows][0]}: defined is {word!r}; wanted 0 or 1")
+        defined[rows] = _DEFINED[word.lower()]
+    return defined
 
 
 def _states(
