@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.errors import ImageError, SpacingError
-from anatomark.formats import dicom, itk, photos, volumes
+from anatomark.formats import dicom, itk, nifti, photos, volumes
 from anatomark.formats.atomic import replacing
 from anatomark.formats.header import Header, Orientation, tell
+from anatomark.formats.text import composed
 from anatomark.formats.wholeness import require_whole
 
 PHOTOS = photos.SUFFIXES
@@ -31,48 +32,75 @@ WRITTEN = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
 
 
 def read_image(
-    path: str | Path, *, spacing: Sequence[float] | None = None, orientation: Orientation = "shown"
+    path: str | Path,
+    *,
+    spacing: Sequence[float] | None = None,
+    orientation: Orientation = "shown",
+    page: int | None = None,
 ) -> Image:
     """The grey Image in a file or a DICOM series' folder, in the file's own number type.
 
     RGB(A) becomes grey. A DICOM file of one frame and a photo type are 2D; other files have the dimension
     that they state. `spacing` (x, y[, z]) in mm is for files that state none. A picture is turned as its file asks
-    viewers to turn it, unless `orientation` is "stored". Remarks on how the file was understood go to the log.
+    viewers to turn it, unless `orientation` is "stored". `page` (from 1) is one picture of a file with many: a slice of
+    a stack of X-rays; it is 2D. Remarks on how the file was understood go to the log.
 
     Raises `ImageError` for what cannot be read (missing, empty, cut short, 4D, several series), and
     `SpacingError` where `spacing` contradicts the file by more than 1 %. What the voxels hold is judged by
     `require_usable`.
     """
-    image, header = load_image(path, spacing=spacing, orientation=orientation)
+    image, header = load_image(path, spacing=spacing, orientation=orientation, page=page)
     tell(header.remarks)
     return image
 
 
-def read_grid(path: str | Path, *, spacing: Sequence[float] | None = None, orientation: Orientation = "shown") -> Grid:
+def read_grid(
+    path: str | Path,
+    *,
+    spacing: Sequence[float] | None = None,
+    orientation: Orientation = "shown",
+    page: int | None = None,
+) -> Grid:
     """The Grid that `read_image` would give, from the header alone (a DICOM series is read whole)."""
-    header = read_header(path, spacing=spacing, orientation=orientation)
+    header = read_header(path, spacing=spacing, orientation=orientation, page=page)
     tell(header.remarks)
     return header.grid
 
 
 def load_image(
-    path: str | Path, *, spacing: Sequence[float] | None = None, orientation: Orientation = "shown"
+    path: str | Path,
+    *,
+    spacing: Sequence[float] | None = None,
+    orientation: Orientation = "shown",
+    page: int | None = None,
 ) -> tuple[Image, Header]:
     """As `read_image`, with the Header; nothing goes to the log."""
     path = Path(path)
     kind = _kind(path)
-    array, header = photos.read(path, orientation) if kind is photos else kind.read(path)
+    if kind is volumes:
+        array, header = volumes.read(path, page)
+    else:
+        _require_first(page, path)
+        array, header = photos.read(path, orientation) if kind is photos else kind.read(path)
     header = header.on(_spaced(header.grid, spacing, path))
     return Image(array.reshape(header.grid.shape), header.grid), header
 
 
 def read_header(
-    path: str | Path, *, spacing: Sequence[float] | None = None, orientation: Orientation = "shown"
+    path: str | Path,
+    *,
+    spacing: Sequence[float] | None = None,
+    orientation: Orientation = "shown",
+    page: int | None = None,
 ) -> Header:
     """As `read_grid`, with what else the header says; nothing goes to the log."""
     path = Path(path)
     kind = _kind(path)
-    header = photos.read_header(path, orientation) if kind is photos else kind.read_header(path)
+    if kind is volumes:
+        header = volumes.read_header(path, page)
+    else:
+        _require_first(page, path)
+        header = photos.read_header(path, orientation) if kind is photos else kind.read_header(path)
     return header.on(_spaced(header.grid, spacing, path))
 
 
@@ -111,6 +139,13 @@ def write_image(image: Image, path: str | Path) -> None:
         raise ImageError(f"{path} holds {wanted}, got {grid.ndim}D {array.dtype}; write .nii.gz, .nrrd or .mha")
     if not photo and grid.unit == "px":
         raise SpacingError(f"{path} would call pixels mm, the image has no spacing; give the spacing, or write .png")
+    sheared = not photo and grid.ndim == 3 and not _straight(grid)
+    if sheared and suffix == ".mha":
+        raise ImageError(f"{path} cannot hold axes that are not at right angles (a shear); write .nii.gz or .nrrd")
+    if sheared and suffix in nifti.SUFFIXES:
+        with replacing(path, suffix) as temporary:
+            nifti.write_sheared(array, grid, temporary, compressed=suffix == ".nii.gz")
+        return
     itk_image = sitk.GetImageFromArray(array)
     if not photo:
         itk_image.SetSpacing(grid.spacing[::-1])
@@ -128,6 +163,11 @@ def write_image(image: Image, path: str | Path) -> None:
             raise OSError(ENOSPC, os.strerror(ENOSPC)) from error
 
 
+def _straight(grid: Grid) -> bool:
+    """Whether the axes of a Grid are at right angles, but for rounding."""
+    return bool(np.allclose(grid.direction.T @ grid.direction, np.eye(grid.ndim), rtol=0, atol=1e-4))
+
+
 def is_image(path: str | Path) -> bool:
     """Whether `path` is named or begins like an image, or is a folder that directly holds a DICOM stack."""
     path = Path(path)
@@ -136,6 +176,8 @@ def is_image(path: str | Path) -> bool:
         return len(dicoms) > 1 and bool(dicom.stacks(path))
     if not path.is_file() or path.name.startswith(".") or path.name.lower().endswith(".sr.dcm"):
         return False  # hidden, or a structured report of ours
+    if path.suffix.lower() in (".hdr", ".img"):  # of a pair, the header stands for both
+        return path.suffix.lower() == ".hdr" and volumes.is_header_of_pair(path)
     return _suffix(path, (*VOLUMES, *PHOTOS)) is not None or dicom.is_dicom(path)
 
 
@@ -154,10 +196,10 @@ def list_images(folder: str | Path) -> list[Path]:
 
 
 def image_name(path: str | Path) -> str:
-    """The case's id: the name of a file without its image ending, or the whole name of a folder."""
+    """The case's id: the name of a file without its image ending, or the whole name of a folder; composed Unicode."""
     path = Path(path)
     suffix = _suffix(path, SUFFIXES)
-    return path.name if suffix is None or path.is_dir() else path.name[: -len(suffix)]
+    return composed(path.name if suffix is None or path.is_dir() else path.name[: -len(suffix)])
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:
@@ -191,6 +233,11 @@ def _kind(path: Path) -> ModuleType:
     if dicom.is_dicom(path):
         return dicom
     raise ImageError(f"{path} is no image that can be read; wanted DICOM or one of {', '.join((*VOLUMES, *PHOTOS))}")
+
+
+def _require_first(page: int | None, path: Path) -> None:
+    if page not in (None, 1):
+        raise ImageError(f"{path} has 1 page, page {page} was wanted; count them from 1")
 
 
 def _spaced(grid: Grid, spacing: Sequence[float] | None, path: Path) -> Grid:

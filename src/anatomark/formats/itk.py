@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anatomark.core.grid import Grid
 from anatomark.errors import ImageError
 
 _lock = threading.Lock()
@@ -133,11 +134,42 @@ def geometry(itk: Any) -> tuple[Sequence[int], dict[str, Any]]:
     return tuple(reversed(itk.GetSize())), terms
 
 
+def spatial(shape: Sequence[int], terms: dict[str, Any], path: Path) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """`geometry` of the two or three axes of space; further ones may be one long. Raises `ImageError`."""
+    shape = tuple(shape)
+    d = len(shape)
+    while len(shape) > 3 and shape[0] == 1:
+        shape = shape[1:]
+    kept = len(shape)
+    if kept not in (2, 3):
+        sizes = " x ".join(str(n) for n in reversed(shape))
+        raise ImageError(f"{path} is {kept}D ({sizes}), wanted 2D or 3D; split it into single volumes")
+    if kept < d:
+        direction = np.reshape(terms["direction"], (d, d))[:kept, :kept]
+        return shape, {
+            "spacing": terms["spacing"][:kept], "origin": terms["origin"][:kept], "direction": direction.ravel()
+        }  # fmt: skip
+    return shape, dict(terms)
+
+
+def grid(shape: Sequence[int], terms: dict[str, Any], path: Path) -> Grid:
+    """The Grid of a `geometry`. Raises `ImageError` for one that cannot be."""
+    try:
+        return Grid.from_geometry(shape, **terms)
+    except ValueError as error:
+        raise ImageError(f"{path} has a geometry that cannot be: {error}; export it again") from error
+
+
+def grey_of(array: NDArray[Any], components: int, path: Path) -> NDArray[Any]:
+    """As `to_grey`, of a volume's file: vectors of floating-point numbers are no colours."""
+    if components > 1 and array.dtype.kind == "f":
+        raise ImageError(f"{path} holds vectors of {components}, wanted grey values; write one component as an image")
+    return to_grey(array, components, path)
+
+
 def _line(path: Path, error: RuntimeError) -> str:
     """What went wrong with `path` in one line, from an ITK exception of many."""
     text = str(error)
-    if "orthonormal" in text or "orthogonal" in text:
-        return f"{path} has skewed axes (its affine shears); resample it onto a straight grid"
     if "Unable to determine ImageIO" in text:
         return f"{path} cannot be read: cut short, or not of the kind its name says; export it again"
     last = [line.split("): ", 1)[-1].strip() for line in text.splitlines() if line.strip()][-1]

@@ -1,9 +1,12 @@
-"""NIfTI, NRRD and MetaImage: volumes, and pictures with a geometry, whose headers say where they lie."""
+"""Volumes, and pictures with a geometry: NIfTI, NRRD and MetaImage, told apart by what they hold.
+
+A page is one slice of a stack of pictures, such as of many X-rays in one file: a 2D image of its own.
+"""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,55 +14,73 @@ from numpy.typing import NDArray
 
 from anatomark.core.grid import Grid
 from anatomark.errors import ImageError
-from anatomark.formats import itk
+from anatomark.formats import meta_image, nifti, nrrd
 from anatomark.formats.header import Header
-from anatomark.formats.wholeness import nifti_header, not_finite, require_whole
+from anatomark.formats.nifti_header import begins_as_nifti, header_file
+from anatomark.formats.packed import first_bytes, is_gzipped
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-
-
-def read_header(path: Path) -> Header:
-    """Where the voxels of a file lie, from its header alone. Raises `ImageError`."""
-    return _header(itk.header(path), path)
+SUFFIXES = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *meta_image.SUFFIXES)
+_HEAD = 1 << 12
 
 
-def read(path: Path) -> tuple[NDArray[Any], Header]:
-    """Grey values (*spatial) and Header of a file. Raises `ImageError`."""
-    require_whole(path)
-    reader = itk.header(path)
-    header = _header(reader, path)
-    image, array = itk.voxels(reader, path)
-    if path.name.lower().endswith((".nii", ".nii.gz")) and (bad := not_finite(path)) is not None:
-        array = np.where(bad.reshape(array.shape), np.nan, array)
-    components = image.GetNumberOfComponentsPerPixel()
-    if components > 1 and array.dtype.kind == "f":
-        raise ImageError(f"{path} holds vectors of {components}, wanted grey values; write one component as an image")
-    return itk.to_grey(array, components, path), header
+def read_header(path: Path, page: int | None = None) -> Header:
+    """Where the voxels of a file, or of one of its pages (from 1), lie; from its header alone. Raises `ImageError`."""
+    header = _kind(path).read_header(path)
+    return header if page is None else of_page(header, page, path)
 
 
-def _header(reader: Any, path: Path) -> Header:
-    shape, terms = itk.geometry(reader)
-    if len(shape) not in (2, 3):
-        sizes = " x ".join(str(n) for n in reversed(shape))
-        raise ImageError(f"{path} is {len(shape)}D ({sizes}), wanted 2D or 3D; split it into single volumes")
-    if not _states_spacing(path, len(shape)):
-        return Header(Grid.without_spacing(shape))
+def read(path: Path, page: int | None = None) -> tuple[NDArray[Any], Header]:
+    """Grey values (*spatial) and Header of a file, or of one of its pages (from 1). Raises `ImageError`."""
+    kind = _kind(path)
+    if page is None:
+        return kind.read(path)
+    header = of_page(kind.read_header(path), page, path)
+    array, _ = kind.read(path, page)
+    return np.ascontiguousarray(array).reshape(header.grid.shape), header
+
+
+def of_page(header: Header, page: int, path: Path) -> Header:
+    """The Header of a page (from 1) of a stack, which lies on its own plane: no page is above another.
+
+    A spacing of exactly 1 along each axis is what programs write that were told none: the page is then in px.
+    """
+    grid = header.grid
+    if grid.ndim == 2:
+        if page != 1:
+            raise ImageError(f"{path} has 1 page, page {page} was wanted; count them from 1")
+        return header
+    pages = grid.shape[0]
+    if not 1 <= page <= pages:
+        raise ImageError(f"{path} has {pages} pages, page {page} was wanted; count them from 1")
+    spacing = grid.spacing[:0:-1]
+    if grid.unit == "px" or np.allclose(grid.spacing, 1.0, rtol=0, atol=1e-9):
+        return Header(Grid.without_spacing(grid.shape[1:]), pages=pages)
+    return Header(Grid.from_geometry(grid.shape[1:], spacing=spacing), pages=pages)
+
+
+def is_header_of_pair(path: Path) -> bool:
+    """Whether a file named .hdr begins as a NIfTI header; other programs use that name as well."""
     try:
-        return Header(Grid.from_geometry(shape, **terms))
-    except ValueError as error:
-        raise ImageError(f"{path} has a geometry that cannot be: {error}; export it again") from error
+        return begins_as_nifti(first_bytes(path, _HEAD))
+    except (OSError, ImageError):
+        return False
 
 
-def _states_spacing(path: Path, ndim: int) -> bool:
-    """Whether the header speaks of a spacing; ITK alone would say 1 mm."""
+def _kind(path: Path) -> ModuleType:
+    """The module that reads `path`, by its content. Raises `ImageError` where none does."""
     name = path.name.lower()
-    if name.endswith((".nii", ".nii.gz")):
-        nifti = nifti_header(path)
-        return nifti is None or all(step != 0 and np.isfinite(step) for step in nifti.pixdim[:ndim])
-    with open(path, "rb") as file:
-        head = file.read(1 << 16)
-    if name.endswith((".nrrd", ".nhdr")):
-        head = head.split(b"\n\n")[0].split(b"\r\n\r\n")[0].lower()
-        spacings = re.search(rb"^spacings:(.*)$", head, re.MULTILINE)
-        return b"space directions:" in head or (spacings is not None and b"nan" not in spacings[1])
-    return b"ElementSpacing" in head or b"ElementSize" in head
+    head = first_bytes(header_file(path), _HEAD)
+    if begins_as_nifti(head):
+        return nifti
+    packed = is_gzipped(path)
+    found = nrrd if head.startswith(b"NRRD") else meta_image if meta_image.begins_as_meta_image(head) else None
+    if found is not None and packed:
+        raise ImageError(f"{path} is gzipped as a whole; unpack it (gunzip), or write NRRD or MetaImage that compress")
+    if found is nrrd or (found is meta_image and name.endswith(meta_image.SUFFIXES)):
+        return found
+    if found is meta_image:
+        raise ImageError(f"{path} is a MetaImage by its content; name it .mha, or .mhd where its voxels are elsewhere")
+    if name.endswith(nifti.SUFFIXES):
+        return nifti  # which says what is wrong with it
+    kind = "an NRRD" if name.endswith(nrrd.SUFFIXES) else "a MetaImage"
+    raise ImageError(f"{path} is not {kind} file, as its name says: it cannot be read; correct its ending")

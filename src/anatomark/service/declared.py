@@ -10,9 +10,10 @@ import zlib
 from pathlib import Path
 
 from anatomark.errors import ImageError
-from anatomark.formats import dicom, itk, photos
+from anatomark.formats import dicom, itk, photos, volumes
 from anatomark.formats.images import PHOTOS
-from anatomark.formats.wholeness import nifti_header
+from anatomark.formats.nifti_header import HEAD, begins_as_nifti, nifti_header
+from anatomark.formats.packed import first_bytes
 from anatomark.service.refused import Refused
 
 _HEAD = 1 << 16
@@ -36,7 +37,7 @@ def require_modest(path: Path, *, max_voxels: int) -> None:
         head = file.read(_HEAD)
     _require_own_voxels(path, head)
     _require_count(path, _count(path), max_voxels)
-    if head[:2] == b"\x1f\x8b" and path.name.lower().endswith(".nii.gz"):
+    if head[:2] == b"\x1f\x8b" and _is_nifti(path):
         _require_no_more(path)
     if path.name.lower().endswith(".mha"):
         _require_sound_stream(path, head)
@@ -44,9 +45,11 @@ def require_modest(path: Path, *, max_voxels: int) -> None:
 
 def _count(path: Path) -> int:
     """Numbers that decoding `path` would make: voxels times components."""
-    if path.name.lower().endswith(PHOTOS) and (picture := photos.odd(path)):
-        with picture:
-            return math.prod(picture.size)
+    if path.name.lower().endswith(PHOTOS):
+        return photos.declared(path)
+    if _is_nifti(path):
+        header = nifti_header(path)
+        return math.prod(header.dim) * header.components
     if dicom.is_dicom(path):
         reader = itk.header(path, "GDCMImageIO")
     else:
@@ -68,7 +71,7 @@ def _require_own_voxels(path: Path, head: bytes) -> None:
     nrrd, meta = head.startswith(b"NRRD"), name.endswith((".mha", ".mhd"))
     ends = not nrrd or re.search(rb"\r?\n\r?\n", head) is not None
     elsewhere = (
-        name.endswith((".nhdr", ".mhd"))
+        name.endswith((".nhdr", ".mhd", ".hdr", ".img"))
         or (nrrd and (not ends or _NRRD_ELSEWHERE.search(head) is not None))
         or any(found != b"LOCAL" for found in _META_DATA.findall(head))
         or (meta and _META_DATA.search(head) is None)
@@ -103,6 +106,14 @@ def _require_sound_stream(path: Path, head: bytes) -> None:
         raise ImageError(f"{path} cannot be read: it is damaged or cut short; export or copy it again")
 
 
+def _is_nifti(path: Path) -> bool:
+    """Whether a file is NIfTI by its content, which decides who reads it, or would be by its name."""
+    named = path.name.lower().endswith((".nii", ".nii.gz"))
+    if not named and not path.name.lower().endswith(volumes.SUFFIXES):
+        return False
+    return begins_as_nifti(first_bytes(path, HEAD)) or (named and not first_bytes(path, HEAD).startswith(b"NRRD"))
+
+
 def _is_hdf5(path: Path) -> bool:
     """Whether a file is HDF5, whatever it is called: ITK reads it by its content, and it can lead to any file."""
     size, offset = path.stat().st_size, 0
@@ -118,8 +129,6 @@ def _is_hdf5(path: Path) -> bool:
 def _require_no_more(path: Path) -> None:
     """Refused (413) for a .nii.gz that goes on unpacking long after its image has ended."""
     header = nifti_header(path)
-    if header is None:
-        return
     with open(path, "rb") as file:
         file.seek(-4, 2)
         if struct.unpack("<I", file.read(4))[0] == header.size % 2**32:
