@@ -16,6 +16,10 @@ from anatomark.data.cases import Case
 from anatomark.data.findings import Finding
 from anatomark.data.schema import Annotations, near
 from anatomark.errors import AnatomarkError, DescriptionError, SpacingError, UnknownNameError
+from anatomark.formats.header import tell
+from anatomark.formats.image_names import ImageNames, Matches, existing, guess_remark
+from anatomark.formats.missing import NOTHING, MissingValues
+from anatomark.formats.text import composed
 
 
 class UnknownLandmarkError(UnknownNameError):
@@ -86,12 +90,15 @@ class FileSource:
     names: tuple[str, ...]
 
     def file(self, case: Case, observer: str) -> Path | None:
-        return Path(self.pattern.replace("{case}", case.id)) if observer == self.observer else None
+        return self._path(case) if observer == self.observer else None
+
+    def _path(self, case: Case) -> Path:
+        return existing(Path(self.pattern.replace("{case}", case.id)))
 
     def read(self, case: Case) -> dict[str, Landmarks]:
         from anatomark.formats.landmarks import read_landmarks
 
-        path = Path(self.pattern.replace("{case}", case.id))
+        path = self._path(case)
         if not path.is_file():
             return {}
         # Slicer's files speak of the world; tables and the challenge's texts may speak of pixels
@@ -101,7 +108,8 @@ class FileSource:
         if path.suffix.lower() == ".txt":
             options["names"] = self.names
         landmarks = read_landmarks(path, frame=self.frame, **options)
-        unknown = [name for name in landmarks.names if name not in self.names]
+        known = {composed(name): name for name in self.names}
+        unknown = [name for name in landmarks.names if composed(name) not in known]
         if unknown:
             raise UnknownLandmarkError(path, unknown[0], self.names)
         if landmarks.unit != case.unit:
@@ -110,6 +118,8 @@ class FileSource:
             raise DescriptionError(
                 f"{path}: {landmarks.ndim}D points in a {case.labelling.ndim}D data set; mend `dimension`"
             )
+        own = tuple(known[composed(name)] for name in landmarks.names)
+        landmarks = Landmarks(own, landmarks.points, landmarks.states, landmarks.unit)
         return {self.observer: landmarks.select(self.names)}
 
 
@@ -124,13 +134,14 @@ def open_sources(
     ndim: int,
     *,
     strict: bool,
+    missing: MissingValues = NOTHING,
 ) -> tuple[tuple[Source, ...], list[Finding]]:
-    """The sources of a description, and what is wrong with their names.
+    """The sources of a description, and what is wrong with their names; `missing` are points that are none.
 
     Tables are read here, files a case later. Raises DescriptionError for a missing table or folder. A table
     that cannot be read is an error if `strict`, else a finding.
     """
-    aliases = aliases_of(cases) if any(part.table for part in parts) else {}
+    images = names_of(cases)
     at = {case.id: k for k, case in enumerate(cases)}
     sources: list[Source] = []
     findings: list[Finding] = []
@@ -142,7 +153,7 @@ def open_sources(
                     f"the landmark table {path} does not exist; mend `annotations.table`, or the root"
                 )
             try:
-                sources.append(open_table(part, path, aliases, at, names, ndim, findings))
+                sources.append(open_table(part, path, images, at, names, ndim, findings, missing))
             except AnatomarkError as error:
                 if strict:
                     raise
@@ -162,33 +173,36 @@ def open_sources(
 def open_table(
     part: Annotations,
     path: Path,
-    aliases: Mapping[str, int],
+    images: ImageNames,
     at: Mapping[str, int],
     names: tuple[str, ...],
     ndim: int,
     findings: list[Finding],
+    missing: MissingValues = NOTHING,
 ) -> TableSource:
     """The source in the table at `path`; faults within it go to `findings`, their rows are left out."""
     from anatomark.formats.table import read_table
 
     columns = {ours: theirs for ours, theirs in part.columns if theirs is not None}
-    table = read_table(path, frame=part.frame, columns=columns or None)
+    table = read_table(path, frame=part.frame, columns=columns or None, missing=missing)
     if table.coordinates.shape[1] != ndim:
         raise DescriptionError(
             f"{path}: {table.coordinates.shape[1]} coordinates a row in a {ndim}D data set; "
             "mend `dimension`, or the columns of `annotations`"
         )
-    images, image = _codes(table.image)
-    case_of = np.array([_case_number(value, aliases) for value in images], dtype=np.int64)
+    named, image = _codes(table.image)
+    matches = images.match(named)
+    case_of = np.array(matches.images, dtype=np.int64)
+    tell(guess_remark(matches, list(at), path))
     labels, label = _codes(table.landmark)
-    known = {name: k for k, name in enumerate(names)}
-    landmark_of = np.array([known.get(value, -1) for value in labels], dtype=np.int64)
+    known = {composed(name): k for k, name in enumerate(names)}
+    landmark_of = np.array([known.get(composed(value), -1) for value in labels], dtype=np.int64)
     observers, observer = _codes(table.observer)
     if part.observer is not None:
         observers, observer = [part.observer], np.zeros(len(observer), dtype=np.int64)
     case, landmark = case_of[image], landmark_of[label]
 
-    findings += _strangers(path, images, case_of)
+    findings += _strangers(path, named, matches, list(at))
     for code in np.flatnonzero(landmark_of < 0):
         rows = np.flatnonzero(label == code)
         findings.append(
@@ -236,19 +250,23 @@ def open_table(
     )
 
 
-def _strangers(path: Path, images: Sequence[str], case_of: NDArray[np.int64]) -> list[Finding]:
-    """Images of a table that are no cases; DescriptionError where none is one."""
-    strangers = [image for image, case in zip(images, case_of, strict=True) if case < 0]
+def _strangers(path: Path, images: Sequence[str], matches: Matches, ids: Sequence[str]) -> list[Finding]:
+    """Images of a table that are no cases, or may be several; DescriptionError where none is one."""
+    strangers = [image for image, case in zip(images, matches.images, strict=True) if case < 0]
     if strangers and len(strangers) == len(images):
         raise DescriptionError(
             f"{path}: none of its {len(images)} images (such as {strangers[0]!r}) is a case; "
             "mend `images`, or the column `image` of `annotations`"
         )
-    advice = "bring the image, or delete its rows"
-    return [
-        Finding("warning", "annotation-without-image", "annotated, but no image", advice, name, str(path))
-        for name in strangers
-    ]
+    findings = []
+    for name in strangers:
+        message, advice = "annotated, but no image", "bring the image, or delete its rows"
+        if name in matches.several:
+            which = ", ".join(ids[number] for number in matches.several[name][:3])
+            message = f"annotated, but its name may be any of the cases {which}"
+            advice = "write the case's name, or the file's with its folder, in the column `image`"
+        findings.append(Finding("warning", "annotation-without-image", message, advice, name, str(path)))
+    return findings
 
 
 def _codes(values: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
@@ -259,28 +277,9 @@ def _codes(values: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
     return list(at), codes
 
 
-def aliases_of(cases: Sequence[Case]) -> dict[str, int]:
-    """What a table may call a case: its name, its file, the file with its folder."""
-    aliases: dict[str, int] = {}
-    for number, case in enumerate(cases):
-        name, folder = case.image_path.name, case.image_path.parent.name
-        for alias in (f"{folder}/{name}", name):
-            # a file name that several cases share (as in one folder a case) stands for none of them
-            aliases[alias] = number if aliases.get(alias, number) == number else -1
-    for number, case in enumerate(cases):
-        aliases.setdefault(case.id.strip(), number)  # tables keep no spaces at the ends of a cell
-        aliases[case.id] = number
-    return aliases
-
-
-def _case_number(value: str, aliases: Mapping[str, int]) -> int:
-    from anatomark.formats.images import image_name
-
-    parts = value.replace("\\", "/").split("/")
-    for alias in (value, "/".join(parts[-2:]), parts[-1], image_name(Path(parts[-1]))):
-        if alias in aliases:
-            return aliases[alias]
-    return -1
+def names_of(cases: Sequence[Case]) -> ImageNames:
+    """What a table may call the cases: their names, their files, these with their folders."""
+    return ImageNames([case.id for case in cases], [case.image_path for case in cases])
 
 
 def _to_world(coordinates: Floats, frame: str, case: Case, path: Path) -> Floats:

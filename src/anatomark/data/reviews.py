@@ -8,7 +8,6 @@ landmarks without a row keep the reference that they have.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anatomark.data.annotations import TableSource, aliases_of, open_table
+from anatomark.data.annotations import TableSource, names_of, open_table
 from anatomark.data.cases import Case
 from anatomark.data.findings import Finding
 from anatomark.data.reference import Review
 from anatomark.data.schema import Annotations
 from anatomark.errors import AnatomarkError, DescriptionError
+from anatomark.formats.text import read_sheet
 
 if TYPE_CHECKING:
     from anatomark.data.description import Dataset
@@ -59,9 +59,8 @@ def review_folder(description: Path) -> Path:
 def is_review(path: Path) -> bool:
     """Whether the header of a table has the column `changed`."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return any(name.strip().lower() == "changed" for name in next(csv.reader(file), []))
-    except (OSError, UnicodeDecodeError, csv.Error):
+        return "changed" in map(str.lower, read_sheet(path).header)
+    except AnatomarkError:
         return False
 
 
@@ -95,13 +94,13 @@ def open_reviews(
     """The reviews in `paths`, and what is wrong with their names. A table that cannot be read is an error if `strict`,
     else a finding.
     """
-    aliases = aliases_of(cases) if paths else {}
+    images = names_of(cases)
     at = {case.id: k for k, case in enumerate(cases)}
     sources, findings = [], []
     for path in paths:
         part = Annotations(table=path.name, observer=path.stem, frame="LPS")  # an empty one does not say it
         try:
-            sources.append(ReviewSource(path.stem, open_table(part, path, aliases, at, names, ndim, findings)))
+            sources.append(ReviewSource(path.stem, open_table(part, path, images, at, names, ndim, findings)))
         except AnatomarkError as error:
             if strict:
                 raise

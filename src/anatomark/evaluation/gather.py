@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,9 @@ from anatomark.core.landmarks import State
 from anatomark.errors import FrameError, LandmarkFileError, UnknownNameError
 from anatomark.evaluation.rows import Answer, Rows, reference_block
 from anatomark.formats.frames import swap_ras
+from anatomark.formats.header import tell
+from anatomark.formats.image_names import ImageNames, guess_remark
+from anatomark.formats.text import composed
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
@@ -50,7 +52,8 @@ def gather(
     cases = [every[i] for i in chosen]
 
     landmarks, landmark_of = np.unique(np.asarray(table.landmark, dtype=str), return_inverse=True)
-    strange = sorted(set(landmarks.tolist()) - set(names))
+    known = {composed(name): k for k, name in enumerate(names)}
+    strange = sorted(name for name in landmarks.tolist() if composed(name) not in known)
     if strange:
         raise UnknownNameError(
             f"{source} name landmarks that {dataset.name} has not: {_some(strange)}; it has "
@@ -58,7 +61,7 @@ def gather(
         )
     block_row = np.full(len(every) + 1, -1)  # case -> row of the block; the last entry serves unknown images
     block_row[chosen] = np.arange(len(cases))
-    column = np.array([names.index(n) for n in landmarks.tolist()], dtype=int)
+    column = np.array([known[composed(n)] for n in landmarks.tolist()], dtype=int)
     i, k = block_row[case_of[image_of]], column[landmark_of]
     mine = i >= 0
     i, k = i[mine], k[mine]
@@ -121,33 +124,16 @@ def _check_table(dataset: Dataset, table: LandmarkTable, source: str) -> None:
 
 
 def _match_images(images: Sequence[str], cases: Sequence[Case], source: str) -> tuple[NDArray[np.int64], list[str]]:
-    """Index of the case of each image, -1 for none, and the images without one.
-
-    A name is a case's id, or that of its image file, with or without folder and ending.
-    """
-    from anatomark.formats.images import image_name
-
-    # tables keep no spaces at the ends of a cell
-    by_id = {case.id.strip(): i for i, case in enumerate(cases)} | {case.id: i for i, case in enumerate(cases)}
-    by_file: dict[str, list[int]] = {}
-    for i, case in enumerate(cases):
-        by_file.setdefault(image_name(case.image_path).strip(), []).append(i)
-    found = np.full(len(images), -1)
-    for row, image in enumerate(images):
-        stem = image_name(Path(image.replace("\\", "/"))).strip()
-        exact = next((by_id[name] for name in (image, stem) if name in by_id), None)
-        candidates = by_file.get(stem, []) if exact is None else [exact]
-        if len(candidates) > 1:  # the same file name in several folders: the folder has to tell
-            parts = Path(image.replace("\\", "/")).parts
-            same = [c for c in candidates if cases[c].image_path.parts[-len(parts) :] == parts]
-            candidates = same or candidates
-        if len(candidates) > 1:
-            which = _some([cases[c].id for c in candidates])
-            raise UnknownNameError(
-                f"image {image!r} of {source} may be any of the cases {which}; write the case name in the column image"
-            )
-        if candidates:
-            found[row] = candidates[0]
+    """Index of the case of each image, -1 for none, and the images without one (see `formats.image_names`)."""
+    ids = [case.id for case in cases]
+    matches = ImageNames(ids, [case.image_path for case in cases]).match(images)
+    for image, several in matches.several.items():
+        raise UnknownNameError(
+            f"image {image!r} of {source} may be any of the cases {_some([ids[c] for c in several])}; "
+            "write the case name in the column image"
+        )
+    tell(guess_remark(matches, ids, source))
+    found = np.array(matches.images, dtype=np.int64)
     return found, [image for image, case in zip(images, found, strict=True) if case < 0]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,11 @@ def decode(content: bytes, source: str | Path) -> str:
         )
         raise LandmarkFileError(f"{source} is not UTF-8: it {what}; save it as text, a table as 'CSV UTF-8'")
     return text
+
+
+def composed(text: str) -> str:
+    """A name in the one form of Unicode by which names are compared: file names of a Mac come decomposed."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def number(text: str) -> float:
