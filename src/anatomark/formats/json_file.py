@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from anatomark.errors import LandmarkFileError
+from anatomark.formats.header import tell
 from anatomark.formats.text import read_text
 
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:]', re.DOTALL)
@@ -102,3 +104,21 @@ def _as_json(value: Any) -> str:
 
 def _nested(value: Any) -> bool:
     return isinstance(value, list | dict)
+
+
+def names_in_groups(groups: Mapping[str, Sequence[str]], path: Path) -> dict[tuple[str, str], str]:
+    """{(group, point): name of the landmark} of points in named groups, such as the skeletons or categories of a file.
+
+    Points keep their names where these are distinct over all groups, else all are called `group_point`; a remark says
+    so.
+    """
+    count = Counter(point for points in groups.values() for point in dict.fromkeys(points))
+    shared = next((point for point, times in count.items() if times > 1), None)
+    if shared is not None:
+        first, *_ = (group for group, points in groups.items() if shared in points)
+        tell([f"{path}: several groups have a point {shared!r}, so landmarks are called as {first}_{shared}"])
+    return {
+        (group, point): point if shared is None else f"{group}_{point}"
+        for group, points in groups.items()
+        for point in points
+    }
