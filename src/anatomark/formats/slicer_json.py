@@ -1,9 +1,9 @@
 """3D Slicer's markups in JSON (.mrk.json): point lists in, one point list out.
 
 Read: every node of type Fiducial or PointList, each with its own `coordinateSystem` (LPS, RAS, 1, 0) and
-`coordinateUnits` (text, or the list of a UCUM code; mm where left out, as the schema says). A control point
-that Slicer calls `missing` is absent; `undefined` and `preview` are not annotated. A point without a label
-takes its description, or else its id, as its name.
+`coordinateUnits` (text, or the list of a UCUM code; mm where left out, as the schema says); a remark says what other
+nodes there are. A control point that Slicer calls `missing` is absent; `undefined` and `preview` are not annotated. A
+point without a label takes its description, or else its id, as its name.
 
 Written: what Slicer 5 writes, so that it opens there. Slicer knows only 3D points in the scene's unit; a
 property of our own, which Slicer passes over, says that points were 2D or in px, so that reading gives back
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +27,8 @@ from anatomark.core.landmarks import Landmarks, State
 from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.atomic import write_text
 from anatomark.formats.frames import FilePoints, Frame, from_world, settle_frame, state_of, swap_ras
+from anatomark.formats.header import tell
+from anatomark.formats.json_file import read_json
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.placements import one_image, slicer_table
 from anatomark.formats.table import LandmarkTable
@@ -38,6 +41,7 @@ _SCHEMA = (
 _SYSTEMS: dict[str, Frame] = {"LPS": "LPS", "RAS": "RAS", "1": "LPS", "0": "RAS"}
 _MILLIMETRES = {"mm": 1.0, "um": 1e-3, "cm": 10.0, "m": 1000.0}
 _STATUS = {State.PRESENT: "defined", State.ABSENT: "missing", State.NOT_ANNOTATED: "undefined"}
+_LISTS = ("Fiducial", "PointList")
 _NAMED = ("label", "description", "id")
 _OWN = "anatomark"
 
@@ -139,19 +143,20 @@ def write_slicer_json(
 
 
 def _point_lists(path: Path) -> list[dict[str, Any]]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; give a .mrk.json of Slicer") from error
-    except (ValueError, RecursionError) as error:
-        raise LandmarkFileError(f"{path} is no whole JSON file ({error}); save it from Slicer again") from error
+    data = read_json(path, "a .mrk.json of Slicer")
     markups = data.get("markups") if isinstance(data, dict) else None
     if not isinstance(markups, list) or not all(isinstance(node, dict) for node in markups):
         raise LandmarkFileError(f'{path} holds no Slicer markups (no list "markups"); give a .mrk.json of Slicer')
-    lists = [node for node in markups if node.get("type", "Fiducial") in ("Fiducial", "PointList")]
+    lists = [node for node in markups if str(node.get("type", "Fiducial")) in _LISTS]
     if not lists:
         types = ", ".join(sorted({str(node.get("type")) for node in markups})) or "nothing"
         raise LandmarkFileError(f"{path} holds no point list, only {types}; save the landmarks as a point list")
+    others = [node for node in markups if str(node.get("type", "Fiducial")) not in _LISTS]
+    if others:
+        kinds = Counter(str(node.get("type")) for node in others)
+        told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        called = ", ".join(str(node["name"]) for node in others if node.get("name"))
+        tell([f"{path}: only point lists are landmarks; left out were {told}" + (f" ({called})" if called else "")])
     return lists
 
 
