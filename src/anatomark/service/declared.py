@@ -51,9 +51,8 @@ def _count(path: Path) -> int:
         header = nifti_header(path)
         return math.prod(header.dim) * header.components
     if dicom.is_dicom(path):
-        reader = itk.header(path, "GDCMImageIO")
-    else:
-        reader = itk.header(path)
+        return dicom.declared_numbers(path)
+    reader = itk.header(path)
     return math.prod(max(int(n), 1) for n in reader.GetSize()) * max(int(reader.GetNumberOfComponents()), 1)
 
 
