@@ -176,7 +176,8 @@ def test_frames_are_a_volume_only_where_the_file_says_so(tmp_path):
     write(tmp_path / "film.dcm", frames, sop=XA)
     with pytest.raises(ImageError, match="3 frames of a film"):
         read_image(tmp_path / "film.dcm")
-    write(tmp_path / "ct.dcm", frames, sop=XA, SpacingBetweenSlices=2.0, PixelSpacing=[0.7, 0.5])
+    placed = {"ImageOrientationPatient": [*ROW, *COLUMN], "ImagePositionPatient": [1, 2, 3]}
+    write(tmp_path / "ct.dcm", frames, sop=XA, SpacingBetweenSlices=2.0, PixelSpacing=[0.7, 0.5], **placed)
     assert read_image(tmp_path / "ct.dcm").array.shape == (3, 6, 8)
 
 

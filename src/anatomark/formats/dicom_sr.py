@@ -6,12 +6,11 @@ SCOORD, column and row of the referenced image, where DICOM puts the middle of t
 is absent has a group without coordinates and says Absent. Both may have the probability of being there and the bound
 of the error as numbers. Codes that the standard does not have are ours (99ANATOMARK).
 
-The extra `dicom-sr` brings highdicom, and with it pydicom.
+The extra `dicom-sr` brings highdicom, which writes them; pydicom reads them.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,8 +21,8 @@ import numpy as np
 from anatomark.core.grid import Floats, Grid
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.errors import ImageError, LandmarkFileError, MissingExtraError
-from anatomark.formats import dicom
 from anatomark.formats.atomic import replacing
+from anatomark.formats.dicom_file import is_dicom, is_image, open_dicom, quiet
 from anatomark.formats.frames import FilePoints, settle_frame
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.placements import points_table
@@ -79,8 +78,7 @@ def write_dicom_sr(
     """
     require_dicom_sr()
     path, images = Path(path), _images(Path(source))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # values of the images that the standard would not allow are theirs
+    with quiet():  # values of the images that the standard would not allow are theirs
         report = _report(landmarks, images, grid, model, presence, error_bound, coverage)
         with replacing(path) as temporary:
             report.save_as(temporary)
@@ -93,20 +91,16 @@ def read_dicom_sr(path: str | Path) -> FilePoints:
     say so, else not annotated. Raises `LandmarkFileError`.
     """
     path = Path(path)
-    if find_spec("pydicom") is None:
-        require_dicom_sr()
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            report = pydicom.dcmread(path)
+        report = open_dicom(path).dataset
+    except ImageError as error:
+        raise LandmarkFileError(str(error)) from None
+    try:
+        with quiet():
             _require_whole(report)
             groups = list(_groups(report))
-    except (OSError, EOFError, InvalidDicomError, ValueError, KeyError, AttributeError, TypeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no whole DICOM file"
-        raise LandmarkFileError(f"{path} cannot be read: {reason}; export it again") from None
+    except Exception:  # pydicom converts at this moment what anybody may have written
+        raise LandmarkFileError(f"{path} cannot be read: it is no whole DICOM file; export it again") from None
     if report.get("Modality") != "SR" or not groups:
         raise LandmarkFileError(f"{path} is no report with tracked points; give a measurement report (TID 1500)")
     depths = {len(point) for _, point, _ in groups if point is not None} or {3}
@@ -123,16 +117,11 @@ def read_dicom_sr(path: str | Path) -> FilePoints:
 
 def _images(source: Path) -> list[Any]:
     """The headers of the DICOM images in a file or folder."""
-    import pydicom
-
     files = sorted(p for p in source.iterdir() if p.is_file()) if source.is_dir() else [source]
-    files = [file for file in files if dicom.is_dicom(file)]
+    files = [file for file in files if is_dicom(file)]
     if not files:
         raise ImageError(f"{source} is not DICOM, whose patient and study a report must name; ask for mrk.json or csv")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        images = [pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in files]
-    images = [image for image in images if "Rows" in image]
+    images = [image.dataset for image in map(open_dicom, files) if is_image(image)]
     missing = [name for name in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
                if any(not image.get(name) for image in images)]  # fmt: skip
     if missing or not images:

@@ -172,8 +172,7 @@ def is_image(path: str | Path) -> bool:
     """Whether `path` is named or begins like an image, or is a folder that directly holds a DICOM stack."""
     path = Path(path)
     if path.is_dir():
-        dicoms = [p for p in path.iterdir() if p.is_file() and dicom.is_dicom(p)]
-        return len(dicoms) > 1 and bool(dicom.stacks(path))
+        return dicom.is_stack(path)
     if not path.is_file() or path.name.startswith(".") or path.name.lower().endswith(".sr.dcm"):
         return False  # hidden, or a structured report of ours
     if path.suffix.lower() in (".hdr", ".img"):  # of a pair, the header stands for both
