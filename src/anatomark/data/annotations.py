@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomark.core.grid import Floats, Unit
+from anatomark.core.grid import Floats, Grid, Unit
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.data.cases import Case
 from anatomark.data.findings import Finding
@@ -88,6 +88,7 @@ class FileSource:
     frame: str | None
     observer: str
     names: tuple[str, ...]
+    missing: MissingValues = NOTHING
 
     def file(self, case: Case, observer: str) -> Path | None:
         return self._path(case) if observer == self.observer else None
@@ -96,18 +97,18 @@ class FileSource:
         return existing(Path(self.pattern.replace("{case}", case.id)))
 
     def read(self, case: Case) -> dict[str, Landmarks]:
-        from anatomark.formats.landmarks import read_landmarks
+        from anatomark.formats.landmarks import read_placements
+        from anatomark.formats.placements import one_image
 
         path = self._path(case)
         if not path.is_file():
             return {}
-        # Slicer's files speak of the world; tables and the challenge's texts may speak of pixels
-        options: dict[str, Any] = {}
-        if path.suffix.lower() in (".txt", ".csv", ".tsv"):
-            options["grid"] = case.read_grid()
-        if path.suffix.lower() == ".txt":
-            options["names"] = self.names
-        landmarks = read_landmarks(path, frame=self.frame, **options)
+        table = read_placements(
+            path, frame=self.frame, grid_of=lambda _: case.read_grid(), names=self.names, missing=self.missing
+        )
+        # Slicer's files speak of the world, whatever the image; others of its pixels, or may do so
+        in_image = table.frame == "pixel" or table.unit == "px" or path.suffix.lower() in (".csv", ".tsv")
+        landmarks = one_image(table, path).to_landmarks(case.read_grid() if in_image else None, path)
         known = {composed(name): name for name in self.names}
         unknown = [name for name in landmarks.names if composed(name) not in known]
         if unknown:
@@ -147,13 +148,13 @@ def open_sources(
     findings: list[Finding] = []
     for part in parts:
         if part.table is not None:
-            path = root / part.table
+            path = existing(root / part.table)
             if not path.is_file():
                 raise DescriptionError(
                     f"the landmark table {path} does not exist; mend `annotations.table`, or the root"
                 )
             try:
-                sources.append(open_table(part, path, images, at, names, ndim, findings, missing))
+                sources.append(open_table(part, path, images, at, names, ndim, findings, missing, cases))
             except AnatomarkError as error:
                 if strict:
                     raise
@@ -161,12 +162,12 @@ def open_sources(
                 findings.append(Finding("error", "annotation", str(error), advice, file=str(path)))
         else:
             pattern = (root / (part.files or "")).as_posix()
-            before = Path(pattern.split("{case}")[0] + "x").parent
+            before = existing(Path(pattern.split("{case}")[0] + "x").parent)
             if not before.is_dir():
                 raise DescriptionError(
                     f"the annotation folder {before} does not exist; mend `annotations.files`, or the root"
                 )
-            sources.append(FileSource(pattern, part.frame, part.observer or "", names))
+            sources.append(FileSource(pattern, part.frame, part.observer or "", names, missing))
     return tuple(sources), findings
 
 
@@ -179,12 +180,23 @@ def open_table(
     ndim: int,
     findings: list[Finding],
     missing: MissingValues = NOTHING,
+    cases: Sequence[Case] = (),
 ) -> TableSource:
-    """The source in the table at `path`; faults within it go to `findings`, their rows are left out."""
-    from anatomark.formats.table import read_table
+    """The source in the table at `path`, or another file of many images; faults within it go to `findings`, their rows
+    are left out. `cases` are those that `images` number, for formats that need the images."""
+    from anatomark.formats.landmarks import read_placements
+    from anatomark.formats.long_table import LONG_TABLE
+    from anatomark.formats.recognise import format_of
+
+    def grid_of(name: str) -> Grid | None:
+        found = images.candidates(name) if cases else ()
+        return cases[found[0]].read_grid() if len(found) == 1 else None
 
     columns = {ours: theirs for ours, theirs in part.columns if theirs is not None}
-    table = read_table(path, frame=part.frame, columns=columns or None, missing=missing)
+    table = read_placements(
+        path, frame=part.frame, grid_of=grid_of, columns=columns or None, names=names, missing=missing
+    )
+    lines = format_of(path) is LONG_TABLE  # one row a line, below a header
     if table.coordinates.shape[1] != ndim:
         raise DescriptionError(
             f"{path}: {table.coordinates.shape[1]} coordinates a row in a {ndim}D data set; "
@@ -210,7 +222,7 @@ def open_table(
                 "error",
                 "unknown-landmark",
                 f"unknown landmark {labels[code]!r}{near(labels[code], names)} "
-                f"(line {rows[0] + 2}, {len(rows)} in all)",
+                f"({f'line {rows[0] + 2}, ' if lines else ''}{len(rows)} in all)",
                 "rename it in the table, or add it to `landmarks` of the description",
                 case=str(table.image[rows[0]]),
                 file=str(path),
@@ -227,7 +239,8 @@ def open_table(
             Finding(
                 "error",
                 "duplicate-landmark",
-                f"landmark {table.landmark[second]!r} occurs twice (lines {first + 2} and {second + 2})",
+                f"landmark {table.landmark[second]!r} occurs twice"
+                + (f" (lines {first + 2} and {second + 2})" if lines else ""),
                 "keep one row, or tell the observers apart with an `observer` column",
                 case=str(table.image[second]),
                 file=str(path),
@@ -253,6 +266,10 @@ def open_table(
 def _strangers(path: Path, images: Sequence[str], matches: Matches, ids: Sequence[str]) -> list[Finding]:
     """Images of a table that are no cases, or may be several; DescriptionError where none is one."""
     strangers = [image for image, case in zip(images, matches.images, strict=True) if case < 0]
+    if strangers == [""]:
+        raise DescriptionError(
+            f"{path} names no image; give one file a case, as `files: folder/{{case}}{path.suffix}`, or name the images"
+        )
     if strangers and len(strangers) == len(images):
         raise DescriptionError(
             f"{path}: none of its {len(images)} images (such as {strangers[0]!r}) is a case; "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
+import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -18,8 +18,10 @@ from anatomark.core.landmarks import Landmarks, State
 from anatomark.data.reference import Review, reference_of, reviewed
 from anatomark.data.schema import Description, near
 from anatomark.data.splits import assign_splits
-from anatomark.errors import DescriptionError, UnknownNameError
+from anatomark.errors import DescriptionError, LandmarkFileError, UnknownNameError
+from anatomark.formats.image_names import existing, file_named, listed, stem
 from anatomark.formats.images import PHOTOS
+from anatomark.formats.text import composed, number, read_sheet
 
 
 class Source(Protocol):
@@ -145,17 +147,18 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
     Raises DescriptionError for a missing folder, table or column, no image, or a case that comes twice.
     """
     images = description.images
-    folder = root / images.folder
+    folder = existing(root / images.folder)
     if images.cases == "files" and not folder.is_dir():
         raise DescriptionError(
             f"the image folder {folder} does not exist; set --root or ANATOMARK_DATA, or mend `images.folder`"
         )
     columns: dict[str, list[str]] = {}
     if images.table is not None:
-        table = root / images.table
+        table = existing(root / images.table)
         columns = read_columns(table)
         files = _column(columns, images.columns.image, table, "images.columns.image")
-        paths = [folder / name for name in files]
+        listing = cache(listed)
+        paths = [file_named(folder, name, listing) for name in files]
         if images.columns.case is not None:
             names = _column(columns, images.columns.case, table, "images.columns.case")
         else:
@@ -164,13 +167,14 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
         names = _annotated_images(description, root)
         paths = [folder / (images.pattern.replace("{case}", n) if "{case}" in images.pattern else n) for n in names]
     elif "{case}" in images.pattern:
-        paths, names = _match_case_pattern(folder, images.pattern)
+        paths, names = _match_case_pattern(folder, images.pattern, images.exclude)
     else:
-        paths = _match_pattern(folder, images.pattern)
+        paths = _match_pattern(folder, images.pattern, images.exclude)
         names = _names(paths)
     if not paths:
         where = root / images.table if images.table else folder / images.pattern
         raise DescriptionError(f"no image found by {where}; mend `images` in the description")
+    names = [composed(name) for name in names]
     _refuse_paths(names)
     _refuse_twice(names, paths)
     subjects = _subjects(description, names, columns, root)
@@ -181,26 +185,20 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
 
 
 def read_columns(path: Path) -> dict[str, list[str]]:
-    """{column: values} of a CSV or TSV table with a header; DescriptionError where it cannot be read."""
+    """{column: values} of a CSV or TSV table with a header; DescriptionError where it cannot be read.
+
+    Columns without a name are left out.
+    """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            first = file.readline()
-            delimiter = max(",;\t", key=first.count)
-            file.seek(0)
-            rows = [row for row in csv.reader(file, delimiter=delimiter) if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DescriptionError(f"the table {path} cannot be read: {reason}") from None
-    if not rows:
-        raise DescriptionError(f"the table {path} is empty; it wants a header and one row for each case")
-    width = len(rows[0])
-    for number, row in enumerate(rows, 1):
-        if len(row) != width:
-            raise DescriptionError(
-                f"the table {path} has {len(row)} cells in row {number}, its header {width}; mend that row"
-            )
-    cells = [list(map(str.strip, column)) for column in zip(*rows, strict=True)]
-    return {column[0]: column[1:] for column in cells}
+        sheet = read_sheet(path)
+        rows = [[cell.strip() for cell in cells] for _, cells in sheet.rows]
+    except LandmarkFileError as error:
+        raise DescriptionError(f"the table {error}") from None
+    twice = next((name for name in sheet.header if name and sheet.header.count(name) > 1), None)
+    if twice is not None:
+        raise DescriptionError(f"the table {path} has the column {twice!r} twice; rename one")
+    cells = zip(*rows, strict=True) if rows else ([] for _ in sheet.header)
+    return {name: list(column) for name, column in zip(sheet.header, cells, strict=True) if name}
 
 
 def _column(columns: dict[str, list[str]], name: str, table: Path, key: str) -> list[str]:
@@ -220,34 +218,43 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _annotated_images(description: Description, root: Path) -> list[str]:
     """The images that the landmark tables name, each once, without folder and ending."""
-    from anatomark.formats.images import image_name
-
     named: dict[str, None] = {}
     for part in description.annotations:
         if part.table is not None:
             table = root / part.table
             named |= dict.fromkeys(_column(read_columns(table), part.columns.image or "image", table, "columns.image"))
-    return list(dict.fromkeys(image_name(Path(image.replace("\\", "/"))) for image in named))
+    return list(dict.fromkeys(stem(image) for image in named))
 
 
-def _match_pattern(folder: Path, pattern: str) -> list[Path]:
+def _match_pattern(folder: Path, pattern: str, exclude: Sequence[str]) -> list[Path]:
     from anatomark.formats.images import list_images
 
     if pattern == "*":
-        return list_images(folder)
-    return sorted(folder.glob(pattern), key=lambda p: (natural(p.name), p))
+        return [path for path in list_images(folder) if not excluded(path, folder, exclude)]
+    found = (path for path in folder.glob(pattern) if not excluded(path, folder, exclude))
+    return sorted(found, key=lambda p: (natural(p.name), p))
 
 
-def _match_case_pattern(folder: Path, pattern: str) -> tuple[list[Path], list[str]]:
-    shell, _, rest = pattern.partition("{case}")
+def _match_case_pattern(folder: Path, pattern: str, exclude: Sequence[str]) -> tuple[list[Path], list[str]]:
+    shell, _, rest = composed(pattern).partition("{case}")
     expression = re.compile(_regex(shell) + "(?P<case>[^/]+)" + _regex(rest).replace(r"\{case\}", "(?P=case)"))
     found = []
     for path in folder.glob(pattern.replace("{case}", "*")):
-        match = expression.fullmatch(path.relative_to(folder).as_posix())
-        if match:
+        match = expression.fullmatch(composed(path.relative_to(folder).as_posix()))
+        if match and not excluded(path, folder, exclude):
             found.append((path, match["case"]))
     found.sort(key=lambda pair: natural(pair[1]))
     return [path for path, _ in found], [name for _, name in found]
+
+
+def excluded(path: Path, folder: Path, patterns: Sequence[str]) -> bool:
+    """Whether a file below `folder` is hidden, as a Mac's ._ files are, or fits one of the shell `patterns` by its name
+    or, where a pattern has a "/", by its path below the folder. Letter case counts."""
+    parts = path.relative_to(folder).parts
+    name, whole = composed(parts[-1]) if parts else path.name, composed("/".join(parts))
+    return any(part.startswith(".") for part in parts) or any(
+        fnmatch.fnmatchcase(whole if "/" in pattern else name, composed(pattern)) for pattern in patterns
+    )
 
 
 def _regex(shell: str) -> str:
@@ -318,11 +325,24 @@ def _splits(
 ) -> Sequence[str | None]:
     if description.split_column is not None:
         table = root / (description.images.table or "")
-        return [value or None for value in _column(columns, description.split_column, table, "splits.column")]
+        values = _column(columns, description.split_column, table, "splits.column")
+        return _named_splits(values, description.split_words, table, description.split_column)
     try:
         return assign_splits(names, subjects, description.splits)
     except UnknownNameError as error:
         raise UnknownNameError(f"`splits`: {error}") from None
+
+
+def _named_splits(values: Sequence[str], words: Mapping[str, str], table: Path, column: str) -> list[str | None]:
+    """The split of each case by its word in the column, called as the description calls it; None where it is empty."""
+    strange = next((word for word in words if word not in values), None)
+    if strange is not None:
+        there = list(dict.fromkeys(value for value in values if value))
+        raise DescriptionError(
+            f"`splits.{words[strange]}`: the column {column!r} of {table} has no {strange!r}{near(strange, there)} "
+            f"(there are: {', '.join(there)}); mend it"
+        )
+    return [words.get(value, value) or None for value in values]
 
 
 def _spacings(
@@ -339,7 +359,7 @@ def _spacings(
             spacings.append(None)
             continue
         try:
-            spacing = tuple(float(cell) for cell in cells)
+            spacing = tuple(number(cell) for cell in cells)
         except ValueError:
             spacing = (0.0,)
         if not all(0 < s < float("inf") for s in spacing):

@@ -24,6 +24,7 @@ from anatomark.errors import (
     SpacingError,
     UnknownNameError,
 )
+from anatomark.formats.missing import MissingValues
 
 __all__ = ["Case", "Dataset", "load_dataset", "read_dataset"]
 
@@ -34,7 +35,8 @@ class Dataset:
 
     `unit` is "px" where the spacing is unknown, and lengths are then never called mm. `reference_rule` is
     "mean" or the name of an observer; `combined` are observers that are no persons, and the first group of
-    `session_pattern` in an observer's name is the person. `path` is the description, None for a set made from
+    `session_pattern` in an observer's name is the person. `missing_values` are the points that the description
+    takes for missing, None where it says nothing of them. `path` is the description, None for a set made from
     images alone.
     """
 
@@ -50,6 +52,7 @@ class Dataset:
     measurements: tuple[Measurement, ...] = ()
     combined: tuple[str, ...] = ()
     session_pattern: re.Pattern[str] | None = None
+    missing_values: MissingValues | None = None
 
     @classmethod
     def from_images(
@@ -136,7 +139,13 @@ def read_dataset(
         cases = list_cases(description, folder)
         unit = _unit(cases)
         sources, findings = open_sources(
-            description.annotations, folder, cases, names, description.dimension, strict=strict
+            description.annotations,
+            folder,
+            cases,
+            names,
+            description.dimension,
+            strict=strict,
+            missing=MissingValues.of(description.missing_values or ()),
         )
         tables = [folder / part.table for part in description.annotations if part.table is not None]
         found = find_reviews(description.reviews, path, tables)
@@ -174,6 +183,7 @@ def read_dataset(
         measurements=tuple(description.measurements),
         combined=tuple(description.observers.combined),
         session_pattern=re.compile(session) if session is not None else None,
+        missing_values=None if description.missing_values is None else MissingValues.of(description.missing_values),
     )
     return dataset, findings
 

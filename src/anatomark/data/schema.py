@@ -17,12 +17,15 @@ images:
 # Without a table: a pattern of file names, by default every image in the folder.
 # pattern: "*.png"
 # pattern: "{case}/ct.nii.gz"    # {case} is the case name; else that is the file name without its ending
+# exclude: ["*_seg.nii.gz"]      # patterns of files that are no cases, such as label maps beside the images
 # spacing: [0.25, 0.25]          # mm along x, y[, z], the same for all; only for files that do not know it
 
 subjects: {column: patient}      # of the case table; default: every case is its own subject
 # subjects: {pattern: '^(p[0-9]+)_'}   # or a regular expression on the case name; its group is the subject
 
-splits: {column: split}          # of the case table (empty: in no split), or by name:
+splits: {column: split}          # of the case table (empty: in no split)
+# splits: {column: split, train: training, test: [test1, test2]}   # ours: the column's words, where they differ
+# or by name:
 # splits:
 #   test: [p003, p007]           # a list of subjects or cases
 #   validation: "p01*"           # or a shell pattern on the subject or case. Lists go before patterns, and
@@ -36,6 +39,7 @@ annotations:                     # one source, or a list of them
   - files: slicer/{case}.mrk.json    # one file for each case
     observer: junior             # `frame` only where the file does not say it (tables, challenge text files)
 
+# missing_values: [[-1, -1], -9999, NA]   # what stands for a missing point in the files: see below
 missing: not annotated           # what a landmark without a row means: absent, or not annotated (the default)
 reference: mean                  # of the observers, or the name of one
 # reviews: none                  # optional: or other/*.csv, seen from the yaml; see below
@@ -52,6 +56,10 @@ Where there are landmarks and no images, or few of them, `images: {cases: annota
 landmark tables name a case. `folder` and `pattern`, such as "{case}.nii.gz", then say where an image would be.
 
 Coordinates of frame `pixel` are column, row[, slice], 0-based, with whole numbers at pixel centres.
+
+`missing_values` are what the files have for a point that is missing: a point, as [-1, -1], a number that stands in
+every coordinate, or a word, as NA; in the numbers of the file, before any change of frame. Such a point is read as if
+it had no row, and `missing` decides what that means. `[]` says that no point is such a code, whatever one looks like.
 
 `missing` speaks of landmarks in cases that an observer has annotated at all: a case without any row or file
 of an observer was not seen by that observer.
@@ -92,6 +100,21 @@ Frame = Literal["LPS", "RAS", "pixel"]
 Missing = Literal["absent", "not annotated"]
 
 
+def _missing_values(value: Any) -> Any:
+    """A list of points, numbers and words; a single one without its list, too. YAML's null is the word null."""
+    entries = value if isinstance(value, list) or value is None else [value]
+    read: list[Any] = []
+    for entry in entries or ():
+        numbers = entry if isinstance(entry, list) else [entry]
+        if numbers and all(isinstance(v, int | float) and not isinstance(v, bool) for v in numbers):
+            read.append([float(v) for v in entry] if isinstance(entry, list) else float(entry))
+        elif entry is None or (isinstance(entry, str) and entry.strip()):
+            read.append("null" if entry is None else entry.strip())
+        else:
+            raise ValueError(f"wants points, numbers or words, such as [[-1, -1], -9999, NA], got {entry!r:.60}")
+    return None if value is None else read
+
+
 def _pattern_or_list(value: Any) -> Any:
     if isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str | int) for v in value)):
         return value
@@ -115,10 +138,16 @@ class Images(_Part):
 
     folder: str = "."
     pattern: str = "*"
+    exclude: list[Name] = []
     table: str | None = None
     columns: ImageColumns = ImageColumns()
     spacing: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = None
     cases: Literal["files", "annotations"] = "files"
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _one_pattern(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
     @field_validator("spacing", mode="before")
     @classmethod
@@ -135,6 +164,8 @@ class Images(_Part):
             raise ValueError("columns belong to a table; add `table:` or leave them out")
         if self.table is not None and self.pattern != "*":
             raise ValueError("pattern and table exclude each other; the table lists the images")
+        if self.exclude and (self.table is not None or self.cases == "annotations"):
+            raise ValueError("exclude is for images found by a pattern; take the others out of the table")
         if self.table is not None and self.cases == "annotations":
             raise ValueError("`cases: annotations` and table exclude each other; the table lists the cases")
         return self
@@ -235,6 +266,7 @@ class Description(_Part):
     splits: dict[Name, Annotated[str | list[Name], BeforeValidator(_pattern_or_list)]] = {}
     annotations: list[Annotations] = []
     missing: Missing = "not annotated"
+    missing_values: Annotated[list[Any] | None, BeforeValidator(_missing_values)] = None
     reference: Name = "mean"
     reviews: Name | None = None
     observers: Observers = Observers()
@@ -254,9 +286,15 @@ class Description(_Part):
 
     @property
     def split_column(self) -> str | None:
-        """The case table's column with the split, where `splits` is {column: name}."""
+        """The case table's column with the split, where `splits` has {column: name}."""
         column = self.splits.get("column")
-        return column if isinstance(column, str) and len(self.splits) == 1 else None
+        return column if isinstance(column, str) else None
+
+    @property
+    def split_words(self) -> dict[str, str]:
+        """{word of the split column: our name for it}, of the words that have another."""
+        named = {name: words for name, words in self.splits.items() if name != "column"}
+        return {word: name for name, words in named.items() for word in ([words] if isinstance(words, str) else words)}
 
 
 def parse(data: Any, source: str) -> Description:
@@ -332,6 +370,14 @@ def _cross_faults(data: dict[str, Any], description: Description | None) -> list
             faults.append(f"`images.{key}`: a {wants}D set wants {wants} values (x, y[, z]), got {spacing}")
     if description.split_column is not None and images.table is None:
         faults.append("`splits.column` needs `images.table`, or is no name for a split")
+    if description.split_column is not None:
+        words = [
+            w for n, of in description.splits.items() if n != "column" for w in ([of] if isinstance(of, str) else of)
+        ]
+        faults += [f"`splits`: {w!r} has two names" for w in dict.fromkeys(words) if words.count(w) > 1]
+    for value in description.missing_values or ():
+        if isinstance(value, list) and len(value) != wants:
+            faults.append(f"`missing_values`: a {wants}D set wants {wants} coordinates, got {value}")
     if images.cases == "annotations" and not any(a.table for a in description.annotations):
         faults.append("`images.cases`: annotations needs a landmark `table`, which names the cases")
     if description.subjects and description.subjects.column and images.table is None:

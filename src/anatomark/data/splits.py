@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from anatomark.errors import UnknownNameError
+from anatomark.formats.text import composed
 
 
 class _HasSubject(Protocol):
@@ -94,13 +95,14 @@ def assign_splits(
     """
     from anatomark.data.schema import near
 
+    cases, subjects = [composed(case) for case in cases], [composed(subject) for subject in subjects]
     known_subjects, known_cases = set(subjects), set(cases)
     listed: dict[str, str] = {}
     faults = []
     for name, entries in splits.items():
         if isinstance(entries, str):
             continue
-        for entry in entries:
+        for entry in map(composed, entries):
             if entry not in known_subjects and entry not in known_cases:
                 faults.append(f"{entry!r} in split {name!r} is no subject and no case" + near(entry, cases))
             elif listed.setdefault(entry, name) != name:
@@ -108,7 +110,7 @@ def assign_splits(
     if faults:
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise UnknownNameError("; ".join(faults[:5]) + more)
-    patterns = [(name, entry) for name, entry in splits.items() if isinstance(entry, str)]
+    patterns = [(name, composed(entry)) for name, entry in splits.items() if isinstance(entry, str)]
     result: list[str | None] = []
     for case, subject in zip(cases, subjects, strict=True):
         split = listed.get(case, listed.get(subject))
