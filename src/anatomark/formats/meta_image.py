@@ -1,4 +1,4 @@
-"""MetaImage (.mha, .mhd): ITK reads it; its unit of length and what contradicts its matrix are read here."""
+"""MetaImage (.mha, .mhd): ITK reads its geometry and rare kinds of voxels; its unit of length is read here."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def read(path: Path, page: int | None = None) -> tuple[NDArray[Any], Header]:
     reader = itk.header(path, "MetaImageIO")
     header = _header(reader, path)
     components = reader.GetNumberOfComponents()
-    stack = None if page is None else _raw(path, header.grid.shape, components)
-    if stack is not None and page is not None:
-        array = stack.page(page)
+    stack = _raw(path, header.grid.shape, components)
+    if stack is not None:  # where the size of what is compressed is not stated, ITK reads zeros
+        array = stack.whole() if page is None else stack.page(page)
     else:
         array = itk.voxels(reader, path)[1]
         array = array.reshape(*header.grid.shape, *([components] if components > 1 else []))
@@ -118,7 +118,7 @@ def _raw(path: Path, shape: tuple[int, ...], components: int) -> RawStack | None
     plain = stated.get("BinaryData", "").lower().startswith("t") and stated.get("HeaderSize", "0") in ("0", "-1")
     data = stated.get("ElementDataFile", "")
     voxels = path if data == "LOCAL" else path.with_name(data)
-    if kind is None or not plain or len(shape) != 3 or not data or not voxels.is_file():
+    if kind is None or not plain or not data or not voxels.is_file():
         return None
     big = stated.get("BinaryDataByteOrderMSB", stated.get("ElementByteOrderMSB", "False")).lower().startswith("t")
     packed = stated.get("CompressedData", "False").lower().startswith("t")
@@ -126,4 +126,4 @@ def _raw(path: Path, shape: tuple[int, ...], components: int) -> RawStack | None
     if stated.get("HeaderSize") == "-1":
         start = voxels.stat().st_size - int(np.prod(shape)) * components * int(kind[1])
     dtype = np.dtype((">" if big else "<") + kind)
-    return RawStack(voxels, start, "zlib" if packed else "none", dtype, (shape[0], shape[1], shape[2]), components)
+    return RawStack(voxels, start, "zlib" if packed else "none", dtype, shape, components)

@@ -91,4 +91,4 @@ def write_sheared(array: NDArray[Any], grid: Grid, path: Path, *, compressed: bo
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     with gzip.open(path, "wb", compresslevel=6) if compressed else open(path, "wb") as file:
         file.write(bytes(head))
-        file.write(memoryview(little).cast("B"))
+        file.write(little.data.cast("B"))

@@ -79,7 +79,7 @@ def read_bytes(
     with open(path, "rb") as file:
         if packing == "none":
             file.seek(stream + start)
-            if file.readinto(memoryview(bytes_)) < size:
+            if file.readinto(bytes_.data) < size:
                 raise ImageError(cut_short(path))
             return bytes_
         try:
@@ -103,9 +103,9 @@ def _unpack(
                 mark = _Mark(nearest.at, nearest.offset, nearest.unpacker.copy())
     unpacker, at = mark.unpacker, mark.at
     file.seek(mark.offset)
-    tail = b""
+    tail, beyond = b"", 0
     end = start + len(bytes_)
-    view = memoryview(bytes_)
+    view = bytes_.data
     while at < end or not page:
         if at == start and page:
             _keep(key, at, file.tell() - len(tail), unpacker)
@@ -118,12 +118,13 @@ def _unpack(
             unpacker = zlib.decompressobj(wbits)
         tail = tail or file.read(_BLOCK)
         wanted = (start if at < start else end) - at
-        block = unpacker.decompress(tail, min(wanted, _MOST) or 1)
+        block = unpacker.decompress(tail, min(wanted, _MOST) or _BLOCK)
         if not (tail or block or unpacker.eof):
             raise ImageError(cut_short(path))
         tail = unpacker.unconsumed_tail
         if at >= end:
-            if block or unpacker.eof:  # it goes on, or its checksum has been compared
+            beyond += len(block)
+            if beyond > _BLOCK or unpacker.eof:  # it goes on and on, or its checksum has been compared
                 return
             continue
         if at >= start:

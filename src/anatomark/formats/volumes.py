@@ -73,12 +73,14 @@ def _kind(path: Path) -> ModuleType:
     if begins_as_nifti(head):
         return nifti
     packed = is_gzipped(path)
-    found = nrrd if head.startswith(b"NRRD") else meta_image if meta_image.begins_as_meta_image(head) else None
-    if found is not None and packed:
+    is_nrrd, is_meta = head.startswith(b"NRRD"), meta_image.begins_as_meta_image(head)
+    if packed and (is_nrrd or is_meta):
         raise ImageError(f"{path} is gzipped as a whole; unpack it (gunzip), or write NRRD or MetaImage that compress")
-    if found is nrrd or (found is meta_image and name.endswith(meta_image.SUFFIXES)):
-        return found
-    if found is meta_image:
+    if is_nrrd:
+        return nrrd
+    if is_meta and name.endswith(meta_image.SUFFIXES):
+        return meta_image
+    if is_meta:
         raise ImageError(f"{path} is a MetaImage by its content; name it .mha, or .mhd where its voxels are elsewhere")
     if name.endswith(nifti.SUFFIXES):
         return nifti  # which says what is wrong with it

@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 from anatomark.errors import ImageError
-from anatomark.formats import dicom, itk, photos, volumes
+from anatomark.formats import dicom, itk, nrrd, photos, volumes
 from anatomark.formats.images import PHOTOS
 from anatomark.formats.nifti_header import HEAD, begins_as_nifti, nifti_header
 from anatomark.formats.packed import first_bytes
@@ -52,6 +52,8 @@ def _count(path: Path) -> int:
         return math.prod(header.dim) * header.components
     if dicom.is_dicom(path):
         return dicom.declared_numbers(path)
+    if first_bytes(path, 4) == b"NRRD":
+        return nrrd.declared(path)
     reader = itk.header(path)
     return math.prod(max(int(n), 1) for n in reader.GetSize()) * max(int(reader.GetNumberOfComponents()), 1)
 
@@ -67,11 +69,11 @@ def _require_count(path: Path, count: int, most: int) -> None:
 
 def _require_own_voxels(path: Path, head: bytes) -> None:
     name = path.name.lower()
-    nrrd, meta = head.startswith(b"NRRD"), name.endswith((".mha", ".mhd"))
-    ends = not nrrd or re.search(rb"\r?\n\r?\n", head) is not None
+    is_nrrd, meta = head.startswith(b"NRRD"), name.endswith((".mha", ".mhd"))
+    ends = not is_nrrd or re.search(rb"\r?\n\r?\n", head) is not None
     elsewhere = (
         name.endswith((".nhdr", ".mhd", ".hdr", ".img"))
-        or (nrrd and (not ends or _NRRD_ELSEWHERE.search(head) is not None))
+        or (is_nrrd and (not ends or _NRRD_ELSEWHERE.search(head) is not None))
         or any(found != b"LOCAL" for found in _META_DATA.findall(head))
         or (meta and _META_DATA.search(head) is None)
         or _is_hdf5(path)
