@@ -111,7 +111,10 @@ def write_tps(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
         raise FrameError(f"{path}: TPS files are in pixel coordinates, got {table.frame}; write pixel")
     lines: list[str] = []
     images: set[str] = set()
-    for count, ((image, observer), points) in enumerate(table_points(table).items()):
+    held = table_points(table)
+    if len(held) > 1 and any(not image for image, _ in held):
+        raise LandmarkFileError(f"{path}: an image has no name, and TPS files tell several apart by it; name it")
+    for count, ((image, observer), points) in enumerate(held.items()):
         if image in images:
             raise LandmarkFileError(
                 f"{path}: {image or 'the image'} has several observers, TPS files hold one; keep one"
@@ -126,7 +129,8 @@ def write_tps(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
             if grid is not None and state == State.PRESENT:
                 cells[1] = _from_other_side(grid.shape[0], cells[1])
             lines.append(" ".join(cells))
-        lines += [f"IMAGE={image}"] * bool(image) + [f"ID={count}", f"COMMENT={_OWN}{_own_text(points, observer)}"]
+        lines += [f"IMAGE={image}", f"ID={count}"] if image else []  # an ID alone would name the image
+        lines.append(f"COMMENT={_OWN}{_own_text(points, observer)}")
         if grid is not None and grid.unit == "mm" and np.ptp(grid.spacing) < 1e-6 * grid.spacing[0]:
             lines.append(f"SCALE={grid.spacing[0]!r}")
     write_text(path, "\r\n".join([*lines, ""]))
@@ -152,9 +156,9 @@ def _specimens(lines: list[tuple[int, str]], path: Path) -> Iterator[_Specimen]:
             continue
         name, value = key[1].upper(), key[2].strip()
         if wanted or curve:
-            which = "landmarks" if wanted else "points of a curve"
+            counted = "landmarks that LM= counts" if wanted else "points that POINTS= counts"
             raise LandmarkFileError(
-                f"{path}, line {line}: {wanted or curve} more {which} were to come; correct the count"
+                f"{path}, line {line}: {wanted or curve} of the {counted} are lacking; correct the count or the points"
             )
         if name in ("LM", "LM3", "POINTS", "POINTS3") and not re.fullmatch(r"[0-9]{1,9}", value):
             raise LandmarkFileError(f"{path}, line {line}: {text[:40]!r} is no number of points; correct it")
@@ -169,7 +173,7 @@ def _specimens(lines: list[tuple[int, str]], path: Path) -> Iterator[_Specimen]:
         else:
             specimen.keys[name] = value
     if wanted or curve:
-        raise LandmarkFileError(f"{path} ends where {wanted or curve} more points were to come; it is cut short")
+        raise LandmarkFileError(f"{path} ends with {wanted or curve} points still to come; it is cut short")
     yield specimen
 
 

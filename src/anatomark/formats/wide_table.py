@@ -142,10 +142,11 @@ def write_wide_table(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> No
     header += [f"{name}_{part}" for name in names for part in (*axes, *(["state"] if name in absent else []))]
     text = io.StringIO()
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    # what parts the header is what parts the table, so separators in names are quoted away
-    quoting = csv.QUOTE_ALL if any(sign in name for name in names for sign in ',;\t"') else csv.QUOTE_MINIMAL
-    csv.writer(text, delimiter=separator, lineterminator="\n", quoting=quoting).writerow(header)
-    writer = csv.writer(text, delimiter=separator, lineterminator="\n")
+    # all is quoted where a name holds a separator, for readers go by what parts the header, or \r, which csv forgets
+    odd = any(sign in word for word in [*names, *(part for key in held for part in key)] for sign in ',;\t"\r')
+    quoting = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
+    writer = csv.writer(text, delimiter=separator, lineterminator="\n", quoting=quoting)
+    writer.writerow(header)
     for (image, observer), points in held.items():
         cells = [image, table.frame, table.unit, *([observer] if with_observer else [])]
         coordinates, states = points.coordinates.tolist(), points.states.tolist()
