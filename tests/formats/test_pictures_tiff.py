@@ -302,7 +302,7 @@ def test_pages(tmp_path):
     pages(first, first[::-1], first)
     for read in (read_image, read_header):
         with pytest.raises(
-            ImageError, match=r"holds 3 pages \(40 x 60 pixels\), wanted a single picture; save each page"
+            ImageError, match=r"holds 3 pages \(40 x 60 pixels\), wanted a single picture; if each page is"
         ):
             read(path)
     pages(first, small[:, :8])  # not the same picture made smaller
@@ -313,7 +313,7 @@ def test_pages(tmp_path):
         pages(*order, kinds=kinds)
         image, header = load_image(path)
         np.testing.assert_array_equal(image.array, first)
-        assert (header.pages, header.remarks) == (2, ())
+        assert (header.pages, header.remarks) == (1, ())
     pages(small, first)
     image, header = load_image(path)
     np.testing.assert_array_equal(image.array, first)
@@ -331,6 +331,29 @@ def whole_line(error, path):
     assert str(path) in str(error)
     assert "\n" not in str(error)
     return True
+
+
+def test_one_of_several_pages_by_its_number(tmp_path):
+    path = tmp_path / "a.tif"
+    arrays = [numbers("u2", (20 + k, 31), seed=k) for k in range(3)]
+    mask = numbers("u1", (20, 31)) > 99
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(arrays[0][::4, ::4], photometric="minisblack", metadata=None, subfiletype=1)
+        for k, array in enumerate(arrays):
+            tags = [(274, "H", 1, k + 5, True)]
+            kind = "miniswhite" if k == 1 else "minisblack"
+            writer.write(array, photometric=kind, metadata=None, extratags=tags, compression="zlib")
+        writer.write(mask, photometric="mask", metadata=None, subfiletype=4)
+    for k, array in enumerate(arrays):
+        image, header = load_image(path, page=k + 1)
+        bright = 65535 - array if k == 1 else array
+        np.testing.assert_array_equal(image.array, shown_by_pillow(bright, k + 5))
+        assert (header.pages, header.stored, header.remarks) == (3, k + 5, ())
+        assert read_header(path, page=k + 1) == header
+        np.testing.assert_array_equal(read_image(path, page=k + 1, orientation="stored").array, bright)
+    for wrong in (0, 4):
+        with pytest.raises(ImageError, match=f"has 3 pages, page {wrong} was wanted; count them from 1"):
+            read_image(path, page=wrong)
 
 
 @pytest.mark.parametrize("how", LAYOUTS.values(), ids=LAYOUTS)

@@ -47,17 +47,18 @@ class _Stored:
     more: png.Chunks | tiff.Page | None = None
 
 
-def read_header(path: Path, orientation: Orientation = "shown") -> Header:
+def read_header(path: Path, orientation: Orientation = "shown", page: int | None = None) -> Header:
     """The Header of a picture, its pixels not read. Raises `ImageError`."""
-    return _header(_stored(path), orientation)
+    return _header(_stored(path, page), orientation)
 
 
-def read(path: Path, orientation: Orientation = "shown") -> tuple[NDArray[Any], Header]:
+def read(path: Path, orientation: Orientation = "shown", page: int | None = None) -> tuple[NDArray[Any], Header]:
     """Grey values (rows, columns) and Header of a picture. Raises `ImageError`.
 
     Transparency is left out, and a remark says so. `orientation` "stored" leaves the pixels as they lie in the file.
+    `page` is one of several pictures in a TIFF file, counted from 1.
     """
-    about = _stored(path)
+    about = _stored(path, page)
     require_whole(path)
     if isinstance(about.more, tiff.Page):
         array, remarks = tiff.grey(about.more)
@@ -82,17 +83,20 @@ def _header(about: _Stored, orientation: Orientation) -> Header:
     return Header(Grid.without_spacing(shape), about.remarks, about.orientation, about.pages)
 
 
-def _stored(path: Path) -> _Stored:
+def _stored(path: Path, page: int | None = None) -> _Stored:
     """What the header of a picture says. Raises `ImageError` for what is none, and for several pictures in one file."""
     kind = kind_of(path)
     if kind == "TIFF":
-        page = tiff.open_page(path)
-        return _Stored(kind, page.shape, page.samples, page.stored, page.others, page.pages, page)
+        found = tiff.open_page(path, page)
+        return _Stored(kind, found.shape, found.samples, found.stored, found.others, found.pages, found)
+    if page not in (None, 1):
+        raise ImageError(f"{path} has 1 page, page {page} was wanted; count them from 1")
     if kind == "JPEG":
         require_common_jpeg(path)
     chunks = png.chunks(path) if kind == "PNG" else None
     with _opened(path, kind) as picture:
-        shape, samples = (picture.height, picture.width), len(picture.getbands())
+        shape = picture.height, picture.width
+        samples = png.SAMPLES[chunks.colour] if chunks is not None else len(picture.getbands())
         frames = chunks.frames if chunks is not None else getattr(picture, "n_frames", 1)
         if chunks is not None:
             exif, xmp = chunks.exif, chunks.xmp

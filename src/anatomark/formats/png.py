@@ -11,6 +11,7 @@ from anatomark.formats import turned
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
+SAMPLES = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
 _MOST_TEXT = 1 << 22  # bytes of a text; no EXIF or XMP of a picture is longer
 
 
@@ -43,7 +44,7 @@ def chunks(path: Path) -> Chunks | None:
             file.seek(at)
             length, kind = struct.unpack(">I4s", file.read(8))
             if at == len(SIGNATURE):
-                if kind != b"IHDR" or length < 13:
+                if kind != b"IHDR" or length < 13 or at + 12 + length > size:
                     return None
                 columns, rows, bits, colour = struct.unpack(">IIBB", file.read(10))
                 shape = rows, columns
@@ -63,7 +64,7 @@ def chunks(path: Path) -> Chunks | None:
                 whole = True
                 break
             at += 12 + length
-    return Chunks(shape, bits, colour, exif, xmp, frames, whole) if bits else None
+    return Chunks(shape, bits, colour, exif, xmp, frames, whole) if bits and colour in SAMPLES else None
 
 
 def _text(kind: bytes, data: bytes) -> tuple[bytes, bytes]:

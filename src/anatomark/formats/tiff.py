@@ -35,7 +35,8 @@ _MOST = 1 << 26  # bytes that are unpacked at a time
 
 @dataclass(frozen=True)
 class Page:
-    """The picture in a TIFF file: what its directory says; `others` are remarks on pages that are passed over."""
+    """A picture in a TIFF file: what its directory says, the number of `pages` that are pictures of their own, and in
+    `others` a remark on those that are passed over."""
 
     path: Path
     order: str
@@ -81,9 +82,10 @@ class Page:
         return self.one(tiff_tags.PHOTOMETRIC, 1)
 
 
-def open_page(path: Path) -> Page:
-    """The one picture in the TIFF file at `path`; thumbnails, previews and masks are passed over.
+def open_page(path: Path, number: int | None = None) -> Page:
+    """The one picture in the TIFF file at `path`, or one of several by its number (from 1).
 
+    Thumbnails, previews and masks are passed over.
     Raises `ImageError` for several pictures, and for a file that ends before its directory does.
     """
     with open(path, "rb") as file:
@@ -97,18 +99,9 @@ def open_page(path: Path) -> Page:
     rows, columns = largest.shape
     if rows < 1 or columns < 1:
         raise ImageError(f"{path} has no pixels ({columns} x {rows}): its header is damaged; export or copy it again")
-    smaller = [page for page in whole if page.shape != largest.shape]
-    previews = [page for page in smaller if _is_reduced(page.shape, largest.shape)]
-    count = len(whole) - len(previews)
-    described = re.match(rb"ImageJ=.*?^images=(\d+)", largest.tags.get(tiff_tags.DESCRIPTION, (b"",))[0], re.M | re.S)
-    if described and len(pages) == 1:
-        count = max(count, int(described[1]))  # ImageJ writes the others behind the first, without directories
-    count = max(count, largest.one(tiff_tags.DEPTH, 1))
-    if count > 1:
-        raise ImageError(
-            f"{path} holds {count} pages ({columns} x {rows} pixels), wanted a single picture; save each page as a "
-            "file of its own, or a volume as .nii.gz or .nrrd with its spacing"
-        )
+    previews = [page for page in whole if page is not largest and _is_reduced(page.shape, largest.shape)]
+    kept = [page for page in whole if all(page is not preview for preview in previews)]
+    count = _count(largest, len(pages), len(kept))
     others = ()
     if previews:
         sizes = ", ".join(f"{page.shape[1]} x {page.shape[0]}" for page in previews)
@@ -116,7 +109,23 @@ def open_page(path: Path) -> Page:
             f"{path} holds {len(whole)} pages: that of {columns} x {rows} pixels is read, and {sizes} is taken for "
             "a preview of it",
         )
-    return Page(path, order, largest.tags, len(found), others)
+    if number is None and count > 1:
+        raise ImageError(
+            f"{path} holds {count} pages ({columns} x {rows} pixels), wanted a single picture; if each page is a case, "
+            "write `stack: true` under `images`, else save each page as a file, or a volume as .nii.gz or .nrrd"
+        )
+    if count > len(kept):
+        raise ImageError(f"{path} holds {count} pictures of which it lists {len(kept)}; save each page as a file")
+    if number is not None and not 1 <= number <= count:
+        raise ImageError(f"{path} has {count} pages, page {number} was wanted; count them from 1")
+    return Page(path, order, kept[(number or 1) - 1].tags, count, others)
+
+
+def _count(page: Page, listed: int, kept: int) -> int:
+    """How many pictures there are, also where a writer lists the first alone."""
+    described = re.match(rb"ImageJ=.*?^images=(\d+)", page.tags.get(tiff_tags.DESCRIPTION, (b"",))[0], re.M | re.S)
+    behind = int(described[1]) if described and listed == 1 else 1
+    return max(kept, behind, page.one(tiff_tags.DEPTH, 1))
 
 
 def _is_aside(page: Page) -> bool:
