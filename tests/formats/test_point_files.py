@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anatomark.core.grid import Unit
 from anatomark.core.landmarks import State
 from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.amira import AMIRA, read_amira
 from anatomark.formats.elastix_points import ELASTIX, read_elastix, write_elastix
+from anatomark.formats.frames import Frame
 from anatomark.formats.landmark_editor import LANDMARK_EDITOR, read_landmark_editor
 from anatomark.formats.landmark_format import Head
 from anatomark.formats.mitk import MITK, read_mitk
@@ -156,7 +158,7 @@ def test_files_of_the_challenge_are_not_for_elastix(tmp_path):
     assert known(tmp_path, "point,x,y\na,1,2\n", "x.txt") == []
 
 
-def table_of(names, points, frame="LPS", unit="mm", states=None):
+def table_of(names, points, frame: Frame = "LPS", unit: Unit = "mm", states=None):
     rows, none = len(names), np.full(len(names), np.nan)
     states = [State.PRESENT] * rows if states is None else states
     empty = np.full(rows, "", dtype=str)

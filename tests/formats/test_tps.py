@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from anatomark.core.grid import Grid
 from anatomark.core.landmarks import State
 from anatomark.errors import FrameError, LandmarkFileError
+from anatomark.formats.frames import Frame
 from anatomark.formats.landmark_format import Head
 from anatomark.formats.table import LandmarkTable
 from anatomark.formats.tps import TPS, read_tps, write_tps
@@ -27,7 +28,7 @@ def read(tmp_path, text, *, frame=None, grid_of=lambda _: GRID, name="x.tps"):
     return read_tps(path, frame=frame, grid_of=grid_of)
 
 
-def marked(names, points, states, images=None, frame="pixel", observer=""):
+def marked(names, points, states, images=None, frame: Frame = "pixel", observer=""):
     points = np.array(points, dtype=float)
     points[np.array(states) != State.PRESENT] = np.nan
     rows, none = len(names), np.full(len(names), np.nan)

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anatomark.core.grid import Unit
 from anatomark.core.landmarks import State
 from anatomark.errors import FrameError, LandmarkFileError
+from anatomark.formats.frames import Frame
 from anatomark.formats.landmark_format import Head
 from anatomark.formats.table import LandmarkTable
 from anatomark.formats.text import read_head
@@ -40,7 +42,7 @@ def as_dict(table):
     return dict(zip(keys, table.coordinates.tolist(), strict=True))
 
 
-def table_of(rows, frame="pixel", unit="px", d=2):
+def table_of(rows, frame: Frame = "pixel", unit: Unit = "px", d=2):
     """rows: (image, observer, landmark, state, point)"""
     states = np.array([row[3] for row in rows], dtype=np.uint8)
     points = np.array([row[4] for row in rows], dtype=float).reshape(len(rows), d)
