@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from anatomark.core.grid import Grid, Unit
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks, State
+from anatomark.data.label_maps import fits
 from anatomark.data.reference import Review, reference_of, reviewed
 from anatomark.data.schema import Description, near
 from anatomark.data.splits import assign_splits
 from anatomark.errors import DescriptionError, LandmarkFileError, UnknownNameError
+from anatomark.formats.header import Orientation
 from anatomark.formats.image_names import existing, file_named, listed, stem
 from anatomark.formats.images import PHOTOS
 from anatomark.formats.text import composed, number, read_sheet
@@ -68,7 +69,9 @@ class Labelling:
 class Case:
     """One image with what is known of it. Reading is lazy; annotations are kept once read.
 
-    `spacing` is mm along x, y[, z] from the description, None where the file itself has to know it.
+    `spacing` is mm along x, y[, z] from the description, None where the file itself has to know it. `orientation` says
+    whether a picture is taken as people see it or as its pixels are stored. `page` (from 1) is the image in a file of
+    many, None where the file is the image.
     """
 
     id: str
@@ -77,6 +80,8 @@ class Case:
     split: str | None = None
     spacing: tuple[float, ...] | None = None
     labelling: Labelling = field(default_factory=lambda: Labelling((), 2), repr=False)
+    orientation: Orientation = "shown"
+    page: int | None = None
 
     @property
     def is_photo(self) -> bool:
@@ -87,17 +92,22 @@ class Case:
     def unit(self) -> Unit:
         return self.labelling.unit
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the image file is to be read, as keyword arguments of `formats.images`; JSON can hold them."""
+        return {"spacing": self.spacing, "orientation": self.orientation, "page": self.page}
+
     def read_image(self) -> Image:
         """The image, with the described spacing where the file has none."""
         from anatomark.formats.images import read_image
 
-        return read_image(self.image_path, spacing=self.spacing)
+        return read_image(self.image_path, **self.reading)
 
     def read_grid(self) -> Grid:
         """The Grid of the image, from the header alone where the format allows."""
         from anatomark.formats.images import read_grid
 
-        return read_grid(self.image_path, spacing=self.spacing)
+        return read_grid(self.image_path, **self.reading)
 
     @cached_property
     def observers(self) -> dict[str, Landmarks]:
@@ -153,6 +163,7 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
             f"the image folder {folder} does not exist; set --root or ANATOMARK_DATA, or mend `images.folder`"
         )
     columns: dict[str, list[str]] = {}
+    pages: Sequence[int | None] | None = None
     if images.table is not None:
         table = existing(root / images.table)
         columns = read_columns(table)
@@ -163,6 +174,10 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
             names = _column(columns, images.columns.case, table, "images.columns.case")
         else:
             names = _names(paths)
+        if images.columns.page is not None:
+            pages = _page_numbers(_column(columns, images.columns.page, table, "images.columns.page"), table)
+            if images.columns.case is None:
+                names = [f"{name}_{page}" for name, page in zip(names, pages, strict=True)]
     elif images.cases == "annotations":
         names = _annotated_images(description, root)
         paths = [folder / (images.pattern.replace("{case}", n) if "{case}" in images.pattern else n) for n in names]
@@ -174,6 +189,8 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
     if not paths:
         where = root / images.table if images.table else folder / images.pattern
         raise DescriptionError(f"no image found by {where}; mend `images` in the description")
+    if images.stack and pages is None:
+        paths, names, pages = _each_page(paths, names)
     names = [composed(name) for name in names]
     _refuse_paths(names)
     _refuse_twice(names, paths)
@@ -181,7 +198,30 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
     splits = _splits(description, names, subjects, columns, root)
     spacings = _spacings(description, columns, root, len(paths))
     rows = zip(names, paths, subjects, splits, spacings, strict=True)
-    return tuple(Case(*row) for row in rows)
+    cases = [Case(*row, orientation=images.orientation) for row in rows]
+    return tuple(replace(case, page=page) for case, page in zip(cases, pages or [None] * len(cases), strict=True))
+
+
+def named_pages(path: Path, name: str) -> list[tuple[str, int]]:
+    """(case name, page) of each image in a file: NAME_1, NAME_2 ... where there are several, else NAME."""
+    from anatomark.formats.images import read_header
+
+    count = read_header(path, page=1).pages
+    return [(name, 1)] if count == 1 else [(f"{name}_{page}", page) for page in range(1, count + 1)]
+
+
+def _each_page(paths: Sequence[Path], names: Sequence[str]) -> tuple[list[Path], list[str], list[int]]:
+    """Paths, case names and pages, one of each for every page of the files."""
+    found = [(path, *named) for path, name in zip(paths, names, strict=True) for named in named_pages(path, name)]
+    files, cases, pages = zip(*found, strict=True)
+    return list(files), list(cases), list(pages)
+
+
+def _page_numbers(texts: Sequence[str], table: Path) -> list[int]:
+    for row, text in enumerate(texts, 2):
+        if not (text.isascii() and text.isdecimal() and int(text) > 0):
+            raise DescriptionError(f"the table {table}, row {row}: the page {text!r} is no whole number from 1 on")
+    return [int(text) for text in texts]
 
 
 def read_columns(path: Path) -> dict[str, list[str]]:
@@ -248,13 +288,9 @@ def _match_case_pattern(folder: Path, pattern: str, exclude: Sequence[str]) -> t
 
 
 def excluded(path: Path, folder: Path, patterns: Sequence[str]) -> bool:
-    """Whether a file below `folder` is hidden, as a Mac's ._ files are, or fits one of the shell `patterns` by its name
-    or, where a pattern has a "/", by its path below the folder. Letter case counts."""
+    """Whether a file below `folder` is hidden, as a Mac's ._ files are, or fits one of the shell `patterns`."""
     parts = path.relative_to(folder).parts
-    name, whole = composed(parts[-1]) if parts else path.name, composed("/".join(parts))
-    return any(part.startswith(".") for part in parts) or any(
-        fnmatch.fnmatchcase(whole if "/" in pattern else name, composed(pattern)) for pattern in patterns
-    )
+    return any(part.startswith(".") for part in parts) or any(fits(path, pattern) for pattern in patterns)
 
 
 def _regex(shell: str) -> str:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anatomark.data.cases import natural, read_columns
+from anatomark.data.label_maps import NO_LABEL_MAPS, LabelMaps, find_label_maps, fits
+from anatomark.data.splits import our_split
 from anatomark.errors import AnatomarkError, DescriptionError
+from anatomark.formats.image_names import ImageNames
 from anatomark.formats.images import image_name, is_image, list_images
+from anatomark.formats.text import composed
 
 DEPTH = 4
 LANDMARK_ENDINGS = (".mrk.json", ".fcsv", ".csv", ".tsv", ".txt")
+WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 COLUMNS = {
     "image": ("image", "image_name", "image_id", "file", "filename", "file_name", "case", "case_id", "id"),
     "landmark": ("landmark", "label", "landmark_name", "point", "name"),
@@ -34,12 +40,17 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class FoundImages:
-    """Images in `folder` (relative to the root) by `pattern`; `cases` maps case names to files."""
+    """Images in `folder` (relative to the root) by `pattern`; `cases` maps case names to files.
+
+    `label_maps` lie beside them and are none; `exclude` are the shell patterns of those that `pattern` would take in.
+    """
 
     folder: str
     pattern: str
     cases: dict[str, Path]
     elsewhere: tuple[str, ...] = ()
+    label_maps: LabelMaps = NO_LABEL_MAPS
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,13 +76,34 @@ def find_images(root: Path) -> FoundImages:
     Raises DescriptionError where there is none.
     """
     by_folder = {folder: files for folder in _folders(root) if (files := list_images(folder))}
+    maps = find_label_maps([file for files in by_folder.values() for file in files])
+    if maps.files:
+        out = set(maps.files)
+        kept = {folder: [file for file in files if file not in out] for folder, files in by_folder.items()}
+        by_folder = {folder: files for folder, files in kept.items() if files}
+    found = _find(root, by_folder)
+    taken = [file for file in maps.files if _takes(root / found.folder, found.pattern, file)]
+    exclude = tuple(pattern for pattern in maps.patterns if any(fits(file, pattern) for file in taken))
+    return replace(found, label_maps=maps, exclude=exclude)
+
+
+def _takes(folder: Path, pattern: str, file: Path) -> bool:
+    """Whether the pattern of images in `folder` takes the file in."""
+    if not file.is_relative_to(folder):
+        return False
+    parts = file.relative_to(folder).parts
+    wanted = pattern.replace("{case}", "*").split("/")
+    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+
+
+def _find(root: Path, by_folder: dict[Path, list[Path]]) -> FoundImages:
     if root in by_folder and not (by_folder[root] == [root] and len(by_folder) > 1):
         return _in_folder(root, root, by_folder)
     by_folder.pop(root, None)
     if not by_folder:
         raise DescriptionError(
             f"no image found in {root}, down to {DEPTH} folders deep; give the folder with the images "
-            "(NIfTI, NRRD, MetaImage, DICOM, PNG, JPEG, TIFF, BMP)"
+            "(NIfTI, NRRD, MetaImage, DICOM, PNG, JPEG, TIFF, BMP, WebP)"
         )
     (parent, pattern), cases = _case_folders(root, by_folder)
     if len(cases) > 1:
@@ -81,10 +113,19 @@ def find_images(root: Path) -> FoundImages:
     files = [file for folder in siblings for file in by_folder[folder]]
     endings = {_ending(file) for file in files}
     distinct = {image_name(file) for file in files}
-    if len(siblings) > 1 and len(endings) == 1 and len(distinct) == len(files) and endings != {""}:
+    alike = len({ending.lower() for ending in endings}) == 1 and endings != {""}
+    if len(siblings) > 1 and alike and len(distinct) == len(files):
         cases = {image_name(f): f for f in sorted(files, key=lambda f: natural(f.name))}
-        return FoundImages(_relative(fullest.parent, root), f"*/*{endings.pop()}", cases)
+        return FoundImages(_relative(fullest.parent, root), f"*/*{_any_case(endings)}", cases)
     return _in_folder(fullest, root, by_folder)
+
+
+def _any_case(endings: set[str]) -> str:
+    """The one ending, or a shell pattern of it in either letter case: .[pP][nN][gG]."""
+    ending = min(endings)
+    if len(endings) == 1:
+        return ending
+    return "".join(f"[{sign.lower()}{sign.upper()}]" if sign.isalpha() else sign for sign in ending)
 
 
 def _case_folders(root: Path, by_folder: dict[Path, list[Path]]) -> tuple[tuple[str, str], dict[str, Path]]:
@@ -94,8 +135,10 @@ def _case_folders(root: Path, by_folder: dict[Path, list[Path]]) -> tuple[tuple[
         parts = file.relative_to(root).parts
         for k, case in enumerate(parts[:-1]):
             key = "/".join(parts[:k]) or ".", "{case}/" + _put_case("/".join(parts[k + 1 :]), case)
-            found.setdefault(key, {})[case] = file
-    return max(found.items(), key=lambda item: len(item[1]))
+            found.setdefault(key, {})[composed(case)] = file
+    # train/, val/ and test/ are no cases, even where the names in them are the same
+    cases = {key: held for key, held in found.items() if len(held) > 5 or not all(map(our_split, held))}
+    return max(cases.items(), key=lambda item: len(item[1]), default=((".", "*"), {}))
 
 
 def find_files(root: Path, cases: Iterable[str]) -> list[FoundFiles]:
@@ -104,7 +147,7 @@ def find_files(root: Path, cases: Iterable[str]) -> list[FoundFiles]:
     groups: dict[str, list[Path]] = {}
     for folder in _folders(root):
         for path in sorted(folder.iterdir()):
-            relative = path.relative_to(root).as_posix()
+            relative = composed(path.relative_to(root).as_posix())
             if path.name.lower().endswith(LANDMARK_ENDINGS) and path.is_file():
                 case = _case_in(relative, known)
                 if case:
@@ -113,24 +156,29 @@ def find_files(root: Path, cases: Iterable[str]) -> list[FoundFiles]:
     return sorted(found, key=lambda f: (-len(f.files), natural(f.pattern)))
 
 
-def find_tables(root: Path, cases: Iterable[str]) -> list[FoundTable]:
-    """Tables with a column for the image of which most values are cases."""
-    known = set(cases)
-    tables = []
+def find_tables(root: Path, cases: Mapping[str, Path]) -> tuple[list[FoundTable], list[str]]:
+    """Tables with a column for the image of which most values are cases, and lines on those that cannot be read."""
+    names = ImageNames(list(cases), list(cases.values()))
+    tables, told = [], []
     for folder in _folders(root, depth=2):
         for path in sorted(folder.iterdir()):
-            if path.suffix.lower() not in (".csv", ".tsv") or not path.is_file():
+            if not path.is_file() or path.name.startswith((".", "~$")):
+                continue
+            if path.suffix.lower() in WORKBOOKS:
+                told.append(f"{path} is a spreadsheet's own file and not looked into; save the table as 'CSV UTF-8'")
+            if path.suffix.lower() not in (".csv", ".tsv"):
                 continue
             try:
                 values = read_columns(path)
-            except AnatomarkError:
+            except AnatomarkError as error:
+                told.append(f"not looked into: {error}")
                 continue
             columns = _columns(values)
             images = values.get(columns.get("image", ""), [])
-            hits = sum(image in known or image_name(Path(image)) in known for image in images)
+            hits = sum(match >= 0 for match in names.match(images).images)
             if images and hits >= len(images) / 2:
                 tables.append(FoundTable(_relative(path, root), columns, values))
-    return tables
+    return tables, told
 
 
 def _columns(values: dict[str, list[str]]) -> dict[str, str]:
@@ -164,7 +212,7 @@ def _in_folder(folder: Path, root: Path, by_folder: dict[Path, list[Path]]) -> F
 
 
 def _ending(file: Path) -> str:
-    return file.name[len(image_name(file)) :]
+    return composed(file.name)[len(image_name(file)) :]
 
 
 def _relative(path: Path, root: Path) -> str:

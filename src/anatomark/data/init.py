@@ -19,10 +19,13 @@ from anatomark.data.discover import (
 )
 from anatomark.data.pairs import guess_pairs
 from anatomark.data.schema import ASKED
-from anatomark.data.splits import propose_splits
+from anatomark.data.splits import our_split, propose_splits
 from anatomark.errors import AnatomarkError, DescriptionError, OutputError
 from anatomark.formats.atomic import replacing
-from anatomark.formats.images import image_name, read_grid
+from anatomark.formats.header import tell
+from anatomark.formats.image_names import ImageNames
+from anatomark.formats.images import PHOTOS, image_name, read_grid, read_header
+from anatomark.formats.text import read_head
 
 FEWEST_SUBJECTS = 7  # below, 15 % of them is nobody
 _CASE_COLUMNS = {"subject", "split", "spacing_x"}
@@ -51,7 +54,7 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
     if not folder.is_dir():
         raise DescriptionError(f"{folder} is no folder; give the folder that holds images and landmarks")
     images = find_images(folder)
-    tables = find_tables(folder, images.cases)
+    tables, unread = find_tables(folder, images.cases)
     landmark_tables = [t for t in tables if {"landmark", "x", "y"} <= t.columns.keys()]
     case_tables = [t for t in tables if "landmark" not in t.columns and {"subject", "split"} & t.columns.keys()]
     files = _useful(find_files(folder, images.cases))
@@ -67,7 +70,10 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
     names = list(dict.fromkeys(n for t in named_in for n in t.values[t.columns["landmark"]]))
     names = names or list(dict.fromkeys(n for f in files for n in names_in(f.files)))
     ndim, spacing = _geometry(images, files)
-    case_table = _complete(case_tables, images)
+    case_table, incomplete = _complete(case_tables, images)
+    unread += incomplete
+    tell([f"{folder}: {images.label_maps.told()}"] if images.label_maps.files else [])
+    tell(unread)
     parts = [
         "# A first description by `anatomark init`. Look it over; ??? marks what only you can know.",
         "# Then `anatomark check` tells what is wrong with the data.",
@@ -83,6 +89,7 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
         "",
         *_annotations(landmark_tables, files),
         *(f"  # left aside: {path}" for path in aside),
+        *(f"# {' '.join(line.split())}" for line in unread),
         *(f"# {t.path} is a review: it replaces the reference where it says something" for t in reviews),
         "",
         "# What it means that a landmark has no row or point: `absent` (looked for, and not in the image)",
@@ -120,12 +127,29 @@ def _geometry(images: FoundImages, files: Sequence[FoundFiles]) -> tuple[int, li
     raise DescriptionError(f"none of the {len(images.cases)} images can be read, such as {first}; mend them first")
 
 
-def _complete(tables: Sequence[FoundTable], images: FoundImages) -> FoundTable | None:
-    """The case table that lists the very files found, so that it may stand for them."""
-    if "/" in images.pattern:
-        return None
-    names = {path.name for path in images.cases.values()}
-    return next((t for t in tables if set(t.values[t.columns["image"]]) == names), None)
+def _complete(tables: Sequence[FoundTable], images: FoundImages) -> tuple[FoundTable | None, list[str]]:
+    """The case table that lists the very files found, so that it may stand for them; and lines on those that do not."""
+    names = ImageNames(list(images.cases), list(images.cases.values()))
+    folder = {path.parent for path in images.cases.values()}
+    told = []
+    for table in tables:
+        rows = table.values[table.columns["image"]]
+        matches = names.match(rows)
+        if len(folder) == 1 and sorted(matches.images) == list(range(len(images.cases))):
+            return table, told
+        why = "its images lie in several folders"
+        if len(folder) == 1:
+            strange = next((repr(row) for row, at in zip(rows, matches.images, strict=True) if at < 0), None)
+            lacking = next((case for at, case in enumerate(images.cases) if at not in matches.images), None)
+            why = (
+                f"{strange} is no image"
+                if strange
+                else f"{lacking!r} is not listed"
+                if lacking
+                else "one is listed twice"
+            )
+        told.append(f"{table.path} is not taken for the list of cases: {why}; mend it, or write `images.table`")
+    return None, told
 
 
 def _landmarks(names: Sequence[str]) -> list[str]:
@@ -156,12 +180,37 @@ def _images(images: FoundImages, spacing: Sequence[str], table: FoundTable | Non
             lines.append(f"    spacing: [{', '.join(map(_text, steps))}]")
             spacing = []
     else:
-        lines.append(f"  pattern: {json.dumps(images.pattern)}")
+        lines.append(f"  pattern: {json.dumps(images.pattern, ensure_ascii=False)}")
+        if images.exclude:
+            lines.append(f"  exclude: {json.dumps(list(images.exclude), ensure_ascii=False)}    # label maps, masks")
     lines += spacing
+    lines += _turned(images)
+    if images.label_maps.files:
+        lines.append(f"  # {images.label_maps.told()}")
     if images.elsewhere:
         others = ", ".join(images.elsewhere[:4]) + (" ..." if len(images.elsewhere) > 4 else "")
         lines.append(f"  # left aside: images in {others}")
     return lines
+
+
+def _turned(images: FoundImages) -> list[str]:
+    """What to know of pictures whose pixels are not stored as people see them."""
+    turned = []
+    for path in images.cases.values():
+        try:
+            if path.suffix.lower() in PHOTOS and read_header(path).stored != 1:
+                turned.append(_text(path.name))
+        except AnatomarkError:
+            continue
+    if not turned:
+        return []
+    names = ", ".join(turned[:3]) + (", ..." if len(turned) > 3 else "")
+    count = f"{len(turned)} of {len(images.cases)} pictures {'is' if len(turned) == 1 else 'are'}"
+    return [
+        f"  # {count} stored turned ({names}). They are read as viewers show them, and points in pixels",
+        "  # refer to that. If yours refer to the pixels as stored, take away the # of the next line.",
+        "  # orientation: stored",
+    ]
 
 
 def _subjects_and_splits(images: FoundImages, table: FoundTable | None, seed: int) -> list[str]:
@@ -177,7 +226,27 @@ def _subjects_and_splits(images: FoundImages, table: FoundTable | None, seed: in
             "",
         ]
     if table is not None and "split" in table.columns:
-        return [*lines, f"splits: {{column: {_text(table.columns['split'])}}}"]
+        column = table.columns["split"]
+        words = list(dict.fromkeys(word for word in table.values[column] if word))
+        named: dict[str, list[str]] = {}
+        for word in words:
+            named.setdefault(our_split(word) or word, []).append(word)
+        if "train" in named:
+            mapped = {ours: theirs for ours, theirs in named.items() if theirs != [ours]}
+            said = "".join(f", {_text(o)}: {_text_or_list(theirs)}" for o, theirs in mapped.items())
+            return [*lines, f"splits: {{column: {_text(column)}{said}}}"]
+        lines += [
+            f"# The column {column} of {table.path} has no word for training (it has {', '.join(words[:6])}).",
+            f"# If it holds splits, write splits: {{column: {_text(column)}, train: [...], test: [...]}} with its words.",
+        ]
+    folders: dict[str, list[str]] = {}
+    for case, path in images.cases.items():
+        folders.setdefault(our_split(path.parent.name), []).append(case)
+    if table is None and "/" in images.pattern and "train" in folders and len(folders) > 1 and "" not in folders:
+        lines += ["# After the folders that the images lie in.", "splits:"]
+        for name in ("test", "validation"):
+            lines += _listed(name, folders.get(name, []))
+        return [*lines, '  train: "*"               # all the rest']
     distinct = list(dict.fromkeys(subjects))
     if len(distinct) < FEWEST_SUBJECTS:
         lines.append(f"# {len(distinct)} subjects are too few to set some aside for a test; all are for training.")
@@ -188,11 +257,18 @@ def _subjects_and_splits(images: FoundImages, table: FoundTable | None, seed: in
         "splits:",
     ]
     for name in ("test", "validation"):
-        listed = textwrap.fill(
-            ", ".join(_text(s) for s in splits[name]), 100, break_long_words=False, break_on_hyphens=False
-        )
-        lines += [f"  {name}: [", textwrap.indent(listed, "    "), "  ]"]
+        lines += _listed(name, splits[name])
     return [*lines, '  train: "*"               # all the rest']
+
+
+def _listed(name: str, subjects: Sequence[str]) -> list[str]:
+    """The lines of a split that lists its subjects; none where it has none."""
+    listed = textwrap.fill(", ".join(map(_text, subjects)), 100, break_long_words=False, break_on_hyphens=False)
+    return [f"  {name}: [", textwrap.indent(listed, "    "), "  ]"] if subjects else []
+
+
+def _text_or_list(words: Sequence[str]) -> str:
+    return _text(words[0]) if len(words) == 1 else f"[{', '.join(map(_text, words))}]"
 
 
 def _annotations(tables: Sequence[FoundTable], files: Sequence[FoundFiles]) -> list[str]:
@@ -233,8 +309,7 @@ def _annotations(tables: Sequence[FoundTable], files: Sequence[FoundFiles]) -> l
 
 
 def _says_frame(path: Path) -> bool:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return bool(re.search(r"\bframe\b", file.readline(), re.IGNORECASE))
+    return bool(re.search(r"\bframe\b", read_head(path).partition("\n")[0], re.IGNORECASE))
 
 
 def _who(pattern: str, patterns: Sequence[str]) -> str:

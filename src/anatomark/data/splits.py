@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
@@ -10,6 +11,19 @@ import numpy as np
 
 from anatomark.errors import UnknownNameError
 from anatomark.formats.text import composed
+
+_WORDS = {
+    "train": ("train", "training", "trn", "tr", "learn", "learning"),
+    "validation": ("validation", "val", "valid", "validate", "validating", "dev", "development", "tune", "tuning"),
+    "test": ("test", "testing", "tst", "ts", "te", "holdout", "eval", "evaluation"),
+}
+_NUMBERED = re.compile(r"(?P<word>[a-z]+?)(?:[ _-]*(?:set|data|split|cases|images))?[ _-]*(?P<number>[0-9]*)")
+
+
+def our_split(word: str) -> str:
+    """train, validation or test, if `word` is what people call one of these (Training, val, test2); else ""."""
+    found = _NUMBERED.fullmatch(re.sub(r"(?<=hold)[ _-](?=out)", "", word.strip().lower()))
+    return next((ours for ours, theirs in _WORDS.items() if found and found["word"] in theirs), "")
 
 
 class _HasSubject(Protocol):
