@@ -24,7 +24,8 @@ from anatomark.errors import (
 from anatomark.evaluation.evaluate import evaluate
 from anatomark.evaluation.sentences import summary
 from anatomark.formats.images import write_image
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmarks import table_landmarks, write_landmarks
+from anatomark.formats.table import LandmarkTable, write_table
 
 NAMES = ("tip", "base", "rim")
 
@@ -362,12 +363,31 @@ def test_the_command_prints_where_the_report_is(tmp_path, monkeypatch):
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-@pytest.mark.parametrize("name", ["points.mrk.json", "points.fcsv", "folder"])
-def test_landmark_files_are_sent_to_convert(tmp_path, name):
-    path = tmp_path / name
-    path.mkdir() if name == "folder" else path.write_text("{}")
-    with pytest.raises(LandmarkFileError, match=r"is no table; .* anatomark convert"):
-        evaluate(make_dataset(tmp_path), path)
+def test_a_folder_without_a_table_is_sent_to_convert(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(LandmarkFileError, match=r"holds no predictions\.csv .* anatomark convert"):
+        evaluate(make_dataset(tmp_path), tmp_path / "folder")
+
+
+def test_predictions_are_any_landmark_file_or_the_folder_that_predict_wrote(tmp_path):
+    dataset = make_dataset(tmp_path)
+    table = table_of(dataset, dataset.cases)
+    folder = tmp_path / "predicted"
+    folder.mkdir()
+    write_table(table, folder / "predictions.csv")
+    wanted = evaluate(dataset, table, samples=0)["overall"]
+    assert evaluate(dataset, folder, samples=0)["overall"] == wanted
+    case = dataset.cases[0].id
+    one = table.rows(np.flatnonzero(table.image == case))
+    held = table_landmarks(one)[case, ""]
+    for name in (
+        f"{case}.mrk.json",
+        f"{case}.fcsv",
+    ):  # these name no image: it is the one that the file is called after
+        write_landmarks(held, tmp_path / name)
+        metrics = evaluate(dataset, tmp_path / name, samples=0)
+        assert metrics["cases"] == [case]
+        assert metrics["overall"]["mre"] == pytest.approx(evaluate(dataset, one, samples=0)["overall"]["mre"], abs=1e-9)
 
 
 def test_spaces_at_the_ends_of_a_case_name(tmp_path):

@@ -14,7 +14,7 @@ from anatomark.methods.prediction import SAID_ABSENT_BELOW
 
 def compare(
     dataset: Annotated[Path, typer.Argument(help="The description: dataset.yaml.")],
-    predictions: Annotated[list[Path], typer.Argument(help="Two or more tables: image, landmark, x, y[, z].")],
+    predictions: Annotated[list[Path], typer.Argument(help="Two or more landmark files, or folders of predict.")],
     out: Annotated[Path | None, typer.Option(help="Folder for compare.json, compare.csv and compare.md.")] = None,
     name: Annotated[
         list[str] | None, typer.Option(help="What a table is called; once for each, in their order.")

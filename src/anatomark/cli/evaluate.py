@@ -24,13 +24,13 @@ class Frame(StrEnum):
 def evaluate(
     dataset: Annotated[Path, typer.Argument(help="The description: dataset.yaml.")],
     predictions: Annotated[
-        Path, typer.Option(help="A CSV or TSV table (image, landmark, x, y[, z]), or a run with folds.")
+        Path, typer.Option(help="A landmark file of any known format, a folder of predict, or a run with folds.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for metrics.json, rows.csv, tables and report.html.")],
     frame: Annotated[
         Frame | None,
         typer.Option(
-            metavar="LPS|RAS|pixel", help="Frame of the coordinates, if the table does not say.", case_sensitive=False
+            metavar="LPS|RAS|pixel", help="Frame of the coordinates, if the file does not say.", case_sensitive=False
         ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Score the cases of this split, all of them.")] = None,

@@ -22,7 +22,7 @@ from anatomark.evaluation.evaluate import json_text, option_words, write_togethe
 from anatomark.evaluation.gather import gather
 from anatomark.evaluation.holm import holm
 from anatomark.evaluation.metrics import RADII, checked_radii, describe_block, limits
-from anatomark.evaluation.placements import read_with_frame
+from anatomark.evaluation.predictions import read_predictions
 from anatomark.evaluation.rows import Rows, fingerprint
 from anatomark.methods.prediction import SAID_ABSENT_BELOW
 
@@ -66,7 +66,10 @@ def compare(
     described, sources = dataset, predictions
     if isinstance(dataset, Path | str):
         dataset = load_dataset(dataset, root)
-    tables = [read_with_frame(Path(p), frame) if isinstance(p, Path | str) else p for p in predictions]
+    tables = [
+        read_predictions(p, frame=frame, dataset=dataset, stated_wins=True) if isinstance(p, Path | str) else p
+        for p in predictions
+    ]
     gathered = [
         gather(dataset, table, split=split, presence_threshold=presence_threshold, source=f"the predictions {name}")
         for name, table in zip(called, tables, strict=True)

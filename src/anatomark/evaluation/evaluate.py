@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 import anatomark
-from anatomark.errors import AnatomarkError, FrameError, LandmarkFileError, SettingsError
+from anatomark.errors import AnatomarkError, FrameError, SettingsError
 from anatomark.evaluation.bootstrap import SAMPLES, checked_samples, of_subjects
 from anatomark.evaluation.consensus import checked_consensus
 from anatomark.evaluation.coverage import coverage_part, with_bounds
@@ -25,12 +25,12 @@ from anatomark.evaluation.measurements import measurement_scores
 from anatomark.evaluation.metrics import RADII, checked_radii, cumulative, describe_block, missing, worst
 from anatomark.evaluation.observers import model_among_observers, observer_statistics, pairs_between
 from anatomark.evaluation.placements import placements_of
+from anatomark.evaluation.predictions import read_predictions
 from anatomark.evaluation.presence import presence_scores
 from anatomark.evaluation.rows import Answer, Rows, fingerprint, observer_rows, reference_block, rows_csv
 from anatomark.formats.atomic import replacing
 from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import SAID_ABSENT_BELOW
-from anatomark.training.run_folder import OUT_OF_FOLD
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
@@ -65,10 +65,11 @@ def evaluate(
     predictions, with their `consensus` (mean or geometric-median) and an equivalence test with a `margin` in `unit`, by
     default a quarter of the smallest radius; `measurements` those of the description.
 
-    `predictions` is a table or its file; a file that does not say its frame needs `frame`. Images are matched
-    to cases by name, with or without folder and ending. Scored are the cases of `split`, each of which is
-    missing its landmarks if nothing was predicted for it; without `split`, the cases that the predictions
-    name. A prediction whose presence is below `presence_threshold` says that the landmark is absent.
+    `predictions` is a table, a landmark file of any known format, or the folder that `predict` has written; a file that
+    does not say its frame needs `frame`. Images are matched to cases by name, with or without folder and ending. Scored
+    are the cases of `split`, each of which is missing its landmarks if nothing was predicted for it; without `split`,
+    the cases that the predictions name. A prediction whose presence is below `presence_threshold` says that the
+    landmark is absent.
 
     `model`, or its run folder, is what made the predictions: its error bounds of `coverage` are judged. The folder of a
     run with folds may also stand for `predictions`, those of each case by the fold that has not seen it.
@@ -78,7 +79,6 @@ def evaluate(
     """
     from anatomark.data.description import load_dataset
     from anatomark.data.reviews import told_of_reviews
-    from anatomark.formats.table import read_table
 
     if not 0 <= presence_threshold <= 1:
         raise SettingsError(f"the presence threshold is {presence_threshold:g}; it wants a value from 0 to 1")
@@ -88,7 +88,7 @@ def evaluate(
     if isinstance(dataset, Path | str):
         dataset = load_dataset(dataset, root)
     if isinstance(predictions, Path | str):
-        predictions = read_table(_table_path(Path(predictions)), frame=frame)
+        predictions = read_predictions(predictions, frame=frame, dataset=dataset)
     elif frame is not None and frame != predictions.frame:
         raise FrameError(f"the table is in {predictions.frame}, {frame} was asked for; leave the frame out")
 
@@ -180,16 +180,6 @@ def evaluate(
 def _same(model: Any, predictions: Any) -> bool:
     """Whether a run's bounds would be judged by the predictions that calibrated them; its folds' own are there too."""
     return isinstance(model, Path | str) and isinstance(predictions, Path | str) and Path(model) == Path(predictions)
-
-
-def _table_path(path: Path) -> Path:
-    if (path / OUT_OF_FOLD).is_file():
-        return path / OUT_OF_FOLD
-    if path.is_dir() or path.name.lower().endswith((".json", ".fcsv")):
-        raise LandmarkFileError(
-            f"{path} is no table; make one of landmark files with: anatomark convert {shlex.quote(str(path))} table.csv"
-        )
-    return path
 
 
 def _baseline(dataset: Dataset, cases: Sequence[Case], rows: Rows) -> tuple[Rows | None, dict[str, Any]]:

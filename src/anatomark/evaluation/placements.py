@@ -84,7 +84,8 @@ def placements_in_files(
     spacing: Sequence[float] | None = None,
     session: str | None = None,
 ) -> Placements:
-    """The placements in tables, by their column `observer` or `rater`, or one observer a file, called as the file is.
+    """The placements in tables or other landmark files, by their observers (column `observer` or `rater`), or one
+    observer a file, called as the file is.
 
     `frame` is for tables that do not say theirs; `spacing` (mm along x, y[, z]) makes pixel coordinates mm. `session`
     is a regular expression whose first group in a name is the person (see `anatomark.data.schema`, `observers`). A case
@@ -95,7 +96,7 @@ def placements_in_files(
     marks: dict[str, dict[str, Landmarks]] = {}
     kinds: set[tuple[int, Unit]] = set()
     for path in paths:
-        table = read_with_frame(path, frame)
+        table = _read(path, frame)
         kinds.add((table.ndim, "mm" if table.frame == "pixel" and spacing is not None else table.unit))
         for (image, observer), landmarks in _in_world(table, spacing, path).items():
             case = marks.setdefault(image_name(Path(image.replace("\\", "/"))) if image else "", {})
@@ -116,16 +117,16 @@ def placements_in_files(
     return _placements(list(marks), list(marks), list(marks.values()), names, ndim, unit, pattern)
 
 
-def read_with_frame(path: Path, frame: str | None):
-    """The table, with `frame` where it does not say its own."""
-    from anatomark.formats.table import read_table
+def _read(path: Path, frame: str | None):
+    """The placements in a file, with `frame` where it does not say its own."""
+    from anatomark.formats.landmarks import read_placements
 
     try:
-        return read_table(path)
+        return read_placements(path)
     except FrameError:
         if frame is None:
             raise
-        return read_table(path, frame=frame)
+        return read_placements(path, frame=frame)
 
 
 def session_pattern(text: str) -> re.Pattern[str]:

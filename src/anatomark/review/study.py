@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from anatomark.core.grid import Floats
 from anatomark.data.description import Case, Dataset, load_dataset
 from anatomark.data.reviews import FOLDER, review_folder
-from anatomark.errors import DescriptionError, ImageError, LandmarkFileError, UnknownNameError
+from anatomark.errors import DescriptionError, ImageError, UnknownNameError
+from anatomark.evaluation.predictions import read_predictions
 from anatomark.methods.prediction import SAID_ABSENT_BELOW, Prediction
 
 if TYPE_CHECKING:
@@ -82,16 +83,17 @@ def open_study(
     given = Path(given)
     if not given.exists():
         raise ImageError(f"{given}: no such file or folder; give a dataset.yaml or a folder of images")
-    table = None if predictions is None else _table(Path(predictions), frame)
     described = given.suffix.lower() in (".yaml", ".yml") or (given / "dataset.yaml").is_file()
     if described:
         if landmarks:
             raise DescriptionError(f"{given} lists its landmarks itself; leave --landmarks out")
         dataset = _without_own(load_dataset(given, root), reviewer)
+        table = None if predictions is None else read_predictions(predictions, frame=frame, dataset=dataset)
         place = review_folder(dataset.path or given)
     else:
         if split is not None:
             raise UnknownNameError(f"--split {split} needs a dataset.yaml: {given} has no splits")
+        table = None if predictions is None else read_predictions(predictions, frame=frame)
         dataset = _folder(given, _names(given, landmarks, model, table), spacing)
         place = given / FOLDER
     if model is not None:
@@ -136,19 +138,6 @@ def _names(
         f"{given} is a folder of images, and nobody says which landmarks are wanted; give --landmarks a,b,c, or "
         "--model, or --predictions"
     )
-
-
-def _table(path: Path, frame: str | None) -> LandmarkTable:
-    from anatomark.formats.table import read_table
-    from anatomark.training.run_folder import OUT_OF_FOLD
-
-    if path.is_dir():
-        names = ("predictions.csv", OUT_OF_FOLD)
-        found = next((path / name for name in names if (path / name).is_file()), None)
-        if found is None:
-            raise LandmarkFileError(f"{path} holds no {' and no '.join(names)}; give the table of predictions")
-        path = found
-    return read_table(path, frame=frame)
 
 
 def _answers(dataset: Dataset, table: LandmarkTable, source: str) -> dict[str, Answers]:
