@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from anatomark.core.grid import Grid
 from anatomark.core.landmarks import State
 from anatomark.errors import FrameError, LandmarkFileError
+from anatomark.formats.convert import convert
 from anatomark.formats.frames import Frame
 from anatomark.formats.landmark_format import Head
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.table import LandmarkTable, read_table
 from anatomark.formats.tps import TPS, read_tps, write_tps
 
 GRID = Grid.from_geometry((80, 120), spacing=(0.1, 0.1), origin=(-7, 3))
@@ -253,3 +255,16 @@ def test_five_thousand_landmarks_are_quick(tmp_path):
     write_tps(table, tmp_path / "x.tps", grid_of=lambda _: GRID)
     assert same(read_tps(tmp_path / "x.tps", frame=None, grid_of=lambda _: GRID), table)
     assert time.perf_counter() - start < 5
+
+
+def test_one_image_does_not_stand_for_several(tmp_path):
+
+    for called, height in (("p1.png", 80), ("p2.png", 100)):
+        Image.new("L", (120, height)).save(tmp_path / called)
+    source = tmp_path / "x.tps"
+    source.write_text("LM=1\n10 68\nIMAGE=p1.png\nLM=1\n10 68\nIMAGE=p2.png\n")
+    with pytest.raises(FrameError, match=r"names 2 images \(p1, p2\) and one was given"):
+        convert(source, tmp_path / "o.csv", image=tmp_path / "p1.png")
+    assert not (tmp_path / "o.csv").exists()
+    convert(source, tmp_path / "o.csv", image=tmp_path)
+    assert read_table(tmp_path / "o.csv").coordinates.tolist() == [[10, 12], [10, 32]]

@@ -159,6 +159,9 @@ def _gather(
                 placements[key] = landmarks
         return landmarks_table(placements)
     table = read_placements(source, frame=frame, grid_of=grids.get, missing=missing)
+    images = list(dict.fromkeys(image_name(name) for name in table.image.tolist()))
+    if len(grids) == 1 and len(images) > 1:  # the one image would stand for all
+        raise FrameError(f"{source} names {len(images)} images ({', '.join(images[:3])}) and one was given; give all")
     return _named(table, landmark_name(source) if image is None or Path(image).is_dir() else image_name(image))
 
 
