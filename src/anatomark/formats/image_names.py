@@ -5,12 +5,15 @@ The same rules hold wherever a table or a file names an image: for annotations, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from anatomark.formats.images import SUFFIXES, image_name
 from anatomark.formats.text import composed
+
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,10 @@ class ImageNames:
         exact = next((self._ids[alias] for alias in (last, bare) if alias in self._ids), None)
         if exact is not None:
             return (exact,)
-        return self._in_folders(self._files.get(last) or self._stems.get(bare, []), folders)
+        numbers = self._files.get(last) or self._stems.get(bare, [])
+        if not numbers and (own := _UPLOADED.sub("", last)) != last:
+            return self.candidates("/".join([*folders, own]))
+        return self._in_folders(numbers, folders)
 
     def match(self, names: Sequence[str]) -> Matches:
         """The image that each of `names` means."""

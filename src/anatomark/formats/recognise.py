@@ -8,9 +8,19 @@ from pathlib import Path
 from anatomark.errors import LandmarkFileError
 from anatomark.formats.known import FORMATS
 from anatomark.formats.landmark_format import Head, LandmarkFormat
+from anatomark.formats.long_table import LONG_TABLE
 from anatomark.formats.text import read_head
 
-_IMAGES = ("\x89PNG", "\ufffdPNG", "GIF8", "BM\x00", "NRRD000", "II*\0", "MM\0*", "ObjectType = Image")
+_IMAGES = (
+    "\ufffdPNG",
+    "\ufffd\ufffd\ufffd\ufffd\0\x10JFIF",
+    "GIF8",
+    "BM\x00",
+    "NRRD000",
+    "II*\0",
+    "MM\0*",
+    "ObjectType = Image",
+)
 Foreign = tuple[Callable[[Head], bool], str]
 FOREIGN: tuple[Foreign, ...] = (
     (
@@ -69,7 +79,7 @@ FOREIGN: tuple[Foreign, ...] = (
     ),
     (
         lambda head: head.text.startswith("PK\x03\x04"),
-        "is an archive or an Excel file; unpack it, or save the table as 'CSV UTF-8'",
+        "is no text but an archive, as Excel's .xlsx is; in Excel, save the table as 'CSV UTF-8'",
     ),
     (lambda head: head.text.startswith(_IMAGES) or head.text[128:132] == "DICM", "is an image, no landmark file"),
 )
@@ -83,11 +93,13 @@ def format_of(path: str | Path) -> LandmarkFormat:
     head = head_of(path)
     by_ending = [known for known in FORMATS if head.name.endswith(known.endings)]
     for known in (*by_ending, *(other for other in FORMATS if other not in by_ending)):
-        if known.recognises(head):
+        if known is not LONG_TABLE and known.recognises(head):
             return known
     for recognises, advice in FOREIGN:
         if recognises(head):
             raise LandmarkFileError(f"{path} {advice}")
+    if LONG_TABLE.recognises(head):  # takes every .csv and .tsv, to say what columns it lacks
+        return LONG_TABLE
     if not head.text.strip():
         raise LandmarkFileError(f"{path} is empty; give a landmark file: {known_formats()}")
     raise LandmarkFileError(f"{path} is a landmark file of no known format; known are {known_formats()}")
