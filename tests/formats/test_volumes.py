@@ -280,7 +280,7 @@ def test_colours_become_luma(tmp_path, names):
     colours = np.random.default_rng(0).integers(0, 256, (*SIZES, len(names)), dtype=np.uint8)
     packed = np.ascontiguousarray(colours).view([(name, "u1") for name in names]).reshape(SIZES)
     nibabel.save(nibabel.Nifti1Image(packed, np.eye(4)), tmp_path / "a.nii")
-    expected = np.rint(colours[..., :3] @ [0.299, 0.587, 0.114])
+    expected = np.rint(0.299 * colours[..., 0] + 0.587 * colours[..., 1] + 0.114 * colours[..., 2])
     np.testing.assert_array_equal(read_image(tmp_path / "a.nii").array.T, expected)
 
 
@@ -493,7 +493,9 @@ def test_an_axis_of_colours_is_none_of_space(tmp_path, last, kind):
     )
     write_nrrd(tmp_path / "a.nrrd", head, rgb if last else np.moveaxis(rgb, -1, 0))
     image = read_image(tmp_path / "a.nrrd")
-    np.testing.assert_array_equal(image.array.T, np.rint(rgb @ [0.299, 0.587, 0.114]))
+    np.testing.assert_array_equal(
+        image.array.T, np.rint(0.299 * rgb[..., 0] + 0.587 * rgb[..., 1] + 0.114 * rgb[..., 2])
+    )
     np.testing.assert_allclose(image.grid.index_to_world([1, 1, 1]), [-12, -23, 34])
 
 
@@ -578,7 +580,7 @@ def test_an_orientation_that_contradicts_the_matrix_is_said(tmp_path, matrix, sa
 
 def test_what_itk_writes_contradicts_nothing(tmp_path):
     rng = np.random.default_rng(0)
-    for number in range(20):
+    for _ in range(20):
         image = sitk.GetImageFromArray(values())
         axes = Rotation.from_rotvec(rng.normal(size=3)).as_matrix() * rng.choice([-1, 1], 3)
         image.SetDirection(axes.ravel().tolist())

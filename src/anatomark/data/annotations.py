@@ -296,7 +296,15 @@ def _codes(values: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
 
 def names_of(cases: Sequence[Case]) -> ImageNames:
     """What a table may call the cases: their names, their files, these with their folders."""
-    return ImageNames([case.id for case in cases], [case.image_path for case in cases])
+    stacks = {case.image_path for case in cases if case.page is not None}
+    # of a stack the page's number stands for the file, where there is no other stack that it could be of
+    paths = [
+        case.image_path
+        if case.page is None
+        else case.image_path.with_name(str(case.page) if len(stacks) == 1 else case.id)
+        for case in cases
+    ]
+    return ImageNames([case.id for case in cases], paths)
 
 
 def _to_world(coordinates: Floats, frame: str, case: Case, path: Path) -> Floats:

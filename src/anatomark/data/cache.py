@@ -148,7 +148,10 @@ def _usable_image(dataset: Dataset, case: Case) -> Image:
 def require_alike(grid: Grid, dataset: Dataset, source: str | Path) -> None:
     """Raises ImageError or SpacingError where an image has another dimension or unit than its data set."""
     if grid.ndim != dataset.ndim:
-        raise ImageError(f"{source} is a {grid.ndim}D image, the data set is {dataset.ndim}D; take it out of the set")
+        advice = "take it out of the set"
+        if (dataset.ndim, grid.ndim) == (2, 3):
+            advice = "write `stack: true` under `images` if it is a stack of pictures, else take it out of the set"
+        raise ImageError(f"{source} is a {grid.ndim}D image, the data set is {dataset.ndim}D; {advice}")
     if grid.unit != dataset.unit:
         has = "no spacing" if grid.unit == "px" else "a spacing in mm"
         raise SpacingError(
@@ -175,7 +178,7 @@ def fingerprint(
     for role, members in members_of.items():
         for case in members:
             reference = case.reference.select(dataset.names)
-            digest.update(repr((role, case.id, case.subject, case.spacing)).encode())
+            digest.update(repr((role, case.id, case.subject, sorted(case.reading.items()))).encode())
             digest.update(reference.points.tobytes() + reference.states.tobytes())
             for file in _files(Path(case.image_path)):
                 status = file.stat()

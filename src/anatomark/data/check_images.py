@@ -16,18 +16,23 @@ from anatomark.data.description import Dataset
 from anatomark.data.findings import Finding
 from anatomark.data.shapes import spread
 from anatomark.errors import AnatomarkError, SpacingError
-from anatomark.formats.images import require_usable
+from anatomark.formats.header import Header
+from anatomark.formats.images import load_image, require_usable
 
 FEWEST_CASES = 8
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is kept of an image that was read: its Grid and a hash of its grey values, or what is wrong."""
+    """What is kept of an image that was read: its Grid and a hash of its grey values, or what is wrong.
+
+    `remarks` are those on its file, each of which is a finding too.
+    """
 
     grid: Grid | None
     content: bytes
     findings: tuple[Finding, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def look_at_all(cases: Sequence[Case], ndim: int, progress: Callable[[], None] | None = None) -> list[Look]:
@@ -55,20 +60,45 @@ def _look(case: Case, ndim: int) -> Look:
 
     if not case.image_path.exists():
         return Look(None, b"", bad("image", "the image does not exist", "bring it, or take it off the list"))
+    header: Header | None = None
     try:
-        image = case.read_image()
+        image, header = load_image(case.image_path, **case.reading)
         require_usable(image, case.image_path)
     except SpacingError as error:
         return Look(None, b"", bad("spacing", str(error), "mend the spacing in the description"))
     except AnatomarkError as error:
-        return Look(None, b"", bad("image", str(error), "replace the image, or leave the case out"))
+        remarked = () if header is None else header.remarks  # they may tell why
+        advice = "replace the image, or leave the case out"
+        return Look(None, b"", (*bad("image", str(error), advice), *_remarked(case, remarked)), remarked)
     array = image.array
     if array.ndim != ndim:
         message = f"a {array.ndim}D image in a {ndim}D data set"
-        return Look(None, b"", bad("image-dimension", message, "leave it out, or mend `dimension`"))
+        advice = "leave it out, or mend `dimension`"
+        if (ndim, array.ndim) == (2, 3):
+            advice = "if it is a stack of pictures, write `stack: true` under `images`; else leave it out"
+        return Look(None, b"", bad("image-dimension", message, advice))
     digest = blake2b(f"{array.shape}{array.dtype}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(array).data)
-    return Look(image.grid, digest.digest())
+    findings = (*_turned(case, header.stored), *_remarked(case, header.remarks))
+    return Look(image.grid, digest.digest(), findings, header.remarks)
+
+
+def _remarked(case: Case, remarks: Sequence[str]) -> list[Finding]:
+    advice = "see whether the file was understood rightly"
+    return [Finding("warning", "remark", remark, advice, case.id, str(case.image_path)) for remark in remarks]
+
+
+def _turned(case: Case, stored: int) -> list[Finding]:
+    """What to know of a picture whose pixels are not stored as people see them."""
+    if stored == 1:
+        return []
+    if case.orientation == "stored":
+        message = f"stored turned (orientation {stored}) and taken so, other than viewers show it"
+        advice = "if its points refer to what viewers show, take `orientation: stored` out of `images`"
+    else:
+        message = f"stored turned (orientation {stored}); taken as viewers show it, points in pixels too"
+        advice = "if its points refer to the pixels as stored, write `orientation: stored` under `images`"
+    return [Finding("note", "turned", message, advice, case.id, str(case.image_path))]
 
 
 def _twice(cases: Sequence[Case], looks: Sequence[Look]) -> list[Finding]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from anatomark.core.grid import Unit
 from anatomark.core.landmarks import State
-from anatomark.data.cases import Case, Labelling, list_cases
+from anatomark.data.cases import Case, Labelling, list_cases, named_pages
 from anatomark.data.findings import Finding
 from anatomark.data.measurements import Measurement
 from anatomark.data.schema import Description, near, parse
@@ -24,6 +24,7 @@ from anatomark.errors import (
     SpacingError,
     UnknownNameError,
 )
+from anatomark.formats.header import Orientation
 from anatomark.formats.missing import MissingValues
 
 __all__ = ["Case", "Dataset", "load_dataset", "read_dataset"]
@@ -63,8 +64,13 @@ class Dataset:
         spacing: Sequence[float] | None = None,
         names: Sequence[str] = (),
         name: str = "images",
+        orientation: Orientation = "shown",
+        stack: bool = False,
     ) -> Dataset:
         """A data set of images alone, without annotations; `spacing` is mm along x, y[, z] for all of them.
+
+        `orientation` "stored" takes pictures as their pixels lie, not as people see them. With `stack`, every page of
+        each file is a case, NAME_1, NAME_2 ...
 
         Images of the same name get as many of their folders put before it as tell them apart. Raises SpacingError where
         some are in mm and others in px, DescriptionError where names cannot be told apart.
@@ -72,7 +78,9 @@ class Dataset:
         files = [Path(p) for p in paths]
         ids = _distinct_names(files)
         given = tuple(float(s) for s in spacing) if spacing is not None else None
-        cases = [Case(i, p, i, None, given) for i, p in zip(ids, files, strict=True)]
+        cases = [Case(i, p, i, None, given, orientation=orientation) for i, p in zip(ids, files, strict=True)]
+        if stack:
+            cases = [replace(c, id=n, subject=n, page=k) for c in cases for n, k in named_pages(c.image_path, c.id)]
         labelling = Labelling(tuple(names), ndim, _unit(cases))
         root = Path(os.path.commonpath([p.absolute().parent for p in files])) if files else Path()
         return cls(
@@ -178,7 +186,7 @@ def read_dataset(
         unit=unit,
         names=names,
         pairs=tuple(description.pairs),
-        cases=tuple(Case(c.id, c.image_path, c.subject, c.split, c.spacing, labelling) for c in cases),
+        cases=tuple(replace(case, labelling=labelling) for case in cases),
         reference_rule=description.reference,
         measurements=tuple(description.measurements),
         combined=tuple(description.observers.combined),

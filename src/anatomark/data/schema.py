@@ -19,6 +19,8 @@ images:
 # pattern: "{case}/ct.nii.gz"    # {case} is the case name; else that is the file name without its ending
 # exclude: ["*_seg.nii.gz"]      # patterns of files that are no cases, such as label maps beside the images
 # spacing: [0.25, 0.25]          # mm along x, y[, z], the same for all; only for files that do not know it
+# stack: true                    # every page of each file is a case, NAME_1, NAME_2 ...: X-rays in one .mha or TIFF
+# orientation: stored            # pictures as their pixels lie; default: shown, as EXIF and TIFF turn them, points too
 
 subjects: {column: patient}      # of the case table; default: every case is its own subject
 # subjects: {pattern: '^(p[0-9]+)_'}   # or a regular expression on the case name; its group is the subject
@@ -92,6 +94,7 @@ from pydantic import (
 
 from anatomark.data.measurements import Measurement, measurement_faults
 from anatomark.errors import DescriptionError
+from anatomark.formats.header import Orientation
 
 ASKED = "???"
 """What `anatomark init` writes where only a person can know."""
@@ -131,6 +134,7 @@ class ImageColumns(_Part):
     image: str = "image"
     case: str | None = None
     spacing: list[str] | None = None
+    page: str | None = None
 
 
 class Images(_Part):
@@ -143,6 +147,8 @@ class Images(_Part):
     columns: ImageColumns = ImageColumns()
     spacing: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = None
     cases: Literal["files", "annotations"] = "files"
+    stack: bool = False
+    orientation: Orientation = "shown"
 
     @field_validator("exclude", mode="before")
     @classmethod
@@ -166,6 +172,12 @@ class Images(_Part):
             raise ValueError("pattern and table exclude each other; the table lists the images")
         if self.exclude and (self.table is not None or self.cases == "annotations"):
             raise ValueError("exclude is for images found by a pattern; take the others out of the table")
+        if self.stack and self.table is not None and self.columns.page is None:
+            raise ValueError("stack with a table wants the column of pages, counted from 1, as `columns: {page: NAME}`")
+        if self.columns.page is not None and not self.stack:
+            raise ValueError("columns.page goes with `stack: true`; write both, or leave both out")
+        if self.stack and self.cases == "annotations":
+            raise ValueError("stack needs the images, of which it counts the pages; leave `cases: annotations` out")
         if self.table is not None and self.cases == "annotations":
             raise ValueError("`cases: annotations` and table exclude each other; the table lists the cases")
         return self
@@ -365,6 +377,8 @@ def _cross_faults(data: dict[str, Any], description: Description | None) -> list
         return faults
     faults += measurement_faults(description.measurements, names, description.dimension)
     images, wants = description.images, description.dimension
+    if images.stack and wants != 2:
+        faults.append("`images.stack`: the pages of a stack are 2D; write `dimension: 2`, or leave stack out")
     for key, spacing in (("spacing", images.spacing), ("columns.spacing", images.columns.spacing)):
         if spacing is not None and len(spacing) != wants:
             faults.append(f"`images.{key}`: a {wants}D set wants {wants} values (x, y[, z]), got {spacing}")

@@ -42,8 +42,8 @@ def read_image(
 
     RGB(A) becomes grey. A DICOM file of one frame and a photo type are 2D; other files have the dimension
     that they state. `spacing` (x, y[, z]) in mm is for files that state none. A picture is turned as its file asks
-    viewers to turn it, unless `orientation` is "stored". `page` (from 1) is one picture of a file with many: a slice of
-    a stack of X-rays; it is 2D. Remarks on how the file was understood go to the log.
+    viewers to turn it, unless `orientation` is "stored". `page` (from 1) is one picture of a file with many: a page
+    of a TIFF, a slice of a stack of X-rays; it is 2D. Remarks on how the file was understood go to the log.
 
     Raises `ImageError` for what cannot be read (missing, empty, cut short, 4D, several series), and
     `SpacingError` where `spacing` contradicts the file by more than 1 %. What the voxels hold is judged by
@@ -79,9 +79,11 @@ def load_image(
     kind = _kind(path)
     if kind is volumes:
         array, header = volumes.read(path, page)
+    elif kind is photos:
+        array, header = photos.read(path, orientation, page)
     else:
         _require_first(page, path)
-        array, header = photos.read(path, orientation) if kind is photos else kind.read(path)
+        array, header = kind.read(path)
     header = header.on(_spaced(header.grid, spacing, path))
     return Image(array.reshape(header.grid.shape), header.grid), header
 
@@ -98,9 +100,11 @@ def read_header(
     kind = _kind(path)
     if kind is volumes:
         header = volumes.read_header(path, page)
+    elif kind is photos:
+        header = photos.read_header(path, orientation, page)
     else:
         _require_first(page, path)
-        header = photos.read_header(path, orientation) if kind is photos else kind.read_header(path)
+        header = kind.read_header(path)
     return header.on(_spaced(header.grid, spacing, path))
 
 

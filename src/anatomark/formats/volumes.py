@@ -34,8 +34,9 @@ def read(path: Path, page: int | None = None) -> tuple[NDArray[Any], Header]:
     kind = _kind(path)
     if page is None:
         return kind.read(path)
-    header = of_page(kind.read_header(path), page, path)
-    array, _ = kind.read(path, page)
+    whole = kind.read_header(path)
+    header = of_page(whole, page, path)
+    array, _ = kind.read(path, page if whole.grid.ndim == 3 else None)
     return np.ascontiguousarray(array).reshape(header.grid.shape), header
 
 
