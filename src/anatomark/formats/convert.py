@@ -13,6 +13,7 @@ from anatomark.core.landmarks import Landmarks
 from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.frames import Frame, swap_ras, to_dimension, to_world
 from anatomark.formats.header import tell
+from anatomark.formats.image_names import ImageNames
 from anatomark.formats.images import SUFFIXES as IMAGE_SUFFIXES
 from anatomark.formats.images import image_name, is_image, list_images, read_grid, read_image, write_image
 from anatomark.formats.landmark_format import LandmarkFormat
@@ -98,30 +99,40 @@ class _Grids(Mapping[str, Grid]):
         self._spacing = spacing
         self._read: dict[Path, Grid] = {}
         self._single: Path | None = None
-        self._paths: dict[str, Path] = {}
+        self._paths: list[Path] = []
         if image is None:
             return
         path = Path(image)
         if path.is_dir() and not is_image(path):
-            self._paths = {image_name(p): p for p in list_images(path)}
+            self._paths = list_images(path)
+            self._names = ImageNames([image_name(p) for p in self._paths], self._paths)
         else:
             self._single = path
 
+    def _path(self, name: str) -> Path | None:
+        found = self._names.candidates(name) if self._paths else ()
+        return self._single or (self._paths[found[0]] if len(found) == 1 else None)
+
     def __getitem__(self, name: str) -> Grid:
-        path = self._single or self._paths.get(name) or self._paths.get(image_name(name))
+        path = self._path(name)
         if path is None:
             raise KeyError(name)
         if path not in self._read:
             self._read[path] = read_grid(path, spacing=self._spacing)
         return self._read[path]
 
+    @property
+    def single(self) -> bool:
+        """Whether one image was given, which goes with any name."""
+        return self._single is not None
+
     def file(self, name: str) -> str:
         """The file name of an image, or `name` where there is none."""
-        path = self._single or self._paths.get(name) or self._paths.get(image_name(name))
+        path = self._path(name)
         return name if path is None else path.name
 
     def __iter__(self) -> Iterator[str]:
-        return iter([image_name(self._single)] if self._single else self._paths)
+        return iter(map(image_name, [self._single] if self._single else self._paths))
 
     def __len__(self) -> int:
         return 1 if self._single else len(self._paths)
@@ -160,7 +171,7 @@ def _gather(
         return landmarks_table(placements)
     table = read_placements(source, frame=frame, grid_of=grids.get, missing=missing)
     images = list(dict.fromkeys(image_name(name) for name in table.image.tolist()))
-    if len(grids) == 1 and len(images) > 1:  # the one image would stand for all
+    if grids.single and len(images) > 1:  # the one image would stand for all
         raise FrameError(f"{source} names {len(images)} images ({', '.join(images[:3])}) and one was given; give all")
     return _named(table, landmark_name(source) if image is None or Path(image).is_dir() else image_name(image))
 
