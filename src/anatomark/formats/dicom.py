@@ -16,13 +16,13 @@ from anatomark.errors import ImageError
 from anatomark.formats.dicom_file import SUFFIXES, DicomFile, declared_numbers, frame_count, is_dicom, items, open_dicom
 from anatomark.formats.dicom_frames import plane_of, volume
 from anatomark.formats.dicom_pixels import Pixels
-from anatomark.formats.dicom_series import Stack, is_stack, read_stack, stacks
+from anatomark.formats.dicom_series import Stack, is_stack, read_stack
 from anatomark.formats.dicom_slices import axes_of, grid_of
 from anatomark.formats.dicom_spacing import plane_spacing
 from anatomark.formats.dicom_values import Frame, grey_values
 from anatomark.formats.header import Header
 
-__all__ = ["SUFFIXES", "declared_numbers", "is_dicom", "is_stack", "read", "read_header", "stacks"]
+__all__ = ["SUFFIXES", "declared_numbers", "is_dicom", "is_stack", "read", "read_header"]
 
 
 def read_header(path: Path) -> Header:

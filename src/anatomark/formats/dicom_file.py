@@ -96,7 +96,9 @@ def open_dicom(path: Path) -> DicomFile:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 return _opened(path, content)
     except OSError as error:
-        raise ImageError(f"{path} cannot be opened: {error.strerror or error}; check its name and permissions") from error
+        raise ImageError(
+            f"{path} cannot be opened: {error.strerror or error}; check its name and permissions"
+        ) from error
 
 
 def _opened(path: Path, content: Any) -> DicomFile:
@@ -255,7 +257,7 @@ class _Walk:
         return tuple(pieces), at
 
     def _damaged(self, what: str) -> ImageError:
-        return ImageError(f"{self.path} is damaged or cut short: {what}; copy or export it again")
+        return ImageError(f"{self.path} cannot be read, for {what}: damaged or cut short; copy or export it again")
 
 
 def is_image(file: DicomFile) -> bool:
@@ -278,25 +280,40 @@ def declared_numbers(path: Path) -> int:
     return math.prod((whole(header, "Rows"), whole(header, "Columns"), samples, frame_count(file)))
 
 
-def value(dataset: Any, keyword: str) -> Any:
-    """The value of an attribute; None where it is absent, empty or cannot be understood."""
+def value(dataset: Any, keyword: str) -> tuple[Any, ...]:
+    """The values of an attribute: numbers, or texts as they are written; none where it is absent or empty.
+
+    The bytes are taken apart here, for pydicom warns of, or refuses, what the standard would not allow.
+    """
     if dataset is None:
-        return None
+        return ()
+    from pydicom.datadict import dictionary_VR
+    from pydicom.dataelem import RawDataElement
+
+    raw = dataset.get_item(keyword)
+    if not isinstance(raw, RawDataElement):
+        held = None if raw is None else raw.value
+        return () if held is None or held == "" else tuple(held) if isinstance(held, list | tuple) else (held,)
+    content = raw.value or b""
+    form = _BINARY.get(raw.VR if raw.VR not in (None, "UN") else dictionary_VR(raw.tag))
+    if form is not None:
+        count = len(content) // struct.calcsize(form)
+        return struct.unpack_from(f"{'<' if raw.is_little_endian else '>'}{count}{form}", content)
     try:
-        with_value = dataset.get(keyword)
-    except Exception:  # pydicom converts at this moment what anybody may have written
-        return None
-    return None if with_value is None or with_value == "" else with_value
+        written = content.decode("utf-8")
+    except UnicodeDecodeError:
+        written = content.decode("latin-1")
+    written = written.strip(" \0")
+    return tuple(part.strip(" \0") for part in written.split("\\")) if written else ()
+
+
+_BINARY = {"US": "H", "SS": "h", "US or SS": "H", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 
 
 def numbers(dataset: Any, keyword: str) -> tuple[float, ...]:
     """The numbers of an attribute; none where it is absent, or where one is not a finite number."""
-    held = value(dataset, keyword)
-    if held is None:
-        return ()
-    parts = [held] if isinstance(held, str | int | float) else held
     try:
-        found = tuple(float(part) for part in parts)
+        found = tuple(float(part) for part in value(dataset, keyword))
     except (TypeError, ValueError, OverflowError):
         return ()
     return found if all(map(math.isfinite, found)) else ()
@@ -315,12 +332,20 @@ def whole(dataset: Any, keyword: str) -> int:
 
 
 def text(dataset: Any, keyword: str) -> str:
-    """The text of an attribute, several values joined by a backslash; empty where it is absent."""
-    held = value(dataset, keyword)
-    if held is None:
-        return ""
-    parts = [held] if isinstance(held, str) or not hasattr(held, "__iter__") else held
-    return "\\".join(str(part) for part in parts).strip(" \0")
+    """The text of an attribute in one line, several values joined by a backslash; empty where it is absent."""
+    return _printable("\\".join(str(part) for part in value(dataset, keyword)))
+
+
+def uid_name(uid: str) -> str:
+    """What the standard calls a UID; the UID itself where it is not the standard's."""
+    from pydicom.uid import UID
+
+    with quiet():
+        return _printable(UID(uid).name)
+
+
+def _printable(written: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in written)
 
 
 def item(dataset: Any, keyword: str) -> Any:
@@ -330,10 +355,16 @@ def item(dataset: Any, keyword: str) -> Any:
 
 
 def items(dataset: Any, keyword: str) -> list[Any]:
-    """The items of a sequence; none where it is absent or something else."""
+    """The items of a sequence; none where it is absent, or cannot be understood."""
     from pydicom.sequence import Sequence
 
-    held = value(dataset, keyword)
+    if dataset is None or keyword not in dataset:
+        return []
+    try:
+        with quiet():
+            held = dataset[keyword].value
+    except Exception:  # pydicom takes the bytes apart at this moment, which anybody may have written
+        return []
     return list(held) if isinstance(held, Sequence) else []
 
 
@@ -346,6 +377,6 @@ def functional(dataset: Any, frame: int, sequence: str, keyword: str, frames: li
     own = frames[frame] if frame < len(frames) else None
     for group in (own, item(dataset, "SharedFunctionalGroupsSequence")):
         found = item(group, sequence)
-        if value(found, keyword) is not None:
+        if value(found, keyword):
             return found
     return dataset

@@ -60,7 +60,7 @@ def volume(file: DicomFile) -> tuple[NDArray[np.intp], Grid, tuple[str, ...]]:
         raise ImageError(f"{path} speaks of {count} frames, but describes {len(frames)}; export it again")
     _require_one_stack(file, frames)
     described = len(frames) and any(
-        value(item(frame, sequence), keyword) is not None for frame in frames for sequence, keyword in _POSITIONS
+        value(item(frame, sequence), keyword) for frame in frames for sequence, keyword in _POSITIONS
     )
     if described:
         planes, missing = [], []
@@ -105,7 +105,7 @@ def plane_of(file: DicomFile, index: int, frames: list[Any]) -> tuple[Plane | No
     for places, length in ((_ORIENTATIONS, 6), (_POSITIONS, 3)):
         for sequence, keyword in places:
             found = functional(header, index, sequence, keyword, frames)
-            found = detector if found is header and value(header, keyword) is None else found
+            found = detector if found is header and not value(header, keyword) else found
             if len(numbers(found, keyword)) == length:
                 held.append((found, keyword))
                 break
@@ -141,7 +141,7 @@ def _offsets(file: DicomFile, count: int, frames: list[Any]) -> tuple[Floats | N
     """((n,) distances of the frames from the first along the normal in mm, remarks); None where they are not stated."""
     header, path = file.dataset, file.path
     stated = numbers(header, "GridFrameOffsetVector")
-    if value(header, "GridFrameOffsetVector") is not None:
+    if value(header, "GridFrameOffsetVector"):
         if len(stated) != count:
             raise ImageError(f"{path} has {count} frames, but {len(stated)} in GridFrameOffsetVector; export it again")
         return np.asarray(stated) - stated[0], ()  # they begin at 0, or are z itself
@@ -178,7 +178,7 @@ def _stated_by(header: Any, frames: list[Any]) -> list[tuple[Any, str]]:
     """The (sequence, attribute) pairs of positions that the first frame states."""
     found = []
     for sequence, keyword in _POSITIONS:
-        if value(functional(header, 0, sequence, keyword, frames), keyword) is not None:
+        if value(functional(header, 0, sequence, keyword, frames), keyword):
             found.append((sequence, keyword))
             break
     return found

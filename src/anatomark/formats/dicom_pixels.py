@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from anatomark.errors import ImageError
 from anatomark.formats import dicom_file, itk
-from anatomark.formats.dicom_file import DicomFile, items, number, quiet, text, whole
+from anatomark.formats.dicom_file import DicomFile, items, number, quiet, text, uid_name, whole
 
 _NATIVE = (dicom_file.IMPLICIT, dicom_file.EXPLICIT, dicom_file.DEFLATED, dicom_file.BIG_ENDIAN)
 _RLE = "1.2.840.10008.1.2.5"
@@ -319,13 +319,9 @@ def _codestream(packed: bytes) -> tuple[int, int] | None:
 
 
 def _syntax(file: DicomFile) -> str:
-    from pydicom.uid import UID
-
-    return UID(file.syntax).name
+    return uid_name(file.syntax)
 
 
 def _kind(header: Any) -> str:
-    from pydicom.uid import UID
-
     kind = text(header, "SOPClassUID")
-    return UID(kind).name if kind else "of no stated kind"
+    return uid_name(kind) if kind else "of no stated kind"

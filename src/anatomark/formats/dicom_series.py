@@ -64,15 +64,6 @@ def is_stack(folder: Path) -> bool:
     return _are_one(alone)
 
 
-def stacks(folder: Path) -> dict[str, list[Path]]:
-    """{series: files} of the series in a folder that have two or more positioned slices."""
-    found = {
-        name: [one for one in slices if one.plane is not None]
-        for name, slices in _by_series(_slices(_images(folder, skip_damaged=True))).items()
-    }
-    return {name: [one.file.path for one in slices] for name, slices in found.items() if len(slices) > 1}
-
-
 def read_stack(folder: Path) -> Stack | DicomFile:
     """The Stack of the one series in `folder`, or the one DICOM image that it holds.
 
@@ -139,7 +130,7 @@ def _images(folder: Path, *, skip_damaged: bool) -> Iterator[DicomFile]:
             yield file
 
 
-def _slices(files: Iterator[DicomFile] | list[DicomFile]) -> list[_Slice]:
+def _slices(files: Sequence[DicomFile]) -> list[_Slice]:
     return [one for one in map(_sliced, files) if one is not None]
 
 

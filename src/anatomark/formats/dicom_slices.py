@@ -43,16 +43,13 @@ class Plane:
 
 def rounding_of(dataset: Any, keyword: str) -> tuple[float, ...]:
     """Half of the last written decimal of each number of an attribute; 0 for numbers that are not written as text."""
-    held = value(dataset, keyword)
-    if held is None:
-        return ()
     found = []
-    for part in [held] if isinstance(held, str | int | float) else held:
+    for part in value(dataset, keyword):
         try:
-            exponent = Decimal(str(getattr(part, "original_string", "")).strip()).as_tuple().exponent
-            found.append(0.5 * 10.0**exponent if isinstance(exponent, int) else 0.0)
+            exponent = Decimal(part).as_tuple().exponent if isinstance(part, str) else ""
         except InvalidOperation:
-            found.append(0.0)
+            exponent = ""
+        found.append(0.5 * 10.0 ** min(exponent, 9) if isinstance(exponent, int) else 0.0)
     return tuple(found)
 
 

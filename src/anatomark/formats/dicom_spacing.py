@@ -51,7 +51,7 @@ def plane_spacing(file: DicomFile) -> tuple[Spacing | None, tuple[str, ...]]:
 
 def stated_spacing(dataset: Any, keyword: str, name: str) -> Spacing | None:
     """(along a column, along a row) in mm; None where absent. Raises `ImageError` for what is no two lengths."""
-    if value(dataset, keyword) is None:
+    if not value(dataset, keyword):
         return None
     found = numbers(dataset, keyword)
     if len(found) != 2 or min(found) <= 0:

@@ -65,7 +65,7 @@ def grey_values(frames: Sequence[Frame]) -> tuple[NDArray[Any], tuple[str, ...]]
         elif dtype.kind == "f":
             grey[place] = stored.astype(np.float64) * scale.slope + scale.intercept
         else:
-            grey[place] = stored.astype(dtype) * int(scale.slope) + int(scale.intercept)
+            grey[place] = stored.astype(np.int64) * int(scale.slope) + int(scale.intercept)
     first = frames[0].pixels
     if not scales[0].inverted and _low_is_bright(first):
         return grey, (
