@@ -110,6 +110,13 @@ def test_points_in_space_need_a_frame(tmp_path):
     assert (table.coordinates.tolist(), table.frame, table.unit) == ([[1, 2, 3]], "LPS", "mm")
 
 
+def test_columns_that_pandas_has_called_unnamed_have_no_name(tmp_path):
+    columns = [("me", "", "sella", coord) for coord in "xy"]
+    text = table_text([(["labeled-data", "v", "1.png"], ["1", "2"])], columns=columns, index=3)
+    text = text.replace("scorer,,,", "scorer,Unnamed: 1_level_0,Unnamed: 2_level_0,")
+    assert read(tmp_path, text).image.tolist() == ["labeled-data/v/1.png"]
+
+
 def test_a_table_without_rows_is_empty(tmp_path):
     assert len(read(tmp_path, table_text([]))) == 0
 

@@ -1,6 +1,7 @@
 """Wide tables: every usual spelling of columns, round trips with odd names, and lines for what is ambiguous."""
 
 import csv
+import logging
 import time
 
 import numpy as np
@@ -125,6 +126,12 @@ def test_the_frame_is_asked_for_unless_the_columns_say(tmp_path):
 def test_units_and_frames_that_do_not_agree(tmp_path, text, frame, said):
     with pytest.raises((FrameError, LandmarkFileError), match=said):
         read(tmp_path, text, frame)
+
+
+def test_columns_that_go_with_landmarks_are_said(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, logger="anatomark"):
+        read(tmp_path, "Unnamed: 0,a_x,a_y,a_visible,age_x2,note\np,1,2,0,5,a_b\n", "pixel")
+    assert "the columns a_visible go with landmarks" in caplog.text
 
 
 @pytest.mark.parametrize("empty", [",", " , ", "NA,NA", "nan,NaN", "#N/A,n/a"])

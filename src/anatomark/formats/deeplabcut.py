@@ -88,7 +88,7 @@ def read_deeplabcut(path: Path, *, frame: str | None, grid_of: GridOf) -> Landma
 
 def _levels(sheet: Sheet, path: Path) -> dict[str, list[str]]:
     """{level: its cells, the name of the level first}."""
-    levels = {sheet.header[0].lower(): sheet.header}
+    levels = {sheet.header[0].lower(): [_named(cell) for cell in sheet.header]}
     wanted = {"individuals", "bodyparts", "coords"}
     for line, cells in sheet.rows:
         name = cells[0].strip().lower()
@@ -96,13 +96,18 @@ def _levels(sheet: Sheet, path: Path) -> dict[str, list[str]]:
             raise LandmarkFileError(
                 f"{path}, line {line}, is {cells[0][:40]!r} where coords was wanted; give {_WANTED}"
             )
-        levels[name] = [cell.strip() for cell in cells]
+        levels[name] = [_named(cell) for cell in cells]
         wanted.discard(name)
         if name == "coords":
             break
     if not {"scorer", "bodyparts", "coords"} <= set(levels):
         raise LandmarkFileError(f"{path} has no lines scorer, bodyparts and coords at its head; give {_WANTED}")
     return levels
+
+
+def _named(cell: str) -> str:
+    """The cell of a header, "" for what pandas calls columns without a name."""
+    return "" if cell.strip().startswith("Unnamed: ") else cell.strip()
 
 
 def _index_width(levels: dict[str, list[str]]) -> int:

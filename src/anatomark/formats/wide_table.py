@@ -25,6 +25,7 @@ from anatomark.core.landmarks import State
 from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.atomic import write_text
 from anatomark.formats.frames import FRAMES, Frame, as_frame, settle_frame
+from anatomark.formats.header import tell
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.placements import Key, table_points
 from anatomark.formats.point_lines import unit_of, without_words
@@ -197,11 +198,20 @@ def _columns(header: Sequence[str], path: Path) -> _Columns:
         raise LandmarkFileError(f"{path} spells the columns of {others[0]} otherwise than {like!r}; spell all alike")
     lower = {column.lower(): place for place, column in reversed(list(enumerate(left))) if column}
     image = next((lower[name] for name in _IMAGE if name in lower), None)
-    if image is None and header[0] == "":
+    if image is None and (header[0] == "" or header[0].startswith("Unnamed: ")):  # as pandas calls it on reading
         image = 0
     observer = next((lower[name] for name in _OBSERVER if name in lower), None)
+    theirs = [column for place, column in enumerate(left) if place != image and _prefix(column) in landmarks]
+    if theirs:
+        shown = ", ".join(theirs[:4]) + (", ..." if len(theirs) > 4 else "")
+        tell([f"{path}: the columns {shown} go with landmarks and were passed over; only coordinates are read"])
     unit: Unit | None = "mm" if "mm" in stated else "px" if "px" in stated else None
     return _Columns(landmarks, states, unit, image, observer, lower.get("frame"), lower.get("unit"))
+
+
+def _prefix(column: str) -> str:
+    """The name before the last separator, such as that of `sella_visible`."""
+    return column[: max(0, *(column.rfind(sign) for sign in "_. -"))]
 
 
 def _whole(groups: dict[str, dict[str, list[int]]], header: Sequence[str], path: Path) -> dict[str, tuple[int, ...]]:
