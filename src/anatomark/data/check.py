@@ -16,11 +16,13 @@ from anatomark.data.check_annotations import (
     review_findings,
     subject_findings,
 )
-from anatomark.data.check_images import image_findings, look_at_all
+from anatomark.data.check_images import Look, image_findings, look_at_all
 from anatomark.data.check_shapes import Row, shape_findings
 from anatomark.data.description import Dataset, read_dataset
 from anatomark.data.findings import LEVELS, Finding
+from anatomark.data.missing_codes import code_findings
 from anatomark.data.shapes import radius, typical_shape
+from anatomark.formats.header import gathering, tell
 
 __all__ = ["Finding", "check"]
 
@@ -38,13 +40,32 @@ def check(
     from several threads.
     Shapes are judged where at least 8 cases have at least 4 (2D) or 5 (3D) landmarks in common.
     """
+    looks: list[Look] = []
+    told: list[str] = []
+    try:
+        with gathering() as told:
+            return _findings(dataset, root, progress, looks)
+    finally:  # a remark on an image's file is a finding, and need not be told twice
+        found = {remark for look in looks for remark in look.remarks}
+        tell(remark for remark in told if remark not in found)
+
+
+def _findings(
+    dataset: Dataset | str | Path,
+    root: str | Path | None,
+    progress: Callable[[], None] | None,
+    looks: list[Look],
+) -> list[Finding]:
+    """What `check` gives; a Look at each case is added to `looks`."""
     findings: list[Finding] = []
     if not isinstance(dataset, Dataset):
         dataset, findings = read_dataset(dataset, root)
-    looks = look_at_all(dataset.cases, dataset.ndim, progress)
+    looks += look_at_all(dataset.cases, dataset.ndim, progress)
     findings += image_findings(dataset, looks)
     read, more = read_all(dataset)
-    findings += more + subject_findings(dataset) + rare_findings(dataset) + review_findings(dataset)
+    findings += (
+        more + subject_findings(dataset) + rare_findings(dataset) + review_findings(dataset) + code_findings(dataset)
+    )
     several = len({observer for observers in read.values() for observer in observers}) > 1
     rows = [
         Row(case, observer, file_of(case, observer), f" (by {observer})" if several and observer else "")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -34,7 +36,25 @@ class Header:
         return replace(self, grid=grid)
 
 
+_gathered: ContextVar[list[str] | None] = ContextVar("gathered", default=None)
+
+
 def tell(remarks: Iterable[str]) -> None:
     """Each remark goes to the log `anatomark` as a warning; the command line shows it as one line."""
+    gathered = _gathered.get()
     for remark in remarks:
-        LOGGER.warning(remark)
+        if gathered is None:
+            LOGGER.warning(remark)
+        else:
+            gathered.append(remark)
+
+
+@contextmanager
+def gathering() -> Iterator[list[str]]:
+    """The remarks that would be told in this thread while it lasts; the caller tells what is left of them."""
+    gathered: list[str] = []
+    token = _gathered.set(gathered)
+    try:
+        yield gathered
+    finally:
+        _gathered.reset(token)

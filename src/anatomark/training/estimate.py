@@ -184,7 +184,7 @@ def estimate(
         "seconds": TRIAL_SECONDS,
         "in_memory": bool(cache_bytes(planned, grids)),
         "template": next(
-            ((planned.align, c.id, str(c.image_path), c.spacing) for c in roles["train"] if c.id == template), None
+            ((planned.align, c.id, str(c.image_path), c.reading) for c in roles["train"] if c.id == template), None
         ),
         **_chosen_images(cases, grids),
     }
@@ -251,7 +251,7 @@ def _chosen_images(cases: Sequence[Case], grids: Sequence[Grid]) -> dict[str, An
     typical, largest = int(np.abs(sizes - sizes.mean()).argmin()), int(sizes.argmax())
     if typical == largest and len(cases) > 1:  # all alike: two images still tell more than one
         largest = (typical + 1) % len(cases) if sizes.min() == sizes.max() else largest
-    images = [(str(cases[i].image_path), cases[i].spacing) for i in dict.fromkeys((typical, largest))]
+    images = [(str(cases[i].image_path), cases[i].reading) for i in dict.fromkeys((typical, largest))]
     return {"typical": grids[typical].to_dict(), "largest": grids[largest].to_dict(), "images": images}
 
 

@@ -120,9 +120,9 @@ def prepare_images(
 
     images, seconds = [], {}
     files = spec["images"] if len(spec["images"]) > 1 else 2 * spec["images"]
-    for path, spacing in files:  # the first one also loads libraries
+    for path, reading in files:  # the first one also loads libraries
         clock = [time.monotonic()]
-        image = read_image(path, spacing=spacing)
+        image = read_image(path, **reading)
         clock.append(time.monotonic())
         placed = place(alignment, image)
         clock.append(time.monotonic())
@@ -140,8 +140,8 @@ def aligned_to(spec: Mapping[str, Any]) -> Alignment | None:
 
     if spec["template"] is None:
         return None
-    kind, case, path, spacing = spec["template"]
-    return Alignment.to(read_image(path, spacing=spacing), kind=kind, case=case)
+    kind, case, path, reading = spec["template"]
+    return Alignment.to(read_image(path, **reading), kind=kind, case=case)
 
 
 def short(settings: Any) -> Any:
@@ -225,8 +225,8 @@ def try_prediction(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     model = load_model(folder / "model", device=spec["device"])
     seconds = 0.0
-    for path, spacing in reversed(spec["images"]):  # the largest first: it warms up
-        image = read_image(path, spacing=spacing)
+    for path, reading in reversed(spec["images"]):  # the largest first: it warms up
+        image = read_image(path, **reading)
         for _ in range(2 if len(spec["images"]) == 1 else 1):
             began = time.monotonic()
             model.predict(image)  # its answer is on the CPU, so that a GPU has ended
