@@ -22,6 +22,7 @@ SUBJECTS = {
     "review": "the review page: how long a switch to another of many cases takes",
     "service": "answers, waiting and memory of the service with many clients",
     "training": "steps and patches a second, beside single patches and a conventional loader",
+    "suitability": "whether images that a model was not made for are told",
     "ship": "a ready-made model of a run, with its card",
     "startup": "how soon help, import and a first X-ray answer",
     "transfer": "error of transferred landmarks where they are known",
@@ -36,7 +37,7 @@ def main() -> int:
     if name not in SUBJECTS:
         print("python -m benchmarks NAME [--help], where NAME is one of")
         for subject, what in SUBJECTS.items():
-            print(f"  {subject:10} {what}")
+            print(f"  {subject:11} {what}")
         return 2
     wait_patiently()  # as the command itself does
     import_module(f"benchmarks.{name}").main(sys.argv[2:])

@@ -17,6 +17,7 @@ from benchmarks.report.prediction import prediction
 from benchmarks.report.review import loop, review
 from benchmarks.report.service import service
 from benchmarks.report.startup import startup
+from benchmarks.report.suitability import suitability
 from benchmarks.report.training import training
 from benchmarks.report.transfer import transfer
 from benchmarks.results import FOLDER, read_all
@@ -32,6 +33,7 @@ SECTIONS = {  # of all results of a kind, in their order
     "ablation": ablation,
     "brain": brain,
     "transfer": transfer,
+    "suitability": suitability,
     "prediction": prediction,
     "precision": precision,
     "training": training,

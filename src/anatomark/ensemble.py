@@ -18,6 +18,7 @@ from anatomark.core.landmarks import Landmarks
 from anatomark.errors import ModelError
 from anatomark.methods.error_bound import COVERAGE, ErrorBounds
 from anatomark.methods.prediction import Prediction
+from anatomark.methods.suitability import Judgement
 
 if TYPE_CHECKING:
     from anatomark.methods.presence import PresenceModel
@@ -71,7 +72,7 @@ class Ensemble:
         """All landmarks of `image`, as a Model's: robust means of points, mean presence, pooled spread. Pure.
 
         The spread is the root of the mean squared spread of the folds plus their mean squared distance from the
-        average. Raises as `Model.predict`.
+        average. The image is called unsuitable where more than half of the folds call it so. Raises as `Model.predict`.
         """
         each = [model.predict(image, source=source, coverage=coverage) for model in self.models]
         points = np.stack([p.landmarks.points for p in each])
@@ -81,7 +82,7 @@ class Ensemble:
             presence = self.presence.probability(presence[..., None])
         apart2 = ((points - mean) ** 2).sum(axis=-1)
         spread = np.sqrt(np.mean([p.spread**2 for p in each], axis=0) + apart2.mean(axis=0))
-        return Prediction(
+        prediction = Prediction(
             Landmarks.from_points(self.names, mean, self.unit),
             presence.mean(axis=0),
             spread,
@@ -89,6 +90,14 @@ class Ensemble:
             self.bounds.bound(spread, coverage),
             coverage,
         )
+        return prediction.judged(agreed([p.judgement for p in each]))
+
+
+def agreed(judgements: Sequence[Judgement]) -> Judgement:
+    """The median share, and the first reason where more than half of `judgements` have one."""
+    reasons = [judgement.reason for judgement in judgements if judgement.reason is not None]
+    share = float(np.median([judgement.share for judgement in judgements]))
+    return Judgement(share, reasons[0] if 2 * len(reasons) > len(judgements) else None)
 
 
 def robust_mean(points: Floats) -> Floats:

@@ -15,6 +15,7 @@ from anatomark.core.landmarks import Landmarks
 from anatomark.errors import ImageError, ModelError, SpacingError, UnknownNameError
 from anatomark.methods.error_bound import COVERAGE, NONE_SAVED, ErrorBounds
 from anatomark.methods.prediction import Prediction
+from anatomark.methods.suitability import Suitability
 
 TEMPLATE = "alignment.template"  # its tensor in model.safetensors
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 class Model:
     """A method with its weights, and the names, pairs, dimension and unit of what it learned.
 
-    `bounds` tell how far its landmarks may be off; without, these are withheld.
+    `bounds` tell how far its landmarks may be off; without, these are withheld. `suitability` tells images that are not
+    like those of the training; without, every image is taken as it comes.
     With `alignment`, images are brought into the world of its template, and what is found there back into theirs.
     """
 
@@ -45,11 +47,13 @@ class Model:
         device: str = "cpu",
         alignment: Alignment | None = None,
         bounds: ErrorBounds | None = None,
+        suitability: Suitability | None = None,
     ) -> None:
         self.names, self.pairs, self.ndim, self.dataset = names, pairs, ndim, dataset
         self.unit: Unit = unit
         self.method, self.device, self.alignment = method, device, alignment
         self.bounds = bounds or ErrorBounds.withheld(names, NONE_SAVED)
+        self.suitability = suitability or Suitability()
 
     def predict(self, image: Image, *, source: str = "image", coverage: float = COVERAGE) -> Prediction:
         """All landmarks of `image`, in world LPS, with presence, spread and error bounds of the asked `coverage`.
@@ -68,15 +72,17 @@ class Model:
         self, located: Sequence[Located], *, coverage: float = COVERAGE, warning: str | None = None
     ) -> Prediction:
         """What the answers of all stages, in the world of an image, say together; the points are the last one's."""
-        mass = np.stack([stage.mass for stage in located], axis=-1)
-        return Prediction(
-            Landmarks.from_points(self.names, located[-1].points_world, self.unit),
-            self.method.presence.probability(mass),
-            located[-1].spread,
+        last, mass = located[-1], np.stack([stage.mass for stage in located], axis=-1)
+        presence = self.method.presence.probability(mass)
+        prediction = Prediction(
+            Landmarks.from_points(self.names, last.points_world, self.unit),
+            presence,
+            last.spread,
             warning,
-            self.bounds.bound(located[-1].spread, coverage),
+            self.bounds.bound(last.spread, coverage),
             coverage,
         )
+        return prediction.judged(self.suitability.judge(last.points_world, presence))
 
     def locate(self, image: Image, *, upto: str | None = None, source: str = "image") -> list[Located]:
         """The answer of each stage, up to stage `upto`, in the world of `image`. Raises as `predict`.
@@ -115,9 +121,12 @@ class Model:
 
     def _require_fitting(self, image: Image, source: str) -> None:
         if image.grid.ndim != self.ndim:
+            advice = f"use a model for {image.grid.ndim}D images"
+            if self.ndim == 2:
+                advice += ", or --stack (stack=True) where the file is a stack of pictures"
             raise ImageError(
                 f"{source}: a {image.grid.ndim}D image of shape {image.grid.shape}, but the model was trained on "
-                f"{self.ndim}D images; use a model for {image.grid.ndim}D images"
+                f"{self.ndim}D images; {advice}"
             )
         if image.grid.unit != self.unit:
             what = "has no spacing" if image.grid.unit == "px" else "has a spacing in mm"
@@ -127,7 +136,7 @@ class Model:
             raise SpacingError(f"{source}: {what}, but the model works in {self.unit}; {todo}")
 
     def save(self, folder: Path) -> None:
-        """Write error_bounds.safetensors and model.safetensors, then model.json, into `folder`."""
+        """Write error_bounds, suitability and model.safetensors, then model.json, into `folder`."""
         from anatomark import __version__
         from anatomark.card import NAME, Card, Presence, Template
         from anatomark.formats.atomic import write_json
@@ -143,6 +152,7 @@ class Model:
             tensors[TEMPLATE] = torch.from_numpy(aligned.template.array.copy())
             template = Template(kind=aligned.kind, case=aligned.case, grid=aligned.template.grid.to_dict())
         self.bounds.save(folder)
+        self.suitability.save(folder)
         save_tensors(folder / "model.safetensors", tensors)
         card = Card(
             anatomark=__version__,
@@ -214,8 +224,9 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
     tensors, _ = load_tensors(folder / "model.safetensors")
     alignment = _alignment(folder, card, tensors.pop(TEMPLATE, None)) if card.alignment else None
     bounds = ErrorBounds.load(folder, card.landmarks, card.unit)
+    suitability = Suitability.load(folder, len(card.landmarks), card.ndim)
     about = (card.landmarks, card.pairs, card.ndim, card.unit, card.dataset)
-    model = Model(*about, method, choose_device(device), alignment, bounds)
+    model = Model(*about, method, choose_device(device), alignment, bounds, suitability)
     foreign = sorted({name.split(".", 1)[0] for name in tensors} - set(method.networks))
     if foreign:
         raise ModelError(

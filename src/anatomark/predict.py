@@ -27,7 +27,7 @@ from anatomark.methods.prediction import SAID_ABSENT_BELOW, Prediction, predicti
 if TYPE_CHECKING:
     from anatomark.core.grid import Grid
     from anatomark.core.image import Image
-    from anatomark.data.description import Case
+    from anatomark.data.description import Case, Dataset
     from anatomark.ensemble import Ensemble
     from anatomark.model import Model
 
@@ -64,6 +64,7 @@ def predict_to_folder(
     root: str | Path | None = None,
     overlays: bool = True,
     coverage: float = COVERAGE,
+    stack: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> Summary:
     """Predict `inputs` (images, folders of images, dataset.yaml files) and write `out`/predictions.csv.
@@ -75,6 +76,8 @@ def predict_to_folder(
     each image goes to out/overlays. No ground truth is needed or looked at.
     `coverage` is the share of landmarks that are to lie within their error bounds, which stand in the table's column
     error_bound_mm (or _px), in the descriptions of Slicer's points and as circles in the pictures.
+
+    With `stack`, every page of each image file is an image, NAME_1, NAME_2 ...: X-rays in one .mha or TIFF.
 
     An image that cannot be predicted is told in the Summary, and the others are predicted; where none can, the first
     reason is raised. The table is written at the end, whole.
@@ -90,7 +93,9 @@ def predict_to_folder(
         from anatomark.model import load
 
         model = load(model, device=device)
-    cases = list(_cases(inputs, model.ndim, split, spacing, root))
+    if stack and model.ndim != 2:
+        raise SettingsError(f"the pages of a stack are 2D, the model is of {model.ndim}D images; leave stack out")
+    cases = list(_cases(inputs, model.ndim, split, spacing, root, stack))
     if not cases:
         raise ImageError("no image to predict: give image files, folders that hold some, or a dataset.yaml")
     twice = [name for name, count in Counter(case.id for case in cases).items() if count > 1]
@@ -143,8 +148,8 @@ def _predict_each(
             marks.append(time.perf_counter())
             results[case.id] = result
             summary.predicted.append(case.id)
-            if result.warning is not None:
-                summary.warnings[case.id] = f"{case.image_path}: {result.warning}"
+            if result.remarks is not None:
+                summary.warnings[case.id] = f"{case.image_path}: {result.remarks}"
             if written is not None:
                 written.result()
             written = writer.submit(_write, folder, model, case, image, result, formats, overlays)
@@ -232,6 +237,7 @@ def _cases(
     split: str | None,
     spacing: Sequence[float] | None,
     root: str | Path | None,
+    stack: bool,
 ) -> Iterator[Case]:
     """The cases that `inputs` stand for, each name once."""
     from anatomark.data.description import Dataset, load_dataset
@@ -260,20 +266,22 @@ def _cases(
         raise UnknownNameError(f"--split {split} needs a dataset.yaml: {images[0]} has no splits")
     yield from described
     if images:
-        yield from _each_image(Dataset, images, ndim, spacing)
+        yield from _each_image(Dataset, images, ndim, spacing, stack)
 
 
-def _each_image(dataset: type, images: Sequence[Path], ndim: int, spacing: Sequence[float] | None) -> Iterator[Case]:
+def _each_image(
+    dataset: type[Dataset], images: Sequence[Path], ndim: int, spacing: Sequence[float] | None, stack: bool
+) -> Iterator[Case]:
     """A case an image; described one by one where they do not go together (mm and px), so that each is judged alone."""
     try:
-        yield from dataset.from_images(images, ndim=ndim, spacing=spacing).cases
+        yield from dataset.from_images(images, ndim=ndim, spacing=spacing, stack=stack).cases
     except SpacingError:
         if len(images) == 1:
             raise
-        alike = dataset.from_images(images, ndim=ndim, spacing=(1.0,) * ndim)  # for the names
+        alike = dataset.from_images(images, ndim=ndim, spacing=(1.0,) * ndim, stack=stack)  # for the names
         for named in alike.cases:
             (case,) = dataset.from_images([named.image_path], ndim=ndim, spacing=spacing).cases
-            yield replace(case, id=named.id, subject=named.id)
+            yield replace(case, id=named.id, subject=named.id, page=named.page)
 
 
 def write_overlay(image: Image, result: Prediction, path: Path) -> None:

@@ -175,7 +175,7 @@ def test_predict_keeps_its_hands_off(model: Model, image: Image, answer: Predict
 def test_a_saved_model_says_the_same(model: Model, image: Image, answer: Prediction, tmp_path: Path) -> None:
     model.save(tmp_path / "copy")
     files = sorted(p.name for p in (tmp_path / "copy").iterdir())
-    assert files == ["error_bounds.safetensors", "model.json", "model.safetensors"]
+    assert files == ["error_bounds.safetensors", "model.json", "model.safetensors", "suitability.safetensors"]
     again = load(tmp_path / "copy", device="cpu")
     assert (again.names, again.pairs, again.ndim, again.unit) == (model.names, model.pairs, model.ndim, model.unit)
     assert again.method.settings == model.method.settings

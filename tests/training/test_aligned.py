@@ -14,7 +14,7 @@ from anatomark import load, load_dataset, predict_to_folder, train
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.data import alignment
-from anatomark.data.cache import open_cache, prepare
+from anatomark.data.cache import CachedCase, open_cache, prepare
 from anatomark.data.description import Dataset
 from anatomark.data.phantoms import make_phantoms
 from anatomark.data.working import working_image
@@ -22,7 +22,7 @@ from anatomark.errors import ModelError, RegistrationError, SettingsError
 from anatomark.formats.images import write_image
 from anatomark.methods.interface import Located
 from anatomark.model import Model
-from anatomark.training.calibrate import _own_lengths, radial
+from anatomark.training.calibrate import own_answer, own_world, radial
 
 
 def failing(*_: object, **__: object) -> None:
@@ -132,7 +132,8 @@ def test_a_turned_image_is_seen_as_the_straight_one(
 
 def test_a_saved_model_carries_its_template(model: Model, image: Image, tmp_path: Path) -> None:
     model.save(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["error_bounds.safetensors", "model.json", "model.safetensors"]
+    wanted = ["error_bounds.safetensors", "model.json", "model.safetensors", "suitability.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == wanted
     again, expected = load(tmp_path, device="cpu").predict(image), model.predict(image)
     assert again.landmarks == expected.landmarks
     np.testing.assert_array_equal(again.presence, expected.presence)
@@ -267,12 +268,15 @@ def test_calibration_measures_errors_and_spreads_in_the_images_own_world(
     (cached,) = open_cache(tmp_path).cases
     assert cached.matrix is not None
     found = model.predict(case.read_image())
-    errors, spread = _own_lengths(cached, model.method, torch.device("cpu"))
+
+    def own_lengths(case: CachedCase) -> tuple[np.ndarray, np.ndarray]:
+        points, spread = own_answer(case, model.method, torch.device("cpu"))
+        return radial(points, own_world(case, case.points_world)), spread
+
+    errors, spread = own_lengths(cached)
     np.testing.assert_allclose(errors, radial(found.landmarks.points, case.reference.points), rtol=1e-6)
     np.testing.assert_allclose(spread, found.spread, rtol=1e-6)
 
     twice = np.diag([2.0] * model.ndim + [1.0]) @ cached.matrix
     far = replace(cached, matrix=twice)
-    np.testing.assert_allclose(
-        _own_lengths(far, model.method, torch.device("cpu")), (errors / 2, spread / 2), rtol=1e-6
-    )
+    np.testing.assert_allclose(own_lengths(far), (errors / 2, spread / 2), rtol=1e-6)

@@ -76,7 +76,8 @@ def gather(
     if table.unit == dataset.unit:  # lengths in pixels are none in mm
         spread[i, k] = table.spread[mine]
         bounds = getattr(table, "bound", None)
-        bound[i, k] = np.nan if bounds is None else bounds[mine]
+        if bounds is not None:
+            bound[i, k] = np.where(np.isfinite(bounds[mine]), bounds[mine], np.nan)
     states[i, k] = table.states[mine]
     predicted = _to_world(predicted, table.frame, cases)
     answers = np.where(np.isfinite(predicted).all(axis=-1), Answer.PRESENT, Answer.MISSING)

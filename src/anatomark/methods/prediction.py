@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.methods.error_bound import COVERAGE
+from anatomark.methods.suitability import Judgement
 
 if TYPE_CHECKING:
     from anatomark.formats.table import LandmarkTable
@@ -27,7 +29,9 @@ class Prediction:
     `spread` (N,) is the root mean square distance of the votes, in the landmarks' unit. `error_bound` (N,) in the same
     unit is what the error stays below with probability `coverage` if the landmark is there (`methods.error_bound` says
     what that rests on); NaN where it is withheld, for which the model's `bounds` have the reason. `warning` is what a
-    person should know of the image, such as that it could not be aligned.
+    person should know of the image, such as that it could not be aligned. `suitability` is the share of suitable images
+    that deviate more from the training images (`methods.suitability`), NaN where the model cannot judge; `unsuitable`
+    is the reason where the image is called so, and then no landmark has a bound.
     """
 
     landmarks: Landmarks
@@ -36,14 +40,36 @@ class Prediction:
     warning: str | None = None
     error_bound: Floats = field(default_factory=lambda: np.empty(0))
     coverage: float = COVERAGE
+    suitability: float = math.nan
+    unsuitable: str | None = None
 
     def __post_init__(self) -> None:
         if not len(self.error_bound):
             object.__setattr__(self, "error_bound", np.full(len(self.landmarks), np.nan))
 
+    @property
+    def remarks(self) -> str | None:
+        """All that a person should know of the image, in one line."""
+        doubt = f"doubtful points, {self.unsuitable}" if self.unsuitable else None
+        return "; ".join(filter(None, (self.warning, doubt))) or None
+
+    @property
+    def judgement(self) -> Judgement:
+        return Judgement(self.suitability, self.unsuitable)
+
+    def judged(self, judgement: Judgement) -> Prediction:
+        """The same with what is thought of its image; of an unsuitable one the points stay and the bounds go."""
+        told = replace(self, suitability=judgement.share, unsuitable=judgement.reason)
+        if judgement.reason is None:
+            return told
+        return replace(told, error_bound=np.full(len(self.landmarks), np.nan))
+
 
 def prediction_table(results: Mapping[str, Prediction]) -> LandmarkTable:
-    """The rows of predictions.csv: every landmark of every image, LPS, coordinates to 0.1 um."""
+    """The rows of predictions.csv: every landmark of every image, LPS, coordinates to 0.1 um.
+
+    In an unsuitable image a bound is infinite: no length is promised there.
+    """
     from anatomark.formats.table import LandmarkTable
 
     first = next(iter(results.values())).landmarks
@@ -58,5 +84,8 @@ def prediction_table(results: Mapping[str, Prediction]) -> LandmarkTable:
         unit=first.unit,
         presence=np.round(np.concatenate([r.presence for r in results.values()]), 4),
         spread=np.round(np.concatenate([r.spread for r in results.values()]), 4),
-        bound=np.round(np.concatenate([r.error_bound for r in results.values()]), 4),
+        bound=np.round(
+            np.concatenate([np.full(len(first), np.inf) if r.unsuitable else r.error_bound for r in results.values()]),
+            4,
+        ),
     )

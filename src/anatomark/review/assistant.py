@@ -59,4 +59,4 @@ class Assistant:
             found = self.model.predict(case.read_image(), source=str(case.image_path))
         except AnatomarkError as error:
             return Job("failed", told=str(error))
-        return Job("done", Answers.of(found, self._names), found.warning or "")
+        return Job("done", Answers.of(found, self._names), found.remarks or "")

@@ -112,7 +112,7 @@ def as_json(result: Prediction, model: str, image: str) -> dict[str, Any]:
         "frame": "LPS",
         "unit": landmarks.unit,
         "coverage": result.coverage,
-        "warning": result.warning,
+        "warning": result.remarks,
         "landmarks": [
             {
                 "name": name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from anatomark.core.landmarks import State
 from anatomark.errors import ModelError, SettingsError, UnknownNameError
 from anatomark.methods.error_bound import ErrorBounds
 from anatomark.methods.presence import ENOUGH_ABSENT, PresenceModel
+from anatomark.methods.suitability import Suitability
 from anatomark.training.run_folder import fold_folders
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def calibrate(
 
     The cases are those of `split`, say of one's own clinic; without, the run's validation cases. A finished run with
     folds is calibrated by its out-of-fold cases already; here it takes a `split`. Where ENOUGH_ABSENT landmarks or more
-    are absent in a `split`, the presence of a model without folds is learned from it, too.
+    are absent in a `split`, the presence of a model without folds is learned from it, too. Without a `split`, what is
+    usual in suitable images is learned anew from the run's own cases.
 
     Raises ModelError for a folder that is no finished run, SettingsError where there is no case to calibrate by or the
     networks have learned from some of them, UnknownNameError for a split, case or landmark that the data set has not.
@@ -69,22 +71,23 @@ def calibrate(
     cases = [case for case in cases if case.reference.select(model.names).present.any()]
     if not cases:
         raise SettingsError(f"{folder}: no annotated case to calibrate by; name a split of {dataset.name} with --split")
-    errors, spread, masses = [], [], []
+    found, spread, masses = [], [], []
     for done, case in enumerate(cases):
         progress(done, len(cases), case.id)
-        image, reference = case.read_image(), case.reference.select(model.names)
+        image = case.read_image()
         if isinstance(model, Ensemble):
             prediction = model.predict(image, source=str(case.image_path))
-            errors.append(radial(prediction.landmarks.points, reference.points))
+            found.append(prediction.landmarks.points)
             spread.append(prediction.spread)
         else:
             located = model.locate(image, source=str(case.image_path))
-            errors.append(radial(located[-1].points_world, reference.points))
+            found.append(located[-1].points_world)
             spread.append(located[-1].spread)
             masses.append(np.stack([stage.mass for stage in located], axis=-1))
     progress(len(cases), len(cases), "")
+    references = np.stack([case.reference.select(model.names).points for case in cases])
     bounds = ErrorBounds.fitted(
-        np.stack(errors),
+        radial(np.stack(found), references),
         np.stack(spread),
         subjects=[case.subject for case in cases],
         names=model.names,
@@ -92,6 +95,9 @@ def calibrate(
         source=source,
     )
     bounds.save(folder)
+    if split is None:
+        taught = [dataset.case(id).reference.select(model.names).points for id in _request(folder)["train"]]
+        Suitability.learned(np.stack(taught), np.stack(found), references).save(folder)
     states = np.stack([case.reference.select(model.names).states for case in cases])
     if split is not None and masses and (states == State.ABSENT).sum() >= ENOUGH_ABSENT:
         known = states != State.NOT_ANNOTATED
@@ -100,22 +106,36 @@ def calibrate(
     return bounds
 
 
-def bounds_from_cache(
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What the end of a training teaches of its own predictions."""
+
+    bounds: ErrorBounds
+    suitability: Suitability
+
+
+def learn_from_cache(
     method: Method, cache: Cache, device: torch.device, *, names: Sequence[str], unit: Unit
-) -> ErrorBounds:
-    """The error bounds of a method whose training has just ended, from the validation cases in its `cache`."""
+) -> Learned:
+    """Error bounds and suitability of a method whose training has just ended, from the cases in its `cache`."""
     cases = [case for case in cache.role("validation") if np.isfinite(case.points_world).any()]
+    shape = (0, len(names), cache.cases[0].points_world.shape[1])
+    training = np.stack([*np.empty(shape), *(own_world(case, case.points_world) for case in cache.role("train"))])
     if not cases:
-        return ErrorBounds.withheld(names, NO_VALIDATION)
-    errors, spread = zip(*(_own_lengths(case, method, device) for case in cases), strict=True)
-    return ErrorBounds.fitted(
-        np.stack(errors),
-        np.stack(spread),
+        return Learned(
+            ErrorBounds.withheld(names, NO_VALIDATION), Suitability.learned(training, *np.empty((2, *shape)))
+        )
+    found, spread = map(np.stack, zip(*(own_answer(case, method, device) for case in cases), strict=True))
+    references = np.stack([own_world(case, case.points_world) for case in cases])
+    bounds = ErrorBounds.fitted(
+        radial(found, references),
+        spread,
         subjects=[case.subject for case in cases],
         names=names,
         unit=unit,
         source=BY_VALIDATION,
     )
+    return Learned(bounds, Suitability.learned(training, found, references))
 
 
 def radial(found: Floats, reference: Floats) -> Floats:
@@ -123,14 +143,18 @@ def radial(found: Floats, reference: Floats) -> Floats:
     return np.sqrt(((found - reference) ** 2).sum(axis=-1))
 
 
-def _own_lengths(case: CachedCase, method: Method, device: torch.device) -> tuple[Floats, Floats]:
-    """Radial errors and spreads (N,) of a case in the world of its image, as `Placement` takes them there."""
-    located = method.locate(case.image, device)[-1]
+def own_world(case: CachedCase, points_world: Floats) -> Floats:
+    """Points (N, d) of a cached case in the world of its image, where the case was aligned to a template."""
     if case.matrix is None:
-        return radial(located.points_world, case.points_world), located.spread
-    linear = np.linalg.inv(case.matrix[:-1, :-1])
-    errors = np.linalg.norm((located.points_world - case.points_world) @ linear.T, axis=-1)
-    return errors, located.spread * abs(np.linalg.det(linear)) ** (1 / len(linear))
+        return points_world
+    return (points_world - case.matrix[:-1, -1]) @ np.linalg.inv(case.matrix[:-1, :-1]).T
+
+
+def own_answer(case: CachedCase, method: Method, device: torch.device) -> tuple[Floats, Floats]:
+    """Points (N, d) and spreads (N,) of a cached case in the world of its image, as `Placement` takes them there."""
+    located = method.locate(case.image, device)[-1]
+    volume = 1.0 if case.matrix is None else abs(np.linalg.det(case.matrix[:-1, :-1]))
+    return own_world(case, located.points_world), located.spread / volume ** (1 / located.points_world.shape[1])
 
 
 def _validation(folder: Path) -> list[str]:

@@ -10,6 +10,7 @@ cache/                   the prepared cache; gone when the run has ended, unless
 model.json               with model.safetensors, all that prediction needs
 model.safetensors
 error_bounds.safetensors  how far predictions may be off; see `methods.error_bound`
+suitability.safetensors   what is usual in suitable images; see `methods.suitability`
 
 A run with folds has folds.json, which says what was asked and which cases each fold leaves out, a run folder fold1,
 fold2, ... for each, out_of_fold.csv, and, when all have ended, ensemble.json and error_bounds.safetensors of its own.

@@ -137,7 +137,7 @@ def train_from_cache(
     from anatomark.methods import method_class
     from anatomark.model import Model
     from anatomark.nets.devices import choose_device, choose_precision
-    from anatomark.training.calibrate import bounds_from_cache
+    from anatomark.training.calibrate import learn_from_cache
     from anatomark.training.curves import curves
 
     say = show or (lambda line: None)
@@ -175,8 +175,9 @@ def train_from_cache(
         with curves(run.tensorboard) as plot:
             fitted = _fit(fabric_of(device, precision), unfitted, cache, run, progress, plot, say, unit)
 
-    bounds = bounds_from_cache(fitted, cache, torch.device(device), names=names, unit=unit)
-    Model(tuple(names), tuple(pairs), ndim, unit, dataset, fitted, device, cache.alignment, bounds).save(run.path)
+    learned = learn_from_cache(fitted, cache, torch.device(device), names=names, unit=unit)
+    about = (tuple(names), tuple(pairs), ndim, unit, dataset)
+    Model(*about, fitted, device, cache.alignment, learned.bounds, learned.suitability).save(run.path)
     for leftover in (run.checkpoint, *(run.stage(stage) for stage in fitted.stages)):
         leftover.unlink(missing_ok=True)
     if not planned.keep_cache:

@@ -1,0 +1,146 @@
+"""Whether images that a model was not made for are told: damaged copies of a split's images, beside these themselves.
+
+python -m benchmarks suitability ceph19 datasets/isbi2015_ceph.yaml --root DATA --split test1
+
+`--learn` first teaches the model in a folder of models/ what is usual, from the cases that it learned from: for models
+that were trained before there was such a thing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.results import provenance, write
+
+if TYPE_CHECKING:
+    from anatomark.core.grid import Grid
+    from anatomark.core.image import Image
+    from anatomark.data.description import Dataset
+
+WRONG = 3.0  # times the mean error on the images as they are: from there on, a damaged copy has to be told
+SPACINGS = (0.4, 0.7, 1.5, 2.5)
+CUT = 1 / 3
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks suitability")
+    parser.add_argument("model")
+    parser.add_argument("dataset")
+    parser.add_argument("--root", default=None)
+    parser.add_argument("--split", required=True)
+    parser.add_argument("--most", type=int, default=None, help="cases, evenly taken from the split")
+    parser.add_argument("--learn", action="store_true", help="teach the model what is usual, from split train")
+    options = parser.parse_args(arguments)
+
+    from anatomark import load, load_dataset
+    from anatomark.ready_made import run_folder
+
+    dataset = load_dataset(options.dataset, options.root)
+    if options.learn:
+        learn(run_folder(options.model), dataset)
+    rows = measured(load(options.model, device="cpu"), dataset, options.split, options.most)
+    about = provenance(f"python -m benchmarks suitability {shlex.join(arguments)}")
+    result = {"kind": "suitability", "model": Path(options.model).name, "dataset": dataset.name, "wrong": WRONG}
+    name = f"suitability_{Path(options.model).name}_{dataset.name}_{options.split}"
+    print(write(name, {**result, "split": options.split, **about, "rows": rows}))
+
+
+def learn(folder: Path, dataset: Dataset) -> None:
+    """Write what is usual for the model in `folder`, by the training and validation cases that its settings chose."""
+    from anatomark import load
+    from anatomark.methods.suitability import Suitability
+    from anatomark.training.train import training_roles
+
+    model = load(folder, device="cpu")
+    settings = model.method.settings
+    roles = training_roles(dataset, "train", None, settings.validation_fraction, settings.seed)
+    shapes = np.stack([case.reference.select(model.names).points for case in roles["train"]])
+    found = np.stack([model.predict(case.read_image()).landmarks.points for case in roles["validation"]])
+    references = np.stack([case.reference.select(model.names).points for case in roles["validation"]])
+    Suitability.learned(shapes, found, references).save(folder)
+
+
+def measured(model: Any, dataset: Dataset, split: str, most: int | None) -> list[dict[str, Any]]:
+    """A row a kind of damage: images, how many are wrongly predicted (WRONG), how many of all and of these are told."""
+    cases = dataset.split(split)
+    if most is not None:
+        cases = [cases[k] for k in np.unique(np.linspace(0, len(cases) - 1, most).round().astype(int))]
+    errors: dict[str, list[float]] = {}
+    told: dict[str, list[bool]] = {}
+    for case in cases:
+        reference = case.reference.select(model.names).points
+        for kind, image, points in damaged(case.read_image(), reference):
+            found = model.predict(image)
+            errors.setdefault(kind, []).append(_mean_error(found.landmarks.points, points))
+            told.setdefault(kind, []).append(found.unsuitable is not None)
+    clean = float(np.nanmean(errors["as it is"]))
+    rows = []
+    for kind, each in errors.items():
+        wrong, named = np.array(each) > WRONG * clean, np.array(told[kind])
+        row = {"damage": kind, "images": len(each), "error": float(np.nanmean(each)), "told": int(named.sum())}
+        rows.append(row | {"wrong": int(wrong.sum()), "wrong_told": int((wrong & named).sum())})
+    return rows
+
+
+def _mean_error(points: np.ndarray, reference: np.ndarray) -> float:
+    errors = np.linalg.norm(points - reference, axis=1)
+    return float(np.nanmean(errors)) if np.isfinite(errors).any() else np.nan
+
+
+def damaged(image: Image, points: np.ndarray) -> Iterator[tuple[str, Image, np.ndarray]]:
+    """(kind, image, points (N, d) where the landmarks are in it) of `image` as it is, and of damaged copies."""
+    from anatomark.core.image import Image
+
+    image = image.canonical()
+    array, grid, d = image.array, image.grid, image.grid.ndim
+    index = grid.world_to_index(points)
+    yield "as it is", image, points
+    yield "inverted", Image((array.min() + (array.max() - array)).astype(array.dtype), grid), points
+    for name, axis in (("mirrored", d - 1), ("upside down", 0), *((("back to front", 1),) if d == 3 else ())):
+        there = index.copy()
+        there[:, axis] = array.shape[axis] - 1 - index[:, axis]
+        yield name, Image(np.flip(array, axis), grid), grid.index_to_world(there)
+    yield _quarter("a quarter turn", image, index, 1)
+    yield _quarter("a quarter turn back", image, index, 3)
+    for factor in SPACINGS:
+        scaled = _scaled(grid, factor)
+        yield f"spacing times {factor:g}", Image(array, scaled), scaled.index_to_world(index)
+    for axis in range(d):
+        for end, side in enumerate(("start", "end")):
+            start, shape = [0] * d, list(array.shape)
+            cut = int(shape[axis] * CUT)
+            start[axis], shape[axis] = (cut if end == 0 else 0), shape[axis] - cut
+            box = tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))
+            yield f"a third cut off, {'zyx'[3 - d + axis]} {side}", Image(array[box], grid.crop(start, shape)), points
+    noise = np.random.default_rng(0).normal(array.mean(), array.std(), array.shape)
+    yield "noise", Image(noise.astype(np.float32), grid), points
+
+
+def _quarter(name: str, image: Image, index: np.ndarray, turns: int) -> tuple[str, Image, np.ndarray]:
+    """A turn in the plane of the last two axes, whose spacings go along."""
+    from anatomark.core.grid import Grid
+    from anatomark.core.image import Image
+
+    array, d = np.rot90(image.array, turns, axes=(-2, -1)), image.grid.ndim
+    rows, columns = image.array.shape[-2:]
+    there = index.copy()
+    row, column = index[:, d - 2], index[:, d - 1]
+    there[:, d - 2], there[:, d - 1] = (columns - 1 - column, row) if turns == 1 else (column, rows - 1 - row)
+    spacing = list(image.grid.spacing)
+    spacing[-2:] = spacing[-1], spacing[-2]
+    grid = Grid.from_geometry(array.shape, spacing=spacing[::-1], origin=image.grid.origin, unit=image.grid.unit)
+    return name, Image(np.ascontiguousarray(array), grid), grid.index_to_world(there)
+
+
+def _scaled(grid: Grid, factor: float) -> Grid:
+    from anatomark.core.grid import Grid
+
+    affine = grid.affine.copy()
+    affine[:-1] *= factor
+    return Grid(grid.shape, affine, grid.unit)

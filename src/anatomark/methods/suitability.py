@@ -1,0 +1,301 @@
+"""Suitability: whether the points found in an image lie as the landmarks of the training images do.
+
+A network answers for any image, and is as sure of a mirrored film or of a wrong spacing as of its own kind. What gives
+such an image away is the arrangement of the points, their size and their turn. They are laid onto the typical shape of
+the training images by a similarity that outliers do not pull (`data.shapes.lay`); what is left is judged by
+probabilistic principal components (Tipping and Bishop, J. R. Stat. Soc. B 61(3):611-622, 1999,
+doi:10.1111/1467-9868.00196), which take partly annotated shapes and need few cases.
+
+Three deviations are judged: of shape (logarithm of the root mean squared Mahalanobis distance a coordinate), of size
+(logarithm of the scale) and of turn (angle from the typical orientation). What is usual for them comes from the
+training shapes, each judged without the tenth it belongs to, and from the predictions of the validation cases. A new
+image's `share` is the part of suitable images that would deviate more, by Student's t of its worst deviation (times
+three, as the worst of three was taken), so that a model of few cases is careful. Below SHARE, and beyond all that was
+seen so far, the image is called unsuitable.
+
+What this cannot see is an image whose points lie naturally, in the wrong place. A person who truly looks different may
+be called unusual: the words say so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatomark.data.shapes import lay, typical_shape
+from anatomark.errors import ModelError
+
+Floats = NDArray[np.float64]
+NAME = "suitability.safetensors"
+SHARE = 1e-4  # of suitable images deviate so far, at most, if an image is to be called unsuitable
+BEYOND = 1.1  # times the farthest deviation seen, which is never called unsuitable
+FEWEST = 8  # shapes to learn what is usual from
+COMPONENTS = 15  # at most
+PARTS = 10
+KINDS = ("shape", "size", "turn")
+PRESENT_FROM = 0.5  # a presence below says that the landmark is not there
+MEDIAN_OF_SQUARE = 0.4549  # of a standard normal number
+LEAST = (0.1, 0.02, math.radians(1.0))  # standard deviations that are believed, at least
+NONE_SAVED = "the model knows no training shapes; make them with anatomark calibrate RUN DATASET"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """`share` of suitable images that deviate more (NaN where nothing can be judged), and the `reason` why the image is
+    called unsuitable, one line; None where it is not."""
+
+    share: float
+    reason: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Shapes of N points in d dimensions: their `mean` (N, d), `axes` (K, N * d) each as long as the standard deviation
+    along it, and the variance `noise` of a coordinate that they leave, errors of prediction included."""
+
+    mean: Floats
+    axes: Floats
+    noise: float
+
+    @classmethod
+    def fitted(cls, shapes: Floats, error: float = 0.0, *, rounds: int = 3) -> Components:
+        """From aligned `shapes` (M, N, d), NaN where a point is not known; `error` is the variance of a predicted
+        coordinate. Unknown points are filled in by what the others say of them, in a few rounds."""
+        known = np.isfinite(shapes)
+        filled = np.where(known, shapes, _column_means(shapes))
+        components = cls._of_whole(filled, error)
+        for _ in range(0 if known.all() else rounds):
+            filled = np.where(known, shapes, components.expected(shapes))
+            components = cls._of_whole(filled, error)
+        return components
+
+    @classmethod
+    def _of_whole(cls, shapes: Floats, error: float) -> Components:
+        count, size = len(shapes), shapes[0].size
+        mean = shapes.mean(axis=0)
+        _, s, vt = np.linalg.svd((shapes - mean).reshape(count, size), full_matrices=False)
+        variance = s**2 / max(1, count - 1)
+        k = min(COMPONENTS, max(1, count // 3), size - 1, len(s))
+        left = float(variance[k:].sum()) / max(1, size - k)
+        axes = vt[:k] * np.sqrt(np.maximum(variance[:k] - left, 0.0))[:, None]
+        return cls(mean, axes, left + error + 1e-12)
+
+    def distances(self, shapes: Floats) -> Floats:
+        """(M,) root mean squared Mahalanobis distance a known coordinate, of aligned `shapes` (M, N, d)."""
+        found = np.full(len(shapes), np.nan)
+        for row, flat in enumerate((shapes - self.mean).reshape(len(shapes), -1)):
+            known = np.isfinite(flat)
+            if known.any():
+                along, weights = self._projected(flat, known)
+                rest = float(flat[known] @ flat[known] - along @ weights)
+                found[row] = math.sqrt(max(0.0, rest) / (self.noise * known.sum()))
+        return found
+
+    def expected(self, shapes: Floats) -> Floats:
+        """The whole shapes (M, N, d) that the known points of `shapes` let expect."""
+        whole = np.empty(shapes.shape)
+        for row, flat in enumerate((shapes - self.mean).reshape(len(shapes), -1)):
+            _, weights = self._projected(flat, np.isfinite(flat))
+            whole[row] = self.mean + (weights @ self.axes).reshape(self.mean.shape)
+        return whole
+
+    def _projected(self, flat: Floats, known: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """(K,) the known coordinates along the axes, and the weights of the axes that are most probable by them."""
+        axes = self.axes[:, known]
+        along = axes @ flat[known]
+        weights = np.linalg.solve(axes @ axes.T + self.noise * np.eye(len(axes)), along)
+        return along, np.asarray(weights, dtype=np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Usual:
+    """What is usual for the landmarks in suitable images.
+
+    `typical` (N, d) is the shape that others are laid onto, NaN for a landmark without a place in it, and `components`
+    the shapes in its frame; `turn` (d, d) is the typical rotation of it. `center`, `deviation` and `farthest` (3,) are
+    the mean, the standard deviation and the farthest distance from the mean of KINDS among `count` suitable images.
+    """
+
+    typical: Floats
+    components: Components
+    turn: Floats
+    center: Floats
+    deviation: Floats
+    farthest: Floats
+    count: int
+
+    def judge(self, points: Floats, present: NDArray[np.bool_]) -> Judgement:
+        """What to think of an image with `points` (N, d), of which those `present` (N,) are said to be there."""
+        aligned, scales, rotations = _aligned(self.typical, np.where(present[:, None], points, np.nan)[None])
+        if not np.isfinite(scales[0]):
+            return Judgement(math.nan)
+        distance = float(self.components.distances(aligned)[0])
+        values = np.array([math.log(max(distance, 1e-6)), math.log(scales[0]), _angles(self.turn, rotations)[0]])
+        apart = values - self.center
+        apart[0] = max(apart[0], 0.0)  # a shape nearer to the mean than most is no fault
+        shares = len(KINDS) * _tails(np.abs(apart) / self.deviation, self.count)
+        unsuitable = (shares < SHARE) & (np.abs(apart) > BEYOND * self.farthest)
+        reason = _reason(unsuitable.tolist(), apart.tolist()) if unsuitable.any() else None
+        return Judgement(min(1.0, float(shares.min())), reason)
+
+
+@dataclass(frozen=True, eq=False)
+class Suitability:
+    """What a model knows of suitable images: what is `usual`, or why it can judge none (`withheld`)."""
+
+    usual: Usual | None = None
+    withheld: str = NONE_SAVED
+
+    @classmethod
+    def learned(cls, shapes: Floats, predicted: Floats, references: Floats) -> Suitability:
+        """From the landmarks of training images (M, N, d) and from what was predicted in other suitable ones (V, N, d),
+        with their `references`; world, one unit, NaN where a landmark is not known."""
+        fewest_points = shapes.shape[2] + 2
+        shapes = shapes[np.isfinite(shapes).all(axis=2).sum(axis=1) >= fewest_points]
+        if len(shapes) < FEWEST:
+            return cls(None, f"{len(shapes)} training images have {fewest_points} landmarks; {FEWEST} are needed")
+        if not len(predicted):
+            return cls(None, "there was no validation case to show how predictions deviate")
+        typical = typical_shape(shapes)
+        if np.isfinite(typical).all(axis=1).sum() < fewest_points:
+            return cls(None, "the training images have too few landmarks in common")
+        aligned, scales, rotations = _aligned(typical, shapes)
+        error = (predicted - references)[np.isfinite(references)] / float(np.nanmedian(scales))
+        variance = float(np.median(error**2)) / MEDIAN_OF_SQUARE if error.size else 0.0
+        on = np.isfinite(scales)
+        components = Components.fitted(aligned[on], variance)
+        parts = np.arange(on.sum()) % PARTS
+        unseen = np.empty(len(parts))
+        for part in np.unique(parts):
+            out = parts == part
+            unseen[out] = Components.fitted(aligned[on][~out], variance).distances(aligned[on][out])
+        turn = _mean_rotation(rotations[on])
+        there = np.where(np.isfinite(references), predicted, np.nan)  # what was found of absent landmarks lies anywhere
+        seen, seen_scales, seen_rotations = _aligned(typical, there)
+        values = np.stack(
+            [
+                np.log(np.maximum(np.concatenate([unseen, components.distances(seen)]), 1e-6)),
+                np.log(np.concatenate([scales[on], seen_scales])),
+                _angles(turn, np.concatenate([rotations[on], seen_rotations])),
+            ]
+        )
+        values = values[:, np.isfinite(values).all(axis=0)]
+        center = values.mean(axis=1)
+        center[2] = 0.0  # an angle is a distance already
+        apart = np.abs(values - center[:, None])
+        deviation = np.maximum(np.sqrt((apart**2).sum(axis=1) / (values.shape[1] - 1)), LEAST)
+        farthest = apart.max(axis=1)
+        return cls(Usual(typical, components, turn, center, deviation, farthest, values.shape[1]), "")
+
+    def judge(self, points: Floats, presence: Floats) -> Judgement:
+        """What is to be thought of an image with `points` (N, d) of which each is there with `presence` (N,)."""
+        return Judgement(math.nan) if self.usual is None else self.usual.judge(points, presence >= PRESENT_FROM)
+
+    def save(self, folder: Path) -> None:
+        """Write suitability.safetensors into `folder`."""
+        import torch
+
+        from anatomark.nets.weights import save_tensors
+
+        arrays: dict[str, Floats] = {}
+        if (usual := self.usual) is not None:
+            arrays = {
+                "typical": usual.typical,
+                "mean": usual.components.mean,
+                "axes": usual.components.axes,
+                "noise": np.array([usual.components.noise]),
+                "turn": usual.turn,
+                "spreads": np.stack([usual.center, usual.deviation, usual.farthest]),
+            }
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)).float() for name, array in arrays.items()}
+        about = {"withheld": self.withheld, "count": usual.count if usual else 0}
+        save_tensors(folder / NAME, tensors, {"about": json.dumps(about)})
+
+    @classmethod
+    def load(cls, folder: Path, landmarks: int, ndim: int) -> Suitability:
+        """What `save` wrote; nothing known where there is no file. ModelError for a damaged one, or another model's."""
+        from anatomark.nets.weights import load_tensors
+
+        path = folder / NAME
+        if not path.exists():
+            return cls()
+        tensors, metadata = load_tensors(path)
+        try:
+            about = json.loads(metadata["about"])
+            if not tensors:
+                return cls(None, str(about["withheld"]))
+            held = {name: tensor.double().numpy() for name, tensor in tensors.items()}
+            shapes = {name: array.shape for name, array in held.items()}
+            wanted = {
+                "typical": (landmarks, ndim),
+                "mean": (landmarks, ndim),
+                "axes": (len(held["axes"]), landmarks * ndim),
+                "noise": (1,),
+                "turn": (ndim, ndim),
+                "spreads": (3, len(KINDS)),
+            }
+            finite = all(np.isfinite(held[name]).all() for name in ("axes", "noise", "turn", "spreads"))
+            if shapes != wanted or not finite or held["noise"][0] <= 0 or int(about["count"]) < 2:
+                raise ValueError("of another model")
+            components = Components(held["mean"], held["axes"], float(held["noise"][0]))
+            center, deviation, farthest = held["spreads"]
+            count = int(about["count"])
+            return cls(Usual(held["typical"], components, held["turn"], center, deviation, farthest, count), "")
+        except (KeyError, TypeError, ValueError, IndexError):
+            raise ModelError(f"{path} is damaged or of another model; copy the whole run folder again") from None
+
+
+def _aligned(typical: Floats, shapes: Floats) -> tuple[Floats, Floats, Floats]:
+    """`shapes` (M, N, d) in the frame of `typical`, and the scales (M,) and rotations (M, d, d) that were taken out."""
+    fit = lay(typical, shapes)
+    moved = (shapes - fit.offsets[:, None]) @ fit.rotations / fit.scales[:, None, None]
+    known = np.asarray(np.isfinite(typical).all(axis=1))
+    return np.where(known[:, None], moved, np.nan), fit.scales, fit.rotations
+
+
+def _mean_rotation(rotations: Floats) -> Floats:
+    u, _, vt = np.linalg.svd(rotations.sum(axis=0))
+    if np.linalg.det(u @ vt) < 0:
+        u[:, -1] *= -1
+    return u @ vt
+
+
+def _angles(turn: Floats, rotations: Floats) -> Floats:
+    """(M,) angles in radians between `turn` (d, d) and each of `rotations` (M, d, d)."""
+    d = len(turn)
+    trace = np.einsum("ij,mij->m", turn, rotations)
+    return np.arccos(np.clip((trace - (d - 2)) / 2, -1.0, 1.0))
+
+
+def _tails(z: Floats, count: int) -> Floats:
+    """Two-sided shares beyond `z` standard deviations that were learned from `count` images."""
+    from scipy import stats
+
+    return np.asarray(2 * stats.t.sf(z / math.sqrt(1 + 1 / count), count - 1), dtype=np.float64)
+
+
+def _reason(unsuitable: Sequence[bool], apart: Sequence[float]) -> str:
+    """What is unusual, in words; of a shape that fits nowhere, the turn says nothing."""
+    shape, size, turn = unsuitable
+    factor = math.exp(apart[1])
+    times = f"{'only ' if factor < 1 else ''}{factor:.2g} times"
+    if shape:
+        also = f" and span {times} their size" if size else ""
+        return (
+            f"the points do not lie as in the training images{also}: look if the image is mirrored, turned, inverted, "
+            "cut off, or of another kind or spacing (an unusual person may look so, too)"
+        )
+    words = [f"turned by {math.degrees(apart[2]):.0f} degrees against the training images"] if turn else []
+    words += [f"{times} the size of the training images' (check the spacing)"] if size else []
+    return f"the points are {' and '.join(words)}"
+
+
+def _column_means(shapes: Floats) -> Floats:
+    known = np.isfinite(shapes)
+    return np.where(known, shapes, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
