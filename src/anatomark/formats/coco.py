@@ -142,8 +142,8 @@ def write_coco(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
     images, annotations = [], []
     for number, ((image, _), points) in enumerate(table_points(table).items(), start=1):
         grid = grid_of(image)
-        size = {} if grid is None else {"width": grid.shape[1], "height": grid.shape[0]}
-        images.append({"id": number, "file_name": image, **size})
+        extent = {} if grid is None else {"width": grid.shape[1], "height": grid.shape[0]}
+        images.append({"id": number, "file_name": image, **extent})
         at = {name: k for k, name in enumerate(points.names)}
         keypoints: list[float] = []
         for name in names:
@@ -152,6 +152,9 @@ def write_coco(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
             keypoints += [*place, {State.PRESENT: 2, State.ABSENT: 1, State.NOT_ANNOTATED: 0}[state]]
         place = points.coordinates[points.states == State.PRESENT]
         low, high = (place.min(axis=0), place.max(axis=0)) if len(place) else (np.zeros(2), np.zeros(2))
+        with np.errstate(over="ignore"):
+            size = high - low
+            area = np.nan_to_num(np.prod(size))
         annotations.append(
             {
                 "id": number,
@@ -159,8 +162,8 @@ def write_coco(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
                 "category_id": 1,
                 "keypoints": keypoints,
                 "num_keypoints": int((points.states != State.NOT_ANNOTATED).sum()),
-                "bbox": [*low.tolist(), *(high - low).tolist()],
-                "area": float(np.prod(high - low)),
+                "bbox": [*low.tolist(), *np.nan_to_num(size).tolist()],
+                "area": float(area),
                 "iscrowd": 0,
             }
         )

@@ -58,9 +58,9 @@ class LandmarkTable:
 
     `image`, `landmark`, `observer` (R,) are text ("" where the file has none), `states` (R,) is `State`,
     `presence` (R,) a probability and `spread` (R,) a length in `unit`, NaN where the file has none. `bound` (R,) is a
-    length in `unit` that the error stays below (`methods.error_bound`), NaN where it was withheld, None where the table
-    has no such column. `changed` (R,) is the text of a time, None where the table has no such column. Arrays are
-    read-only.
+    length in `unit` that the error stays below (`methods.error_bound`), NaN where it was withheld, infinite in an image
+    that is unsuitable for the model, None where the table has no such column. `changed` (R,) is the text of a time, None
+    where the table has no such column. Arrays are read-only.
     """
 
     image: Texts
@@ -218,7 +218,7 @@ def _read(
             column = cells[places[name]]
             if missing:
                 column = ["" if text.strip().lower() in missing else text for text in column]
-            parts.append(_floats(column, where, name, path))
+            parts.append((_bounds if name == "bound" else _floats)(column, where, name, path))
     line = np.concatenate([np.empty(0, dtype=np.int64), *line_numbers])
     code = {k: np.concatenate([np.empty(0, dtype=np.int32), *parts]) for k, (_, parts) in texts.items()}
     words = {k: list(index) for k, (index, _) in texts.items()}
@@ -226,9 +226,9 @@ def _read(
 
     count = len(line)
     coordinates = np.column_stack([number[k] for k in "xyz" if k in number])
-    coordinates[~_defined(code, words, line, path)] = np.nan
     if coordinates.shape[1] == 3 and np.isfinite(coordinates[:, :2]).any() and np.isnan(coordinates[:, 2]).all():
         coordinates = coordinates[:, :2]
+    coordinates[~_defined(code, words, line, path)] = np.nan
     given = np.isfinite(coordinates)
     partly = given.any(axis=1) & ~given.all(axis=1)
     if partly.any():
@@ -310,6 +310,13 @@ def _floats(column: Sequence[str], where: Sequence[int], name: str, path: Path) 
                 hint = f"{error}{as_missing(word)}" if word.lower() in WORDS else str(error)
                 raise LandmarkFileError(f"{path}, line {line}: {name} is {word!r}; {hint}") from error
         raise
+
+
+def _bounds(column: Sequence[str], where: Sequence[int], name: str, path: Path) -> Floats:
+    """As `_floats`, with `inf` for points that may be anywhere, as in an unsuitable image."""
+    endless = np.array([cell.strip().lower() == "inf" for cell in column], dtype=bool)
+    finite = ["" if end else cell for cell, end in zip(column, endless.tolist(), strict=True)]
+    return np.where(endless, np.inf, _floats(finite, where, name, path))
 
 
 def _defined(
