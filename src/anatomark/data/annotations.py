@@ -16,6 +16,7 @@ from anatomark.data.cases import Case
 from anatomark.data.findings import Finding
 from anatomark.data.schema import Annotations, near
 from anatomark.errors import AnatomarkError, DescriptionError, SpacingError, UnknownNameError
+from anatomark.formats.frames import FilePoints
 from anatomark.formats.header import tell
 from anatomark.formats.image_names import ImageNames, Matches, existing, guess_remark
 from anatomark.formats.missing import NOTHING, MissingValues
@@ -96,19 +97,26 @@ class FileSource:
     def _path(self, case: Case) -> Path:
         return existing(Path(self.pattern.replace("{case}", case.id)))
 
-    def read(self, case: Case) -> dict[str, Landmarks]:
+    def points(self, case: Case) -> FilePoints | None:
+        """What the case's file holds, in its own numbers; None where there is no file."""
         from anatomark.formats.landmarks import read_placements
         from anatomark.formats.placements import one_image
 
         path = self._path(case)
         if not path.is_file():
-            return {}
+            return None
         table = read_placements(
             path, frame=self.frame, grid_of=lambda _: case.read_grid(), names=self.names, missing=self.missing
         )
+        return one_image(table, path)
+
+    def read(self, case: Case) -> dict[str, Landmarks]:
+        points, path = self.points(case), self._path(case)
+        if points is None:
+            return {}
         # Slicer's files speak of the world, whatever the image; others of its pixels, or may do so
-        in_image = table.frame == "pixel" or table.unit == "px" or path.suffix.lower() in (".csv", ".tsv")
-        landmarks = one_image(table, path).to_landmarks(case.read_grid() if in_image else None, path)
+        in_image = points.frame == "pixel" or points.unit == "px" or path.suffix.lower() in (".csv", ".tsv")
+        landmarks = points.to_landmarks(case.read_grid() if in_image else None, path)
         known = {composed(name): name for name in self.names}
         unknown = [name for name in landmarks.names if composed(name) not in known]
         if unknown:

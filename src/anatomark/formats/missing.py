@@ -69,6 +69,11 @@ class MissingValues:
             entries.append(found if len(found) > 1 else found[0])
         return cls.of(entries)
 
+    def listed(self) -> list[str]:
+        """The entries as a description has them."""
+        points = [f"[{', '.join(f'{value:g}' for value in point)}]" for point in sorted(self.points)]
+        return [*points, *(f"{value:g}" for value in sorted(self.values)), *map(quoted, sorted(self.words))]
+
     def __bool__(self) -> bool:
         return bool(self.points or self.values or self.words)
 
