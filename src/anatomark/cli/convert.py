@@ -37,7 +37,7 @@ def convert(
     ] = None,
     missing: Annotated[
         list[str] | None,
-        typer.Option("--missing-values", metavar="X,Y", help="A point of IN that stands for none, such as -1,-1."),
+        typer.Option("--missing-values", metavar="X,Y|N|WORD", help="What IN has for a missing point: -1,-1 or NA."),
     ] = None,
 ) -> None:
     """Write landmarks or an image in another format, chosen by the names of IN and OUT."""
@@ -58,9 +58,11 @@ def convert(
 
 
 def _numbers(spacing: str | None) -> list[float] | None:
+    from anatomark.formats.text import number
+
     if spacing is None:
         return None
     try:
-        return [float(part) for part in spacing.split(",")]
+        return [number(part) for part in spacing.split(",")]
     except ValueError as error:
         raise SettingsError(f"--spacing is {spacing!r}; wanted numbers in mm such as 0.25,0.25") from error

@@ -28,6 +28,9 @@ def predict(
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
     root: Annotated[Path | None, typer.Option(help="Folder that the data of a dataset.yaml lie under.")] = None,
     overlays: Annotated[bool, typer.Option(help="A picture of each image with its landmarks.")] = True,
+    stack: Annotated[
+        bool, typer.Option("--stack", help="Every page of an image file is an image: X-rays in one .mha or TIFF.")
+    ] = False,
     coverage: Annotated[
         float, typer.Option(help="Share of landmarks that are to lie within their error bounds.")
     ] = COVERAGE,
@@ -54,6 +57,7 @@ def predict(
             root=root,
             overlays=overlays,
             coverage=coverage,
+            stack=stack,
             progress=lambda done, total, name: bars.update(bar, completed=done, total=total, description=escape(name)),
         )
     for warning in summary.warnings.values():
@@ -76,11 +80,12 @@ def predict(
 def parse_spacing(text: str | None) -> tuple[float, ...] | None:
     """(x, y[, z]) of "x,y[,z]"."""
     from anatomark.errors import SpacingError
+    from anatomark.formats.text import number
 
     if text is None:
         return None
     try:
-        values = tuple(float(part) for part in text.split(","))
+        values = tuple(number(part) for part in text.split(","))
     except ValueError:
         values = ()
     if len(values) not in (2, 3) or not all(0 < value < float("inf") for value in values):

@@ -20,6 +20,7 @@ from anatomark.data.check_images import Look, image_findings, look_at_all
 from anatomark.data.check_shapes import Row, shape_findings
 from anatomark.data.description import Dataset, read_dataset
 from anatomark.data.findings import LEVELS, Finding
+from anatomark.data.label_maps import find_label_maps
 from anatomark.data.missing_codes import code_findings
 from anatomark.data.shapes import radius, typical_shape
 from anatomark.formats.header import gathering, tell
@@ -63,9 +64,8 @@ def _findings(
     looks += look_at_all(dataset.cases, dataset.ndim, progress)
     findings += image_findings(dataset, looks)
     read, more = read_all(dataset)
-    findings += (
-        more + subject_findings(dataset) + rare_findings(dataset) + review_findings(dataset) + code_findings(dataset)
-    )
+    findings += more + subject_findings(dataset) + rare_findings(dataset) + review_findings(dataset)
+    findings += code_findings(dataset) + _label_maps(dataset)
     several = len({observer for observers in read.values() for observer in observers}) > 1
     rows = [
         Row(case, observer, file_of(case, observer), f" (by {observer})" if several and observer else "")
@@ -80,3 +80,21 @@ def _findings(
         findings += observer_findings(dataset, read, radius(typical_shape(points)), known)
     order = {case.id: k for k, case in enumerate(dataset.cases)}
     return sorted(findings, key=lambda f: (LEVELS.index(f.level), order.get(f.case, -1), f.code, f.landmark))
+
+
+def _label_maps(dataset: Dataset) -> list[Finding]:
+    """Cases whose image is a label map or mask by all signs."""
+    maps = find_label_maps([case.image_path for case in dataset.cases])
+    patterns = ", ".join(f'"{pattern}"' for pattern in maps.patterns)
+    return [
+        Finding(
+            "warning",
+            "label-map",
+            "looks like a label map or mask, no image",
+            f"leave such files out with `exclude: [{patterns}]` under `images`, or take them off the list",
+            case.id,
+            str(case.image_path),
+        )
+        for case in dataset.cases
+        if case.image_path in set(maps.files)
+    ]

@@ -12,11 +12,13 @@ from anatomark.data.discover import (
     FoundFiles,
     FoundImages,
     FoundTable,
+    exports_in,
     find_files,
     find_images,
     find_tables,
     names_in,
 )
+from anatomark.data.discover_formats import FoundExport, frame_asked, is_challenge
 from anatomark.data.pairs import guess_pairs
 from anatomark.data.schema import ASKED
 from anatomark.data.splits import our_split, propose_splits
@@ -25,7 +27,6 @@ from anatomark.formats.atomic import replacing
 from anatomark.formats.header import tell
 from anatomark.formats.image_names import ImageNames
 from anatomark.formats.images import PHOTOS, image_name, read_grid, read_header
-from anatomark.formats.text import read_head
 
 FEWEST_SUBJECTS = 7  # below, 15 % of them is nobody
 _CASE_COLUMNS = {"subject", "split", "spacing_x"}
@@ -54,7 +55,8 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
     if not folder.is_dir():
         raise DescriptionError(f"{folder} is no folder; give the folder that holds images and landmarks")
     images = find_images(folder)
-    tables, unread = find_tables(folder, images.cases)
+    exports = exports_in(folder, images.cases)
+    tables, unread = find_tables(folder, images.cases, exports)
     landmark_tables = [t for t in tables if {"landmark", "x", "y"} <= t.columns.keys()]
     case_tables = [t for t in tables if "landmark" not in t.columns and {"subject", "split"} & t.columns.keys()]
     files = _useful(find_files(folder, images.cases))
@@ -63,11 +65,15 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
     # Reviews are found at their own place, see `reviews` in the schema; they are nobody's independent annotation.
     reviews = [t for t in landmark_tables if "changed" in t.columns]
     landmark_tables = [t for t in landmark_tables if t.path not in aside and t not in reviews]
-    if landmark_tables:
+    predicted = [e for e in exports if "predict" in e.path.lower() or landmark_tables]
+    exports = [e for e in exports if e not in predicted]
+    aside += [e.path for e in predicted]
+    if landmark_tables or exports:
         aside += [f.pattern for f in files]
         files = []
     named_in = [*landmark_tables, *reviews]
     names = list(dict.fromkeys(n for t in named_in for n in t.values[t.columns["landmark"]]))
+    names = names or list(dict.fromkeys(n for e in exports for n in e.names))
     names = names or list(dict.fromkeys(n for f in files for n in names_in(f.files)))
     ndim, spacing = _geometry(images, files)
     case_table, incomplete = _complete(case_tables, images)
@@ -87,7 +93,7 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
         "",
         *_subjects_and_splits(images, case_table, seed),
         "",
-        *_annotations(landmark_tables, files),
+        *_annotations(landmark_tables, exports, files),
         *(f"  # left aside: {path}" for path in aside),
         *(f"# {' '.join(line.split())}" for line in unread),
         *(f"# {t.path} is a review: it replaces the reference where it says something" for t in reviews),
@@ -237,7 +243,7 @@ def _subjects_and_splits(images: FoundImages, table: FoundTable | None, seed: in
             return [*lines, f"splits: {{column: {_text(column)}{said}}}"]
         lines += [
             f"# The column {column} of {table.path} has no word for training (it has {', '.join(words[:6])}).",
-            f"# If it holds splits, write splits: {{column: {_text(column)}, train: [...], test: [...]}} with its words.",
+            f"# If it holds splits: {{column: {_text(column)}, train: [...], test: [...]}}, with its words.",
         ]
     folders: dict[str, list[str]] = {}
     for case, path in images.cases.items():
@@ -271,8 +277,10 @@ def _text_or_list(words: Sequence[str]) -> str:
     return _text(words[0]) if len(words) == 1 else f"[{', '.join(map(_text, words))}]"
 
 
-def _annotations(tables: Sequence[FoundTable], files: Sequence[FoundFiles]) -> list[str]:
-    if not tables and not files:
+def _annotations(
+    tables: Sequence[FoundTable], exports: Sequence[FoundExport], files: Sequence[FoundFiles]
+) -> list[str]:
+    if not tables and not exports and not files:
         return [
             "# No landmark file or table was found. For example:",
             "# annotations:",
@@ -294,11 +302,20 @@ def _annotations(tables: Sequence[FoundTable], files: Sequence[FoundFiles]) -> l
             lines.append("    columns: {" + ", ".join(f"{o}: {_text(t)}" for o, t in columns.items()) + "}")
         if len(tables) > 1 and "observer" not in table.columns:
             lines.append(f"    observer: {_text(Path(table.path).stem)}    # guessed from the file's name")
+    for export in exports:
+        lines.append(f"  - table: {_text(export.path)}    # {export.format.title}")
+        if export.frame_asked:
+            lines += [
+                "    # LPS or RAS (mm in the world), or pixel (column, row[, slice], 0-based)",
+                f"    frame: {ASKED}",
+            ]
+        if any(export.images & other.images for other in exports if other is not export):
+            lines.append(f"    observer: {_text(Path(export.path).stem)}    # guessed from the file's name")
     for found in files:
         lines.append(f"  - files: {_text(found.pattern)}    # {len(found.files)} files")
-        if found.pattern.lower().endswith(".txt"):
+        if is_challenge(found.files[0]):
             lines.append("    frame: pixel    # the cephalometric challenge's layout")
-        elif found.pattern.lower().endswith((".csv", ".tsv")) and not _says_frame(found.files[0]):
+        elif frame_asked(found.files[0]):
             lines += [
                 "    # LPS or RAS (mm in the world), or pixel (column, row[, slice], 0-based)",
                 f"    frame: {ASKED}",
@@ -306,10 +323,6 @@ def _annotations(tables: Sequence[FoundTable], files: Sequence[FoundFiles]) -> l
         if len(files) > 1:
             lines.append(f"    observer: {_text(_who(found.pattern, [f.pattern for f in files]))}    # guessed")
     return lines
-
-
-def _says_frame(path: Path) -> bool:
-    return bool(re.search(r"\bframe\b", read_head(path).partition("\n")[0], re.IGNORECASE))
 
 
 def _who(pattern: str, patterns: Sequence[str]) -> str:
