@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anatomark.data.cases import natural, read_columns
+from anatomark.data.discover_formats import FoundExport, find_exports, is_one_image
 from anatomark.data.label_maps import NO_LABEL_MAPS, LabelMaps, find_label_maps, fits
 from anatomark.data.splits import our_split
 from anatomark.errors import AnatomarkError, DescriptionError
@@ -18,7 +19,8 @@ from anatomark.formats.images import image_name, is_image, list_images
 from anatomark.formats.text import composed
 
 DEPTH = 4
-LANDMARK_ENDINGS = (".mrk.json", ".fcsv", ".csv", ".tsv", ".txt")
+LANDMARK_ENDINGS = (".mrk.json", ".json", ".fcsv", ".csv", ".tsv", ".txt", ".pts", ".mps", ".landmarkascii")
+_OTHERS = (".json", ".pts", ".mps", ".landmarkascii")  # endings that files of many kinds have
 WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 COLUMNS = {
     "image": ("image", "image_name", "image_id", "file", "filename", "file_name", "case", "case_id", "id"),
@@ -152,12 +154,26 @@ def find_files(root: Path, cases: Iterable[str]) -> list[FoundFiles]:
                 case = _case_in(relative, known)
                 if case:
                     groups.setdefault(_put_case(relative, case), []).append(path)
-    found = [FoundFiles(pattern, tuple(files)) for pattern, files in groups.items()]
+    found = [
+        FoundFiles(pattern, tuple(files))
+        for pattern, files in groups.items()
+        if pattern.endswith(".mrk.json") or not pattern.lower().endswith(_OTHERS) or is_one_image(files[0])
+    ]
     return sorted(found, key=lambda f: (-len(f.files), natural(f.pattern)))
 
 
-def find_tables(root: Path, cases: Mapping[str, Path]) -> tuple[list[FoundTable], list[str]]:
-    """Tables with a column for the image of which most values are cases, and lines on those that cannot be read."""
+def exports_in(root: Path, cases: Mapping[str, Path]) -> list[FoundExport]:
+    """The landmark files of other programs that hold many of the images."""
+    return find_exports(root, _folders(root, depth=2), cases)
+
+
+def find_tables(
+    root: Path, cases: Mapping[str, Path], exports: Sequence[FoundExport] = ()
+) -> tuple[list[FoundTable], list[str]]:
+    """Tables with a column for the image of which most values are cases, and lines on those that cannot be read.
+
+    `exports` need not be such tables.
+    """
     names = ImageNames(list(cases), list(cases.values()))
     tables, told = [], []
     for folder in _folders(root, depth=2):
@@ -171,7 +187,8 @@ def find_tables(root: Path, cases: Mapping[str, Path]) -> tuple[list[FoundTable]
             try:
                 values = read_columns(path)
             except AnatomarkError as error:
-                told.append(f"not looked into: {error}")
+                if _relative(path, root) not in {export.path for export in exports}:
+                    told.append(f"not looked into: {error}")
                 continue
             columns = _columns(values)
             images = values.get(columns.get("image", ""), [])
