@@ -248,3 +248,9 @@ def test_five_thousand_landmarks_are_quick(tmp_path):
     assert time.perf_counter() - start < 5
     assert np.array_equal(back.coordinates, table.coordinates, equal_nan=True)
     assert back.states.tolist() == table.states.tolist()
+
+
+def test_names_with_line_ends_stay_in_one_line(tmp_path):
+    with pytest.raises(LandmarkFileError, match=r"line 4: a coordinate of a b is missing") as caught:
+        read(tmp_path, 'image,"a\nb_x","a\nb_y"\np,1,\n', "pixel")
+    assert "\n" not in str(caught.value)

@@ -21,7 +21,7 @@ from anatomark.errors import LandmarkFileError
 from anatomark.formats.frames import settle_frame
 from anatomark.formats.header import tell
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
-from anatomark.formats.point_lines import unit_of, without_words
+from anatomark.formats.point_lines import shown, unit_of, without_words
 from anatomark.formats.table import LandmarkTable
 from anatomark.formats.text import Sheet, number, numbers, read_sheet
 
@@ -127,7 +127,7 @@ def _images(rows: _Rows, index: int, path: Path) -> list[str]:
             raise LandmarkFileError(f"{path}, line {line}: the row names no image; name it")
         if times[image] > 1:
             raise LandmarkFileError(
-                f"{path}, line {line}: the image {image} is there {times[image]} times; keep one row"
+                f"{path}, line {line}: the image {shown(image)} is there {times[image]} times; keep one row"
             )
     return images
 
@@ -144,11 +144,11 @@ def _groups(levels: dict[str, list[str]], index: int, path: Path) -> dict[_Who, 
         if not part:
             raise LandmarkFileError(f"{path}: column {place + 1} has a {coord} and no body part; name it")
         if coord in columns:
-            raise LandmarkFileError(f"{path} has {part} {coord} twice; keep one")
+            raise LandmarkFileError(f"{path} has {shown(part)} {coord} twice; keep one")
         columns[coord] = place
     lacking = [who for who, columns in groups.items() if not {"x", "y"} <= set(columns)]
     if lacking or not groups:
-        what = f"{lacking[0][2]} without x or y" if lacking else "no body part with x and y"
+        what = f"{shown(lacking[0][2])} without x or y" if lacking else "no body part with x and y"
         raise LandmarkFileError(f"{path} has {what}; give {_WANTED}")
     return groups
 
@@ -164,17 +164,19 @@ def _one_individual(groups: dict[_Who, dict[str, int]], rows: _Rows, path: Path)
     several = [individual for individual in everyone if individual in placed and individual != _UNIQUE]
     if len(several) > 1:
         raise LandmarkFileError(
-            f"{path} has several individuals ({', '.join(several[:5])}), and an image has one of each landmark; "
+            f"{path} has several individuals ({shown(', '.join(several[:5]))}), and an image has one of each landmark; "
             "keep the columns of one, or write one file for each"
         )
     taken = several or [i for i in everyone if i != _UNIQUE][:1]
     passed = [individual for individual in everyone if individual not in (*taken, _UNIQUE)]
     if passed:
-        tell([f"{path}: the individuals {', '.join(passed[:5])} have no places and were passed over"])
+        tell([f"{path}: the individuals {shown(', '.join(passed[:5]))} have no places and were passed over"])
     kept = {who: columns for who, columns in groups.items() if who[1] in (*taken, _UNIQUE)}
     twice = [who for who, times in Counter((s, part) for s, _, part in kept).items() if times > 1]
     if twice:
-        raise LandmarkFileError(f"{path} has {twice[0][1]} both of {taken[0]} and as a unique body part; rename one")
+        raise LandmarkFileError(
+            f"{path} has {shown(twice[0][1])} both of {shown(taken[0])} and as a unique body part; rename one"
+        )
     return kept
 
 
@@ -187,7 +189,9 @@ def _column(rows: _Rows, place: int, what: str, path: Path) -> Floats:
             try:
                 number(text or "0")
             except ValueError as error:
-                raise LandmarkFileError(f"{path}, line {line}: {what} is {text.strip()[:40]!r}; {error}") from None
+                raise LandmarkFileError(
+                    f"{path}, line {line}: {shown(what)} is {text.strip()[:40]!r}; {error}"
+                ) from None
         raise
 
 
@@ -197,7 +201,7 @@ def _require_whole(points: Floats, rows: _Rows, part: str, path: Path) -> None:
     partly = np.flatnonzero(given.any(axis=1) & ~given.all(axis=1))
     if partly.size:
         raise LandmarkFileError(
-            f"{path}, line {rows.line[partly[0]]}: a coordinate of {part} is missing; give all or none"
+            f"{path}, line {rows.line[partly[0]]}: a coordinate of {shown(part)} is missing; give all or none"
         )
 
 

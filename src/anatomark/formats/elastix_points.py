@@ -20,7 +20,7 @@ from anatomark.formats.atomic import write_text
 from anatomark.formats.frames import Frame, settle_frame
 from anatomark.formats.header import tell
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
-from anatomark.formats.point_lines import coordinates, numbered_lines, ordered_table
+from anatomark.formats.point_lines import coordinates, numbered_lines, ordered_table, shown
 from anatomark.formats.table import LandmarkTable
 
 _WANTED = "a points file of elastix or transformix"
@@ -73,7 +73,7 @@ def write_elastix(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
     placeless = table.landmark[table.states != State.PRESENT].tolist()
     if placeless:
         raise LandmarkFileError(
-            f"{path}: elastix points hold places only, and {', '.join(placeless[:3])} "
+            f"{path}: elastix points hold places only, and {shown(', '.join(placeless[:3]))} "
             f"({len(placeless)} of {len(table)}) have none; write a table, or leave these landmarks out"
         )
     names = table.landmark.tolist()

@@ -52,3 +52,9 @@ def ordered_table(points: ArrayLike, frame: Frame, names: Sequence[str] | None =
 def without_words(text: str) -> str:
     """The text of a cell, "" where it is a word for no number (NA, NaN)."""
     return "" if text.strip().lower() in NOT_A_NUMBER else text.strip()
+
+
+def shown(name: str, most: int = 60) -> str:
+    """A name out of a file as it may stand in a line: without line ends, and not too long."""
+    plain = " ".join(name.split())
+    return plain if len(plain) <= most else plain[: most - 3] + "..."

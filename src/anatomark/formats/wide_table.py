@@ -28,7 +28,7 @@ from anatomark.formats.frames import FRAMES, Frame, as_frame, settle_frame
 from anatomark.formats.header import tell
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.placements import Key, table_points
-from anatomark.formats.point_lines import unit_of, without_words
+from anatomark.formats.point_lines import shown, unit_of, without_words
 from anatomark.formats.table import STATE_WORDS, LandmarkTable
 from anatomark.formats.text import as_sheet, number, numbers, read_sheet
 
@@ -135,7 +135,7 @@ def write_wide_table(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> No
     for (image, _), points in held.items():
         if len(set(points.names)) != len(points.names):
             twice = next(name for name in points.names if points.names.count(name) > 1)
-            raise LandmarkFileError(f"{path}: {twice} is there twice in {image or 'the image'}; keep one")
+            raise LandmarkFileError(f"{path}: {shown(twice)} is there twice in {shown(image) or 'the image'}; keep one")
     absent = set(table.landmark[table.states == State.ABSENT].tolist())
     axes = "xyz"[: table.ndim]
     with_observer = bool((table.observer != "").any())
@@ -195,7 +195,9 @@ def _columns(header: Sequence[str], path: Path) -> _Columns:
     others = [name for name, axes in _by_name(left)[0].items() if {"x", "y"} <= set(axes)]
     if others:
         like = header[next(iter(landmarks.values()))[0]]
-        raise LandmarkFileError(f"{path} spells the columns of {others[0]} otherwise than {like!r}; spell all alike")
+        raise LandmarkFileError(
+            f"{path} spells the columns of {shown(others[0])} otherwise than {like!r}; spell all alike"
+        )
     lower = {column.lower(): place for place, column in reversed(list(enumerate(left))) if column}
     image = next((lower[name] for name in _IMAGE if name in lower), None)
     if image is None and (header[0] == "" or header[0].startswith("Unnamed: ")):  # as pandas calls it on reading
@@ -203,8 +205,8 @@ def _columns(header: Sequence[str], path: Path) -> _Columns:
     observer = next((lower[name] for name in _OBSERVER if name in lower), None)
     theirs = [column for place, column in enumerate(left) if place != image and _prefix(column) in landmarks]
     if theirs:
-        shown = ", ".join(theirs[:4]) + (", ..." if len(theirs) > 4 else "")
-        tell([f"{path}: the columns {shown} go with landmarks and were passed over; only coordinates are read"])
+        some = shown(", ".join(theirs[:4])) + (", ..." if len(theirs) > 4 else "")
+        tell([f"{path}: the columns {some} go with landmarks and were passed over; only coordinates are read"])
     unit: Unit | None = "mm" if "mm" in stated else "px" if "px" in stated else None
     return _Columns(landmarks, states, unit, image, observer, lower.get("frame"), lower.get("unit"))
 
@@ -227,14 +229,18 @@ def _whole(groups: dict[str, dict[str, list[int]]], header: Sequence[str], path:
             lone = next(axis for axis in "xy" if axis in axes)
             raise LandmarkFileError(
                 f"{path} has the column {header[axes[lone][0]]!r} and none for the {'y' if lone == 'x' else 'x'} of "
-                f"{name}; add it, or rename this one"
+                f"{shown(name)}; add it, or rename this one"
             )
     if not landmarks:
-        raise LandmarkFileError(f"{path} has no columns such as sella_x and sella_y, only {', '.join(header)[:200]}")
+        raise LandmarkFileError(
+            f"{path} has no columns such as sella_x and sella_y, only {shown(', '.join(header), 200)}"
+        )
     flat = [name for name, places in landmarks.items() if len(places) == 2]
     if flat and len(flat) < len(landmarks):
         deep = next(name for name in landmarks if name not in flat)
-        raise LandmarkFileError(f"{path} has a column for the z of {deep} and none for that of {flat[0]}; add it")
+        raise LandmarkFileError(
+            f"{path} has a column for the z of {shown(deep)} and none for that of {shown(flat[0])}; add it"
+        )
     return landmarks
 
 
@@ -273,8 +279,8 @@ def _require_once(images: list[str], observers: list[str], line: list[int], colu
             raise LandmarkFileError(f"{path}, line {at}: the row names no image; name it")
         if (image, observer) in first:
             raise LandmarkFileError(
-                f"{path}, line {at}: {image or 'the image'} was there at line {first[image, observer]}; keep one "
-                "row, or name the observers in a column observer"
+                f"{path}, line {at}: {shown(image) or 'the image'} was there at line {first[image, observer]}; keep "
+                "one row, or name the observers in a column observer"
             )
         first[image, observer] = at
 
@@ -289,7 +295,7 @@ def _floats(column: Sequence[str], line: Sequence[int], name: str, path: Path) -
             try:
                 number(text or "0")
             except ValueError as error:
-                raise LandmarkFileError(f"{path}, line {at}: {name} is {text[:40]!r}; {error}") from None
+                raise LandmarkFileError(f"{path}, line {at}: {shown(name)} is {text[:40]!r}; {error}") from None
         raise
 
 
@@ -298,16 +304,20 @@ def _states(points: Floats, stated: Sequence[str] | None, line: Sequence[int], n
     given = np.isfinite(points)
     located = np.asarray(given.all(axis=1))
     for row in np.flatnonzero(given.any(axis=1) & ~located)[:1].tolist():
-        raise LandmarkFileError(f"{path}, line {line[row]}: a coordinate of {name} is missing; give all or none")
+        raise LandmarkFileError(f"{path}, line {line[row]}: a coordinate of {shown(name)} is missing; give all or none")
     states = np.where(located, State.PRESENT, State.NOT_ANNOTATED).astype(np.uint8)
     for row, text in enumerate(stated or ()):
         word = text.strip().lower()
         if word not in _STATES:
             wanted = ", ".join(STATE_WORDS.values())
-            raise LandmarkFileError(f"{path}, line {line[row]}: the state of {name} is {word[:40]!r}; wanted {wanted}")
+            raise LandmarkFileError(
+                f"{path}, line {line[row]}: the state of {shown(name)} is {word[:40]!r}; wanted {wanted}"
+            )
         state = _STATES[word]
         if state == State.PRESENT and not located[row]:
-            raise LandmarkFileError(f"{path}, line {line[row]}: {name} is present without coordinates; give them")
+            raise LandmarkFileError(
+                f"{path}, line {line[row]}: {shown(name)} is present without coordinates; give them"
+            )
         if state is not None:
             states[row] = state
     return states
