@@ -30,7 +30,7 @@ _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # float, double, whole numbers
 _LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 _DEEPEST = 32  # sequences within sequences; the deepest objects of the standard have about ten
 _INFLATED = 100  # times its packed size is the most that a deflated file may unpack to ...
-_SMALL = 64 << 20  # ... unless it stays below this
+_SMALL, _LARGE = 64 << 20, 300 << 20  # ... unless it stays below the first; above the second ten times are the most
 _HEADER = 256 << 20  # bytes of attributes before the pixels; real ones have kilobytes, multi-frame ones megabytes
 
 
@@ -154,14 +154,16 @@ def _is_bare(head: bytes) -> bool:
 
 def _inflated(path: Path, content: Any, at: int) -> bytes:
     packed = content[at:]
-    most = max(_SMALL, _INFLATED * len(packed))
+    most = max(_SMALL, min(_INFLATED * len(packed), max(_LARGE, 10 * len(packed))))
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         body = unpacker.decompress(packed, most)
     except zlib.error as error:
         raise ImageError(f"{path} is damaged: its deflated part does not unpack; export or copy it again") from error
     if unpacker.unconsumed_tail:
-        raise ImageError(f"{path} unpacks to over {_INFLATED} times its size, as no image does; export it again")
+        raise ImageError(
+            f"{path} unpacks to over {most // len(packed)} times its size, as no image does; export it again"
+        )
     if not unpacker.eof or len(body) < 16:
         raise ImageError(f"{path} is cut short: it ends before its image; copy or export it again")
     return body

@@ -72,7 +72,7 @@ def volume(file: DicomFile) -> tuple[NDArray[np.intp], Grid, tuple[str, ...]]:
     else:
         first, missing = plane_of(file, 0, frames)
         offsets, remarks = (None, ()) if first is None else _offsets(file, count, frames)
-        planes = [] if first is None or offsets is None else _following(first, offsets)
+        planes = [] if first is None or offsets is None else _following(first, offsets, str(path))
         if offsets is None and first is not None:
             missing = ["SpacingBetweenSlices"]
     if missing:
@@ -126,11 +126,11 @@ def plane_of(file: DicomFile, index: int, frames: list[Any]) -> tuple[Plane | No
     return Plane(name, shape, spacing, numbers(turned, orientation), numbers(placed, position), rounding), []
 
 
-def _following(first: Plane, offsets: Floats) -> list[Plane]:
+def _following(first: Plane, offsets: Floats, source: str) -> list[Plane]:
     """Planes at `offsets` (n,) mm from the first along its normal."""
     from dataclasses import replace
 
-    normal = axes_of(first.orientation, first.name)[:, 2]
+    normal = axes_of(first.orientation, f"{source}: {first.name}")[:, 2]
     return [
         replace(first, name=f"frame {k + 1}", position=tuple(np.asarray(first.position) + offset * normal))
         for k, offset in enumerate(offsets)

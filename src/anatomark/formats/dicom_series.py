@@ -187,7 +187,7 @@ def _without_localizers(slices: Sequence[_Slice], folder: Path) -> tuple[list[_S
     if not others or len(main) <= max(2, len(others)):
         return list(slices), []
     few = len(others) <= _FEW
-    stray = [one for one in others if not (_is_localizer(one) or (few and _is_turned(one, main[0])))]
+    stray = [one for one in others if not (_is_localizer(one) or (few and _is_turned(one, main[0], folder)))]
     if stray:
         assert stray[0].plane is not None
         assert main[0].plane is not None
@@ -203,18 +203,18 @@ def _is_localizer(one: _Slice) -> bool:
     return "LOCALIZER" in text(one.file.dataset, "ImageType").upper()
 
 
-def _is_turned(one: _Slice, other: _Slice) -> bool:
+def _is_turned(one: _Slice, other: _Slice, folder: Path) -> bool:
     """Whether two slices lie in planes that are far from parallel."""
     assert one.plane is not None
     assert other.plane is not None
-    normals = [axes_of(plane.orientation, plane.name)[:, 2] for plane in (one.plane, other.plane)]
+    normals = [axes_of(plane.orientation, f"{folder}: {plane.name}")[:, 2] for plane in (one.plane, other.plane)]
     return abs(float(normals[0] @ normals[1])) < 0.9
 
 
 def _without_copies(slices: Sequence[_Slice], folder: Path) -> tuple[list[_Slice], list[str]]:
     """Each slice once: files at one place with the same pixels are copies of one."""
     planes = [one.plane for one in slices if one.plane is not None]
-    places = places_along(planes)
+    places = places_along(planes, str(folder))
     order = sorted(
         range(len(slices)), key=lambda k: (places[k], len(slices[k].file.path.name), slices[k].file.path.name)
     )
@@ -229,7 +229,9 @@ def _without_copies(slices: Sequence[_Slice], folder: Path) -> tuple[list[_Slice
     if not copies:
         return list(slices), []
     named = ", ".join(copies[:3]) + (", ..." if len(copies) > 3 else "")
-    return [slices[k] for k in sorted(kept)], [f"{folder}: left out {len(copies)} copies of slices ({named})"]
+    return [slices[k] for k in sorted(kept)], [
+        f"{folder}: left out {len(copies)} {'copy' if len(copies) == 1 else 'copies'} of slices ({named})"
+    ]
 
 
 def _is_copy(one: _Slice, other: _Slice) -> bool:

@@ -88,9 +88,9 @@ def same_orientation(one: Sequence[float], other: Sequence[float]) -> bool:
     return float(np.abs(np.subtract(one, other)).max()) <= _TURNED
 
 
-def places_along(planes: Sequence[Plane]) -> Floats:
+def places_along(planes: Sequence[Plane], source: str) -> Floats:
     """(n,) the positions of the planes along the normal of the first, in mm."""
-    normal = axes_of(planes[0].orientation, planes[0].name)[:, 2]
+    normal = axes_of(planes[0].orientation, f"{source}: {planes[0].name}")[:, 2]
     return np.array([plane.position for plane in planes]) @ normal
 
 
@@ -111,7 +111,7 @@ def stacked(planes: Sequence[Plane], source: str, several: str = "times or echoe
                 f"{source}: the slices differ in orientation, size or spacing ({said(first)}; {said(plane)}); "
                 "keep only those of one volume"
             )
-    axes = axes_of(first.orientation, first.name)
+    axes = axes_of(first.orientation, f"{source}: {first.name}")
     positions = np.array([plane.position for plane in planes])
     # a number without decimals may have lost zeros: all numbers of an axis have as many as the best written one
     rounding = np.array([plane.rounding for plane in planes]).min(axis=0)
