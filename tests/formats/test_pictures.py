@@ -409,3 +409,18 @@ def test_size_is_known_before_any_pixel(tmp_path):
     )
     assert photos.declared(path) == 60000 * 50000 * 3
     assert read_header(path).grid.shape == (50000, 60000)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.bmp", "raw.tif", "lzw.tif", "jpeg.tif"])
+def test_films_beyond_pillows_limit_are_read_and_the_limit_stays(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 1000)  # as if the picture of 48 x 70 had a hundred million
+    path = tmp_path / name
+    options = {
+        "lzw.tif": {"compression": "tiff_lzw"},
+        "jpeg.tif": {"compression": "jpeg"},
+        "a.webp": {"lossless": True},
+    }
+    smooth("L" if name.endswith("tif") else "RGB").save(path, **options.get(name, {}))
+    assert read_image(path).array.shape == (48, 70)
+    assert PIL.Image.MAX_IMAGE_PIXELS == 1000

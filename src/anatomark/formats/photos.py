@@ -10,8 +10,6 @@ from __future__ import annotations
 import io
 import math
 import struct
-import threading
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,10 +25,10 @@ from anatomark.errors import ImageError
 from anatomark.formats import itk, png, tiff, tiff_tags, turned
 from anatomark.formats.header import Header, Orientation
 from anatomark.formats.picture_kinds import kind_of, require_common_jpeg
+from anatomark.formats.pillow import unlimited, without_warnings
 from anatomark.formats.wholeness import require_whole
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-_opening = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -141,8 +139,7 @@ def _opened(path: Path, kind: str, data: bytes | None = None) -> Iterator[Any]:
 
     Raises `ImageError`, also for what fails while the image is used.
 
-    The classes are called, not `PIL.Image.open`: that tries other kinds too (for PostScript it starts a program), and
-    has a limit of its own for the size.
+    The classes are called, not `PIL.Image.open`, which tries other kinds too: for PostScript it starts a program.
     """
     from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
@@ -153,9 +150,8 @@ def _opened(path: Path, kind: str, data: bytes | None = None) -> Iterator[Any]:
         "WebP": WebPImagePlugin.WebPImageFile,
     }[kind]
     try:
-        with itk.silent():
-            with _opening, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # on faults of its EXIF, which are of no weight
+        with unlimited():
+            with without_warnings():
                 picture = opener(str(path) if data is None else io.BytesIO(data))
             with picture:
                 yield picture

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from anatomark.errors import ImageError
 from anatomark.formats import itk, tiff_tags, turned
+from anatomark.formats.pillow import unlimited
 from anatomark.formats.tiff_tags import Directory
 
 _RAW = 1
@@ -387,7 +388,7 @@ def _by_pillow(page: Page, tags: Directory, segments: list[bytes], compression: 
     from PIL import TiffImagePlugin
 
     try:
-        with itk.silent(), TiffImagePlugin.TiffImageFile(io.BytesIO(tiff_tags.written(tags, segments))) as picture:
+        with unlimited(), TiffImagePlugin.TiffImageFile(io.BytesIO(tiff_tags.written(tags, segments))) as picture:
             return np.asarray(picture)
     except (OSError, ValueError, SyntaxError, KeyError, RuntimeError, MemoryError) as error:
         name = {**_BYTES, **_FAX, _JPEG: "JPEG"}[compression]
