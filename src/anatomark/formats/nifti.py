@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from anatomark.formats import itk
 from anatomark.formats.header import Header
 from anatomark.formats.nifti_header import TYPES, NiftiHeader, nifti_header, number_type
 from anatomark.formats.nifti_placement import placed
-from anatomark.formats.packed import packing_of, read_bytes
+from anatomark.formats.packed import first_bytes, packing_of, read_bytes
 
 SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")
+_WORTH_IT = 1 << 20  # bytes
 
 
 def read_header(path: Path) -> Header:
@@ -43,8 +45,12 @@ def read(path: Path, page: int | None = None) -> tuple[NDArray[Any], Header]:
         start += (page - 1) * count * dtype.itemsize * (nifti.components if nifti.interleaved else 1)
     size = count * nifti.components * dtype.itemsize
     packing = packing_of(nifti.voxels)
-    array = read_bytes(nifti.voxels, start, size, packing=packing, page=page is not None).view(dtype)
-    array = array.astype(dtype.newbyteorder("="), copy=False)
+    array = None
+    if page is None and packing == "gzip" and size >= _WORTH_IT and dtype.isnative and nifti.components == 1:
+        array = _by_itk(path, nifti)
+    if array is None:
+        array = read_bytes(nifti.voxels, start, size, packing=packing, page=page is not None).view(dtype)
+        array = array.astype(dtype.newbyteorder("="), copy=False)
     if nifti.components == 1:
         return _scaled(array.reshape(shape), nifti), header
     if nifti.interleaved:
@@ -52,6 +58,23 @@ def read(path: Path, page: int | None = None) -> tuple[NDArray[Any], Header]:
     else:
         array = np.moveaxis(array.reshape(nifti.components, *shape), 0, -1)
     return itk.grey_of(array, nifti.components, path), header
+
+
+def _by_itk(path: Path, nifti: NiftiHeader) -> NDArray[Any] | None:
+    """The stored numbers as ITK reads them, whose zlib is some three times as fast as Python's.
+
+    Only where they are exactly what the file holds, by gzip's checksum; else None. ITK refuses some files, applies
+    slopes, makes 0 of NaN and reads on where a file has been cut short.
+    """
+    try:
+        array = itk.voxels(itk.header(path, "NiftiImageIO"), path)[1]
+    except ImageError:
+        return None
+    with open(path, "rb") as file:
+        file.seek(-8, 2)
+        checksum, length = struct.unpack("<2I", file.read(8))
+    found = zlib.crc32(array.data, zlib.crc32(first_bytes(path, nifti.offset)))
+    return array if (found, nifti.size % 2**32) == (checksum, length) else None
 
 
 def _header(nifti: NiftiHeader, path: Path) -> Header:
