@@ -1,4 +1,4 @@
-"""Images in and out: NIfTI, NRRD, MetaImage, DICOM (a file or a series' folder), PNG, JPEG, TIFF, BMP.
+"""Images in and out: NIfTI, NRRD, MetaImage, DICOM (a file or a series' folder), PNG, JPEG, TIFF, BMP, WebP.
 
 The world is LPS mm. Files that state no spacing (photo types, whose DPI is no pixel spacing, and headers
 without one) come with unit "px", origin zero and straight axes, until the caller gives the spacing.
