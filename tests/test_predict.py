@@ -9,7 +9,7 @@ import yaml
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks
-from anatomark.errors import DescriptionError, ImageError
+from anatomark.errors import DescriptionError, ImageError, SettingsError
 from anatomark.formats.images import write_image
 from anatomark.formats.table import read_table
 from anatomark.methods.error_bound import ErrorBounds
@@ -92,3 +92,24 @@ def test_subfolders_are_not_searched(tmp_path):
     picture(tmp_path / "deep" / "er" / "a.png")
     with pytest.raises(ImageError, match="subfolders are not searched"):
         predicted([tmp_path / "deep"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("spacing", [None, (0.5, 0.25)])
+def test_pages_of_a_stack_are_images_where_that_is_asked_for(tmp_path, spacing):
+    import SimpleITK as sitk
+
+    pages = np.random.default_rng(0).integers(0, 256, (12, 6, 8)).astype(np.uint8)
+    path = tmp_path / "rays.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(pages), str(path))
+    single = picture(tmp_path / "single.png")
+    found = predicted([path, single], tmp_path / "out", stack=True, spacing=spacing)
+    x, y = spacing or (1, 1)
+    assert found == {f"rays_{k}": [3.5 * x, 2.5 * y] for k in range(1, 13)} | {"single": [3.5 * x, 3.5 * y]}
+
+
+def test_a_stack_for_a_model_of_volumes(tmp_path):
+    model = Middle()
+    model.ndim = 3
+    with pytest.raises(SettingsError, match="pages of a stack are 2D"):
+        predict_to_folder(model, [picture(tmp_path / "a.png")], out=tmp_path / "out", stack=True)
+    assert not (tmp_path / "out").exists()

@@ -6,6 +6,7 @@ import json
 import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from anatomark.data.discover import (
@@ -19,6 +20,7 @@ from anatomark.data.discover import (
     names_in,
 )
 from anatomark.data.discover_formats import FoundExport, frame_asked, is_challenge
+from anatomark.data.discover_stack import find_stack
 from anatomark.data.pairs import guess_pairs
 from anatomark.data.schema import ASKED
 from anatomark.data.splits import our_split, propose_splits
@@ -56,6 +58,9 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
         raise DescriptionError(f"{folder} is no folder; give the folder that holds images and landmarks")
     images = find_images(folder)
     exports = exports_in(folder, images.cases)
+    pages: dict[str, Path] = {}
+    if not exports:
+        pages, exports = find_stack(folder, images.cases)
     tables, unread = find_tables(folder, images.cases, exports)
     landmark_tables = [t for t in tables if {"landmark", "x", "y"} <= t.columns.keys()]
     case_tables = [t for t in tables if "landmark" not in t.columns and {"subject", "split"} & t.columns.keys()]
@@ -75,7 +80,7 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
     names = list(dict.fromkeys(n for t in named_in for n in t.values[t.columns["landmark"]]))
     names = names or list(dict.fromkeys(n for e in exports for n in e.names))
     names = names or list(dict.fromkeys(n for f in files for n in names_in(f.files)))
-    ndim, spacing = _geometry(images, files)
+    ndim, spacing = _geometry(images, files, page=1 if pages else None)
     case_table, incomplete = _complete(case_tables, images)
     unread += incomplete
     tell([f"{folder}: {images.label_maps.told()}"] if images.label_maps.files else [])
@@ -89,9 +94,9 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
         "",
         *_landmarks(names),
         "",
-        *_images(images, spacing, case_table, ndim),
+        *_images(images, spacing, case_table, ndim, len(pages)),
         "",
-        *_subjects_and_splits(images, case_table, seed),
+        *_subjects_and_splits(replace(images, cases=pages) if pages else images, case_table, seed),
         "",
         *_annotations(landmark_tables, exports, files),
         *(f"  # left aside: {path}" for path in aside),
@@ -113,11 +118,11 @@ def _useful(found: Sequence[FoundFiles]) -> list[FoundFiles]:
     return [files for files in found if len(files.files) >= 0.2 * len(found[0].files)]
 
 
-def _geometry(images: FoundImages, files: Sequence[FoundFiles]) -> tuple[int, list[str]]:
+def _geometry(images: FoundImages, files: Sequence[FoundFiles], page: int | None) -> tuple[int, list[str]]:
     """(dimension, lines for the spacing) after the first image that can be read."""
     for path in images.cases.values():
         try:
-            grid = read_grid(path)
+            grid = read_grid(path, page=page)
         except AnatomarkError:
             continue
         if grid.unit == "mm":
@@ -174,7 +179,7 @@ def _landmarks(names: Sequence[str]) -> list[str]:
     return lines
 
 
-def _images(images: FoundImages, spacing: Sequence[str], table: FoundTable | None, ndim: int) -> list[str]:
+def _images(images: FoundImages, spacing: Sequence[str], table: FoundTable | None, ndim: int, pages: int) -> list[str]:
     lines = [f"images:                    # {len(images.cases)} found"]
     if images.folder != ".":
         lines.append(f"  folder: {_text(images.folder)}")
@@ -189,6 +194,10 @@ def _images(images: FoundImages, spacing: Sequence[str], table: FoundTable | Non
         lines.append(f"  pattern: {json.dumps(images.pattern, ensure_ascii=False)}")
         if images.exclude:
             lines.append(f"  exclude: {json.dumps(list(images.exclude), ensure_ascii=False)}    # label maps, masks")
+    if pages:
+        lines.append(
+            f"  stack: true              # each of the {pages} pages is a case: the landmarks name them by number"
+        )
     lines += spacing
     lines += _turned(images)
     if images.label_maps.files:
