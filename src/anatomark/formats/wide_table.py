@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats, Unit
 from anatomark.core.landmarks import State
@@ -101,19 +102,24 @@ def read_wide_table(path: Path, *, frame: str | None, grid_of: GridOf) -> Landma
     images = [text.strip() for text in cells[columns.image]] if columns.image is not None else [""] * len(rows)
     observers = [text.strip() for text in cells[columns.observer]] if columns.observer is not None else [""] * len(rows)
     _require_once(images, observers, line, columns, path)
-    points, states = [], []
-    for name, places in columns.landmarks.items():
-        found = np.column_stack([_floats(cells[place], line, sheet.header[place], path) for place in places])
-        points.append(found)
-        stated = cells[columns.states[name]] if name in columns.states else None
-        states.append(_states(found, stated, line, name, path))
-    count, d = len(columns.landmarks), points[0].shape[1]
+    names, count = list(columns.landmarks), len(columns.landmarks)
+    points = np.stack(
+        [
+            _floats([cells[places[axis]] for places in columns.landmarks.values()], line, names, "xyz"[axis], path)
+            for axis in range(len(next(iter(columns.landmarks.values()))))
+        ],
+        axis=2,
+    )
+    states = _states(points, line, names, path)
+    for column, name in enumerate(names):
+        if name in columns.states:
+            _state(states[:, column], cells[columns.states[name]], line, name, path)
     none = np.full(len(rows) * count, np.nan)
     return LandmarkTable(
         np.repeat(np.array([*images, ""], dtype=str)[:-1], count),
-        np.tile(np.array(list(columns.landmarks), dtype=str), len(rows)),
-        np.stack(points, axis=1).reshape(-1, d),
-        np.stack(states, axis=1).reshape(-1),
+        np.tile(np.array(names, dtype=str), len(rows)),
+        points.reshape(len(rows) * count, points.shape[2]),
+        states.reshape(-1),
         np.repeat(np.array([*observers, ""], dtype=str)[:-1], count),
         settled,
         unit,
@@ -167,6 +173,8 @@ def _by_name(header: Sequence[str]) -> tuple[dict[str, dict[str, list[int]]], di
         groups: dict[str, dict[str, list[int]]] = {}
         units: dict[str, set[str]] = {}
         for place, column in enumerate(header):
+            if not column:
+                continue
             match = pattern.fullmatch(column)
             name = match["name"].strip() if match else ""
             if match is None or not name or name.lower() in _NO_LANDMARKS:
@@ -203,7 +211,7 @@ def _columns(header: Sequence[str], path: Path) -> _Columns:
     if image is None and (header[0] == "" or header[0].startswith("Unnamed: ")):  # as pandas calls it on reading
         image = 0
     observer = next((lower[name] for name in _OBSERVER if name in lower), None)
-    theirs = [column for place, column in enumerate(left) if place != image and _prefix(column) in landmarks]
+    theirs = [column for place, column in enumerate(left) if column and place != image and _prefix(column) in landmarks]
     if theirs:
         some = shown(", ".join(theirs[:4])) + (", ..." if len(theirs) > 4 else "")
         tell([f"{path}: the columns {some} go with landmarks and were passed over; only coordinates are read"])
@@ -285,42 +293,51 @@ def _require_once(images: list[str], observers: list[str], line: list[int], colu
         first[image, observer] = at
 
 
-def _floats(column: Sequence[str], line: Sequence[int], name: str, path: Path) -> Floats:
-    """(R,) numbers of a column, NaN where it is empty, NA or NaN."""
-    texts = [without_words(text) for text in column]
+def _floats(columns: list[tuple[str, ...]], line: Sequence[int], names: Sequence[str], axis: str, path: Path) -> Floats:
+    """(R, N) numbers in the columns of one axis, NaN where a cell is empty, NA or NaN."""
+    texts = [[without_words(text) for text in column] for column in columns]
     try:
-        return numbers(texts)
+        return numbers([text for column in texts for text in column]).reshape(len(names), len(line)).T
     except ValueError:
-        for text, at in zip(texts, line, strict=True):
-            try:
-                number(text or "0")
-            except ValueError as error:
-                raise LandmarkFileError(f"{path}, line {at}: {shown(name)} is {text[:40]!r}; {error}") from None
+        for name, column in zip(names, texts, strict=True):
+            for text, at in zip(column, line, strict=True):
+                try:
+                    number(text or "0")
+                except ValueError as error:
+                    what = f"{axis} of {shown(name)} is {text[:40]!r}"
+                    raise LandmarkFileError(f"{path}, line {at}: the {what}; {error}") from None
         raise
 
 
-def _states(points: Floats, stated: Sequence[str] | None, line: Sequence[int], name: str, path: Path) -> np.ndarray:
-    """(R,) states of a landmark with points (R, d)."""
+def _states(points: Floats, line: Sequence[int], names: Sequence[str], path: Path) -> NDArray[np.uint8]:
+    """(R, N) states of landmarks at points (R, N, d): present where there are all coordinates."""
     given = np.isfinite(points)
-    located = np.asarray(given.all(axis=1))
-    for row in np.flatnonzero(given.any(axis=1) & ~located)[:1].tolist():
-        raise LandmarkFileError(f"{path}, line {line[row]}: a coordinate of {shown(name)} is missing; give all or none")
-    states = np.where(located, State.PRESENT, State.NOT_ANNOTATED).astype(np.uint8)
-    for row, text in enumerate(stated or ()):
+    located = np.asarray(given.all(axis=2))
+    partly = np.argwhere(np.asarray(given.any(axis=2)) & ~located)
+    if len(partly):
+        row, column = int(partly[0, 0]), int(partly[0, 1])
+        raise LandmarkFileError(
+            f"{path}, line {line[row]}: a coordinate of {shown(names[column])} is missing; give all or none"
+        )
+    return np.where(located, State.PRESENT, State.NOT_ANNOTATED).astype(np.uint8)
+
+
+def _state(states: NDArray[np.uint8], stated: Sequence[str], line: Sequence[int], name: str, path: Path) -> None:
+    """Sets the `states` (R,) of a landmark to those that its own column states, where it does."""
+    for row, text in enumerate(stated):
         word = text.strip().lower()
         if word not in _STATES:
-            wanted = ", ".join(STATE_WORDS.values())
             raise LandmarkFileError(
-                f"{path}, line {line[row]}: the state of {shown(name)} is {word[:40]!r}; wanted {wanted}"
+                f"{path}, line {line[row]}: the state of {shown(name)} is {word[:40]!r}; "
+                f"wanted {', '.join(STATE_WORDS.values())}"
             )
         state = _STATES[word]
-        if state == State.PRESENT and not located[row]:
+        if state == State.PRESENT and states[row] != State.PRESENT:
             raise LandmarkFileError(
                 f"{path}, line {line[row]}: {shown(name)} is present without coordinates; give them"
             )
         if state is not None:
             states[row] = state
-    return states
 
 
 def _require_writable(names: Sequence[str], held: Iterable[Key], path: Path) -> None:
