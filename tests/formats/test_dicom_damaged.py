@@ -92,8 +92,12 @@ from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
 from anatomark.errors import AnatomarkError
 from anatomark.formats.images import is_image, read_header, read_image
-from anatomark.formats import dicom
+from anatomark.service.declared import require_modest
 read_image(Path(sys.argv[1]) / "sound.dcm")
+try:
+    require_modest(Path(sys.argv[1]) / "element.nrrd", max_voxels=1000)
+except AnatomarkError as error:
+    assert "element.nrrd" in str(error)
 for path in sorted(Path(sys.argv[1]).glob("*/a.dcm")):
     for read, given in ((read_image, path), (read_header, path), (is_image, path.parent), (read_image, path.parent)):
         start = time.monotonic()
@@ -110,6 +114,8 @@ print(next(line for line in Path("/proc/self/status").read_text().splitlines() i
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the memory of a process is read from /proc")
 def test_headers_that_lie_take_neither_memory_nor_time(tmp_path):
     save(an_object(DX, np.zeros((4, 4), np.uint16)), tmp_path / "sound.dcm")
+    bare = BOMBS["element"][0][132 + len(META) :]  # ITK would take it for DICOM whatever its name is
+    (tmp_path / "element.nrrd").write_bytes(bare)
     for name, (content, _) in BOMBS.items():
         path = tmp_path / name / "a.dcm"
         path.parent.mkdir()

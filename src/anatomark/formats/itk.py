@@ -80,14 +80,16 @@ def _turn_stderr_away() -> int:
     return saved
 
 
-def header(path: Path, image_io: str = "") -> Any:
-    """A SimpleITK ImageFileReader that has read the header of `path`."""
+def header(path: Path, image_io: str) -> Any:
+    """A SimpleITK ImageFileReader that has read the header of `path` with the reader of one format.
+
+    It is named, for ITK tries each on any file, and believes the lengths that a foreign header states.
+    """
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    if image_io:
-        reader.SetImageIO(image_io)
+    reader.SetImageIO(image_io)
     try:
         with silent():
             reader.ReadImageInformation()

@@ -54,7 +54,7 @@ def _count(path: Path) -> int:
         return dicom.declared_numbers(path)
     if first_bytes(path, 4) == b"NRRD":
         return nrrd.declared(path)
-    reader = itk.header(path)
+    reader = itk.header(path, "MetaImageIO")  # named, for ITK tries all that it has on a file, DICOM too
     return math.prod(max(int(n), 1) for n in reader.GetSize()) * max(int(reader.GetNumberOfComponents()), 1)
 
 
