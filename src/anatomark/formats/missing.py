@@ -101,7 +101,10 @@ NOTHING = MissingValues()
 
 def as_missing(word: str) -> str:
     """What ends a line on a `word` where a number was wanted: how to say that it means a missing point."""
-    return f"; if it means that the point is missing, say so: `missing_values: [{quoted(word)}]` in the description"
+    return (
+        f"; if it means that the point is missing, say so: `missing_values: [{quoted(word)}]` in the description, "
+        f"or --missing-values {word} with convert"
+    )
 
 
 def quoted(word: str) -> str:
