@@ -14,7 +14,7 @@ from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.data.check import check
-from anatomark.data.missing_codes import require_no_codes, suspects
+from anatomark.data.missing_codes import code_findings, require_no_codes, suspects
 from anatomark.errors import AnatomarkError, DescriptionError, LandmarkFileError, SettingsError
 from anatomark.formats.convert import convert
 from anatomark.formats.images import write_image
@@ -79,7 +79,9 @@ def volumes(tmp_path: Path) -> Callable[..., Path]:
 
 
 def found(path: Path) -> list[tuple[str, str, str]]:
-    return [(f.level, f.message, f.advice) for f in check(path) if f.code == "missing-code"]
+    findings = code_findings(load_dataset(path))
+    assert {f.code for f in findings} <= {"missing-code"}
+    return [(f.level, f.message, f.advice) for f in findings]
 
 
 def same(point: Point, count: int = 3, name: str = "sella") -> Change:
@@ -156,6 +158,11 @@ def test_several_codes_are_one_key(pictures):
     half = found(pictures(same((-1, -1)) | same((0, 0), 2, "menton"), more="missing_values: [[-1, -1]]\n"))
     assert "`missing_values: [[-1, -1], [0, 0]]`" in half[0][2]
     assert found(pictures(same((-1, -1)) | same((0, 0), 2, "menton"), more="missing_values: [-1, 0]\n")) == []
+
+
+def test_check_tells_all_of_it(pictures):
+    levels = {finding.level for finding in check(pictures(same((-1, -1)))) if finding.code == "missing-code"}
+    assert levels == {"error"}
 
 
 def test_an_empty_list_says_that_none_is_a_code(pictures):
