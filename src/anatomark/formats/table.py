@@ -290,9 +290,8 @@ def _places(header: list[str], mapping: dict[str, str], path: Path) -> tuple[dic
             places[ours] = found
     lacking = [name for name in ("landmark", "x", "y") if name not in places]
     if lacking:
-        raise LandmarkFileError(
-            f"{path} has no column {', '.join(lacking)}, only {', '.join(filter(None, header))}; map them"
-        )
+        only = " ".join(", ".join(filter(None, header)).split())  # a quoted name may hold line ends
+        raise LandmarkFileError(f"{path} has no column {', '.join(lacking)}, only {only}; map them")
     from_names = triple != "xyz" and all(places.get(o) == at.get(t) for o, t in zip("xy", triple, strict=False))
     return places, triple.upper() if from_names else ""
 
