@@ -117,7 +117,7 @@ def _raw(path: Path, shape: tuple[int, ...], components: int) -> RawStack | None
     kind = _TYPES.get(stated.get("ElementType", "").removesuffix("_ARRAY"))
     plain = stated.get("BinaryData", "").lower().startswith("t") and stated.get("HeaderSize", "0") in ("0", "-1")
     data = stated.get("ElementDataFile", "")
-    voxels = path if data == "LOCAL" else path.with_name(data)
+    voxels = path if data == "LOCAL" else path.parent / data
     if kind is None or not plain or not data or not voxels.is_file():
         return None
     big = stated.get("BinaryDataByteOrderMSB", stated.get("ElementByteOrderMSB", "False")).lower().startswith("t")

@@ -13,6 +13,7 @@ from anatomark.formats.nifti_header import NiftiHeader
 _UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 1e-3}  # mm; what states none is taken as mm, as by everyone
 _ROUNDING = 0.5  # voxels; a qform in single precision may be off by a good part of that at the far corners
 _LEAST = 1e-3  # mm
+_MOST = 1e12  # of any number in a placement; what is larger is damage
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -55,21 +56,19 @@ def _affine(header: NiftiHeader, path: Path) -> tuple[Floats | None, tuple[str, 
     qform_code, sform_code = header.codes
     qform, broken_q = _qform(header) if qform_code > 0 else (None, "")
     sform, broken_s = _sform(header) if sform_code > 0 else (None, "")
-    spacing_known = all(step > 0 and np.isfinite(step) for step in header.pixdim[: len(header.dim)])
+    spacing_known = all(_is_length(step) for step in header.pixdim[: len(header.dim)])
     if sform is not None:
         return sform, _disagreement(sform, qform, header, path)
     if qform is not None:
         remark = f"{path}: {broken_s}; its qform was followed"
         return (qform, (remark,) if broken_s else ()) if spacing_known else (None, ())
-    if not spacing_known and all(step == 0 or not np.isfinite(step) for step in header.pixdim[: len(header.dim)]):
-        return None, ()
     broken = " and ".join(filter(None, (broken_s, broken_q)))
     if broken:
         raise ImageError(f"{path} does not say where it lies: {broken}; export it again")
     steps = [abs(step) for step in header.pixdim[:3]]
-    if not all(step > 0 and np.isfinite(step) for step in steps[: len(header.dim)]):
+    if not all(_is_length(step) for step in steps[: len(header.dim)]):
         return None, ()
-    affine = np.diag([*(step if step > 0 and np.isfinite(step) else 1.0 for step in steps), 1.0])
+    affine = np.diag([*(step if _is_length(step) else 1.0 for step in steps), 1.0])
     remark = (
         f"{path} states no placement (sform_code and qform_code are 0): its axes were taken to lead left, back and up "
         "from its first voxel, as by ITK and 3D Slicer; nibabel and FSL take them otherwise, so use points in pixels"
@@ -81,14 +80,14 @@ def _sform(header: NiftiHeader) -> tuple[Floats | None, str]:
     """The sform (4, 4), or why it is none."""
     affine = np.eye(4)
     affine[:3] = np.reshape(header.rows, (3, 4))
-    if not np.isfinite(affine).all():
-        return None, "its sform holds NaN or infinite numbers"
+    if not (np.abs(affine) < _MOST).all():
+        return None, "its sform holds NaN, infinite or huge numbers"
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     single = len(header.dim) == 2 or header.dim[2:3] == (1,)
     if single and lengths[2] == 0 and lengths[:2].all():  # of one slice nobody needs to know where the next would be
         affine[:3, 2] = np.cross(*(affine[:3, k] / lengths[k] for k in (0, 1))) * _thickness(header)
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not lengths.all():
+    if not (lengths > 1 / _MOST).all():
         return None, "its sform has an axis without length"
     if abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
         return None, "its sform is singular"
@@ -98,8 +97,8 @@ def _sform(header: NiftiHeader) -> tuple[Floats | None, str]:
 def _qform(header: NiftiHeader) -> tuple[Floats | None, str]:
     """The qform (4, 4), or why it is none."""
     quaternion, origin = np.array(header.quaternion[:3]), np.array(header.quaternion[3:])
-    if not np.isfinite([*quaternion, *origin]).all():
-        return None, "its qform holds NaN or infinite numbers"
+    if not (np.abs([*quaternion, *origin]) < _MOST).all():
+        return None, "its qform holds NaN, infinite or huge numbers"
     rest = 1.0 - float(quaternion @ quaternion)
     if rest < -0.01:
         return None, "its qform is no rotation (its quaternion is longer than 1)"
@@ -118,7 +117,7 @@ def _qform(header: NiftiHeader) -> tuple[Floats | None, str]:
     steps = [*header.pixdim[: min(len(header.dim), 3)]]
     if any(step < 0 for step in steps):
         return None, "its voxel size is negative"
-    steps = [step if step > 0 and np.isfinite(step) else 1.0 for step in steps]
+    steps = [step if _is_length(step) else 1.0 for step in steps]
     steps += [_thickness(header)] * (3 - len(steps))
     affine = np.eye(4)
     affine[:3, :3] = turn * [steps[0], steps[1], steps[2] * header.qfac]
@@ -127,8 +126,12 @@ def _qform(header: NiftiHeader) -> tuple[Floats | None, str]:
 
 
 def _thickness(header: NiftiHeader) -> float:
-    step = header.pixdim[2]
-    return step if step > 0 and np.isfinite(step) else 1.0
+    return header.pixdim[2] if _is_length(header.pixdim[2]) else 1.0
+
+
+def _is_length(step: float) -> bool:
+    """Whether a number of pixdim can be a voxel's size; NaN cannot."""
+    return 1 / _MOST < step < _MOST
 
 
 def _disagreement(sform: Floats, qform: Floats | None, header: NiftiHeader, path: Path) -> tuple[str, ...]:
@@ -147,7 +150,7 @@ def _disagreement(sform: Floats, qform: Floats | None, header: NiftiHeader, path
             "MONAI, FSL and SPM (ITK and 3D Slicer may follow the qform)",
         )
     steps = np.array(header.pixdim[:count])
-    if (steps > 0).all() and np.isfinite(steps).all() and (np.abs(lengths / steps - 1) > 0.01).any():
+    if all(_is_length(step) for step in steps) and (np.abs(lengths / steps - 1) > 0.01).any():
         ours, theirs = (" x ".join(f"{scale * step:.4g}" for step in sizes) for sizes in (lengths, steps))
         return (f"{path}: its voxels are {ours} mm by its sform, which was followed, and {theirs} mm by pixdim",)
     return ()
