@@ -241,6 +241,8 @@ def _cases(
 ) -> Iterator[Case]:
     """The cases that `inputs` stand for, each name once."""
     from anatomark.data.description import Dataset, load_dataset
+    from anatomark.data.label_maps import find_label_maps
+    from anatomark.formats.header import tell
     from anatomark.formats.images import is_image, list_images
 
     images: list[Path] = []
@@ -259,7 +261,10 @@ def _cases(
                     f"{given}: a folder without images directly in it, and its subfolders are not searched; "
                     "give the folders that hold some, or a dataset.yaml"
                 )
-            images += found
+            maps = find_label_maps(found)
+            if maps.files:
+                tell([f"{given}: {maps.told('not predicted; name such a file itself if it should be')}"])
+            images += [path for path in found if path not in set(maps.files)]
         else:
             images.append(given)
     if images and split is not None:

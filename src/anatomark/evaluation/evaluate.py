@@ -78,6 +78,7 @@ def evaluate(
     or if no image is known, LandmarkFileError for predictions that contradict each other, SettingsError, OutputError.
     """
     from anatomark.data.description import load_dataset
+    from anatomark.data.missing_codes import require_no_codes
     from anatomark.data.reviews import told_of_reviews
 
     if not 0 <= presence_threshold <= 1:
@@ -87,6 +88,7 @@ def evaluate(
     description, source = dataset, predictions
     if isinstance(dataset, Path | str):
         dataset = load_dataset(dataset, root)
+    require_no_codes(dataset)
     if isinstance(predictions, Path | str):
         predictions = read_predictions(predictions, frame=frame, dataset=dataset)
     elif frame is not None and frame != predictions.frame:

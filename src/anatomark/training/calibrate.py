@@ -50,6 +50,7 @@ def calibrate(
     """
     from anatomark.card import change_presence
     from anatomark.data.description import load_dataset
+    from anatomark.data.missing_codes import require_no_codes
     from anatomark.ensemble import Ensemble
     from anatomark.model import load
     from anatomark.ready_made import ABOUT, about, run_folder
@@ -60,6 +61,7 @@ def calibrate(
     model = load(folder, device=device)
     if isinstance(dataset, (str, Path)):
         dataset = load_dataset(dataset, root)
+    require_no_codes(dataset)
     strange = sorted(set(model.names) - set(dataset.names))
     if strange:
         raise UnknownNameError(f"{dataset.name} has no landmark {strange[0]!r}, which the model in {folder} finds")

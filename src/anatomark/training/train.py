@@ -50,12 +50,14 @@ def train(
     Raises SettingsError for settings or a folder that do not fit, UnknownNameError for a split or method there is not.
     """
     from anatomark.data.description import load_dataset
+    from anatomark.data.missing_codes import require_no_codes
     from anatomark.data.reviews import told_of_reviews
     from anatomark.methods import method_class
     from anatomark.training.folds import train_folds
 
     if isinstance(dataset, (str, Path)):
         dataset = load_dataset(dataset, root)
+    require_no_codes(dataset)
     if show is not None:
         for line in told_of_reviews(dataset):
             show(line)
@@ -334,7 +336,10 @@ def training_roles(
     elif train_split in dataset.splits:
         cases = dataset.split(train_split)
     else:
-        raise UnknownNameError(f"{dataset.path} has no split {train_split!r}; it has {', '.join(dataset.splits)}")
+        raise UnknownNameError(
+            f"{dataset.path} has no split {train_split!r}; it has {', '.join(dataset.splits)}. "
+            "Name the one to learn from with --train-split, or map it in `splits` of the description"
+        )
     if validation_split is None:
         validation_split = next((name for name in VALIDATION_NAMES if name in dataset.splits), None)
     cases = tuple(case for case in cases if case.reference.annotated.any())
