@@ -515,6 +515,13 @@ def test_an_axis_without_a_direction_is_a_line(tmp_path):
     one_line(error)
 
 
+def test_bzip2_is_named(tmp_path):
+    nrrd.write(str(tmp_path / "a.nrrd"), values(), {"encoding": "bzip2"})
+    with pytest.raises(ImageError, match="bzip2, which is not read") as error:
+        read_image(tmp_path / "a.nrrd")
+    one_line(error)
+
+
 # ---- MetaImage ---------------------------------------------------------------------------------------------------
 
 

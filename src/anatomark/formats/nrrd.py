@@ -281,6 +281,8 @@ def _raw(found: _Fields, layout: _Layout, path: Path) -> RawStack | None:
     data = stated.get("data file", stated.get("datafile", ""))
     skipped = {"line skip", "lineskip", "byte skip", "byteskip"} & stated.keys()
     endian = stated.get("endian", "").lower()
+    if encoding in ("bzip2", "bz2"):
+        raise ImageError(f"{path} is compressed with bzip2, which is not read; write it with the encoding gzip or raw")
     if kind is None or encoding not in ("raw", "gzip", "gz") or skipped or " " in data or data == "LIST":
         return None
     if endian not in ("little", "big") and kind[1] != "1":
