@@ -145,3 +145,12 @@ def test_what_convert_writes_is_a_data_set(tmp_path, format):
     assert list(dataset.names) == NAMES
     for case in dataset.cases:
         np.testing.assert_allclose(case.reference.points, CASES[case.id], atol=1e-9)
+
+
+def test_the_images_that_an_export_names_are_the_cases(tmp_path):
+    images(tmp_path / "images")
+    coco(tmp_path, {case: CASES[case] for case in ("p2", "p5")})
+    text = "name: x\ndimension: 2\nlandmarks: [sella, nasion]\nsplits: {train: '*'}\n"
+    text += "images: {folder: images, pattern: '{case}.png', cases: annotations}\nannotations: [{table: points.json}]\n"
+    (tmp_path / "d.yaml").write_text(text)
+    assert [case.id for case in load_dataset(tmp_path / "d.yaml").cases] == ["p2", "p5"]

@@ -258,10 +258,17 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _annotated_images(description: Description, root: Path) -> list[str]:
     """The images that the landmark tables name, each once, without folder and ending."""
+    from anatomark.formats.landmarks import read_placements
+    from anatomark.formats.long_table import LONG_TABLE
+    from anatomark.formats.recognise import format_of
+
     named: dict[str, None] = {}
     for part in description.annotations:
         if part.table is not None:
             table = root / part.table
+            if table.is_file() and format_of(table) is not LONG_TABLE:
+                named |= dict.fromkeys(read_placements(table, frame=part.frame).image.tolist())
+                continue
             named |= dict.fromkeys(_column(read_columns(table), part.columns.image or "image", table, "columns.image"))
     return list(dict.fromkeys(stem(image) for image in named))
 
