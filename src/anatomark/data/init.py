@@ -222,7 +222,7 @@ def _turned(images: FoundImages) -> list[str]:
     names = ", ".join(turned[:3]) + (", ..." if len(turned) > 3 else "")
     count = f"{len(turned)} of {len(images.cases)} pictures {'is' if len(turned) == 1 else 'are'}"
     return [
-        f"  # {count} stored turned ({names}). They are read as viewers show them, and points in pixels",
+        f"  # {count} stored turned ({names}). All are read as viewers show them, and points in pixels",
         "  # refer to that. If yours refer to the pixels as stored, take away the # of the next line.",
         "  # orientation: stored",
     ]
