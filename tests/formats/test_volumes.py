@@ -9,7 +9,7 @@ import nrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -91,7 +91,11 @@ def test_nifti_lies_where_nibabel_says(tmp_path_factory, affine, kind, forms, un
     image.header.set_xyzt_units(unit, "sec")
     ending = "hdr" if "Pair" in kind.__name__ else "nii.gz" if packed else "nii"
     nibabel.save(image, folder / f"a.{ending}")
-    read = load(folder / f"a.{ending}")
+    try:
+        read = load(folder / f"a.{ending}")
+    except ValueError as error:  # nibabel takes no turn of 180 degrees whose quaternion is too long by a rounding error
+        assume("w2 should be positive" not in str(error))
+        raise
     wanted = read.affine.copy()
     wanted[:3] *= factor
     tolerance = 2e-3 if qform and not sform else 1e-3  # a quaternion in single precision
