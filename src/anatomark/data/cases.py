@@ -306,7 +306,7 @@ def _regex(shell: str) -> str:
 
 def natural(text: str) -> list[tuple[int, int, str]]:
     """A sorting key by which case_2 comes before case_10."""
-    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", text) if p]
+    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", composed(text)) if p]
 
 
 def _refuse_paths(names: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from anatomark.core.landmarks import State
 from anatomark.data.reviews import is_review
 from anatomark.errors import AnatomarkError, OutputError, ReviewError, SettingsError
 from anatomark.formats.atomic import new_folder, replacing, write_json
+from anatomark.formats.text import composed
 from anatomark.review.entries import CaseReview, Entry, Placement
 from anatomark.review.journal import Head, Journal
 
@@ -117,7 +118,8 @@ class Record:
         self._lock.release()
 
     def _apply(self, entry: Entry) -> None:
-        self._cases[entry.case] = self.case(entry.case).after(entry)
+        case = composed(entry.case)  # journals of earlier versions have the names as the disk had them
+        self._cases[case] = self.case(case).after(entry)
         self.revision = max(self.revision, entry.revision)
 
     def _write(self) -> None:
