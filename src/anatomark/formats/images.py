@@ -61,7 +61,7 @@ def read_grid(
     orientation: Orientation = "shown",
     page: int | None = None,
 ) -> Grid:
-    """The Grid that `read_image` would give, from the header alone (a DICOM series is read whole)."""
+    """The Grid that `read_image` would give, from the header alone."""
     header = read_header(path, spacing=spacing, orientation=orientation, page=page)
     tell(header.remarks)
     return header.grid
@@ -206,7 +206,7 @@ def image_name(path: str | Path) -> str:
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:
-    parts = re.split(r"(\d+)", path.name.lower())
+    parts = re.split(r"(\d+)", composed(path.name).lower())
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
 
 
