@@ -14,6 +14,7 @@ from tests.formats.dicom_objects import (
     MR,
     NUCLEAR,
     SEGMENTATION,
+    STORED,
     TOMO,
     XA,
     XA_3D,
@@ -240,6 +241,20 @@ def test_fewer_descriptions_than_frames_are_refused(tmp_path):
     made.PerFrameFunctionalGroupsSequence = made.PerFrameFunctionalGroupsSequence[:5]
     with pytest.raises(ImageError, match="6 frames, but describes 5"):
         read_image(save(made, tmp_path / "a.dcm"))
+
+
+def test_an_ultrasound_volume_has_axes_of_its_own(tmp_path):
+    made = enhanced(values(), positions(), SHUFFLED, sop=f"{STORED}6.2", rescale=(1, 0))
+    for group, place in zip(made.PerFrameFunctionalGroupsSequence, made.PerFrameFunctionalGroupsSequence, strict=True):
+        position = place.PlanePositionSequence[0].ImagePositionPatient
+        del group.PlanePositionSequence
+        group.PlanePositionVolumeSequence = [nested(ImagePositionVolume=[float(x) for x in position])]
+    common = made.SharedFunctionalGroupsSequence[0]
+    common.PlaneOrientationVolumeSequence = [nested(ImageOrientationVolume=TURNED)]
+    image, header = load_image(save(made, tmp_path / "a.dcm"))
+    np.testing.assert_array_equal(image.array, values())
+    np.testing.assert_allclose(image.grid.index_to_world((2, 0, 0)), positions()[2], atol=1e-6)
+    assert "does not say how the patient lay" in header.remarks[0]
 
 
 def test_a_segmentation_is_no_image(tmp_path):

@@ -166,19 +166,21 @@ def test_a_series_of_its_own_for_every_slice(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("name", "held", "reason"),
     [
-        lambda made: setattr(made[3], "StudyInstanceUID", "9.9"),
-        lambda made: setattr(made[3], "FrameOfReferenceUID", "9.9"),
-        lambda made: setattr(made[3], "ImagePositionPatient", [1, 2, 40]),
-        lambda made: setattr(made[3], "ImageOrientationPatient", [1, 0, 0, 0, 0, -1]),
+        ("StudyInstanceUID", "9.9", "they do not share a StudyInstanceUID"),
+        ("FrameOfReferenceUID", "9.9", "they do not share a FrameOfReferenceUID"),
+        ("FrameOfReferenceUID", "", "they do not share a FrameOfReferenceUID"),
+        ("ImagePositionPatient", [1, 2, 40], "not evenly spaced"),
+        ("ImagePositionPatient", None, "some do not say where they lie"),
+        ("ImageOrientationPatient", [1, 0, 0, 0, 0, -1], "differ in orientation"),
     ],
 )
-def test_slices_of_several_series_that_are_not_plainly_one_volume_stay_apart(tmp_path, change):
+def test_slices_of_several_series_that_are_not_plainly_one_volume_stay_apart(tmp_path, name, held, reason):
     made = own_series(0.25 * np.arange(6))
-    change(made)
+    setattr(made[3], name, held)
     folder = folder_of(tmp_path, made)
-    with pytest.raises(ImageError, match="6 DICOM series, wanted one"):
+    with pytest.raises(ImageError, match=rf"6 DICOM series, wanted one: each slice has its own.* \(.*{reason}"):
         read_image(folder)
     assert not is_image(folder)
     assert len(list_images(folder)) == 6

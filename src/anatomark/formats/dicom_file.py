@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -292,7 +293,7 @@ def value(dataset: Any, keyword: str) -> tuple[Any, ...]:
     from pydicom.datadict import dictionary_VR
     from pydicom.dataelem import RawDataElement
 
-    raw = dataset.get_item(keyword)
+    raw = dataset.get_item(_tag(keyword))
     if not isinstance(raw, RawDataElement):
         held = None if raw is None else raw.value
         return () if held is None or held == "" else tuple(held) if isinstance(held, list | tuple) else (held,)
@@ -307,6 +308,13 @@ def value(dataset: Any, keyword: str) -> tuple[Any, ...]:
         written = content.decode("latin-1")
     written = written.strip(" \0")
     return tuple(part.strip(" \0") for part in written.split("\\")) if written else ()
+
+
+@cache
+def _tag(keyword: str) -> Any:
+    from pydicom.tag import Tag
+
+    return Tag(keyword)
 
 
 _BINARY = {"US": "H", "SS": "h", "US or SS": "H", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
@@ -358,13 +366,16 @@ def item(dataset: Any, keyword: str) -> Any:
 
 def items(dataset: Any, keyword: str) -> list[Any]:
     """The items of a sequence; none where it is absent, or cannot be understood."""
+    from pydicom.dataelem import RawDataElement
     from pydicom.sequence import Sequence
 
-    if dataset is None or keyword not in dataset:
+    if dataset is None or (found := dataset.get_item(_tag(keyword))) is None:
         return []
+    if not isinstance(found, RawDataElement):
+        return list(found.value) if isinstance(found.value, Sequence) else []
     try:
         with quiet():
-            held = dataset[keyword].value
+            held = dataset[_tag(keyword)].value
     except Exception:  # pydicom takes the bytes apart at this moment, which anybody may have written
         return []
     return list(held) if isinstance(held, Sequence) else []

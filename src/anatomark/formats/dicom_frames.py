@@ -77,7 +77,7 @@ def volume(file: DicomFile) -> tuple[NDArray[np.intp], Grid, tuple[str, ...]]:
             missing = ["SpacingBetweenSlices"]
     if missing:
         raise ImageError(_not_a_volume(file, count, missing))
-    order, grid = stacked(planes, str(path), _differing(header, frames) or "times or echoes")
+    order, grid = stacked(planes, str(path), lambda: _differing(header, frames))
     if any(keyword == "ImagePositionVolume" for _, keyword in _stated_by(header, frames)):
         remarks = (
             *remarks,
@@ -185,13 +185,13 @@ def _stated_by(header: Any, frames: list[Any]) -> list[tuple[Any, str]]:
 
 
 def _differing(header: Any, frames: Sequence[Any]) -> str:
-    """What frames differ in that may lie at one place, with the values; empty where nothing is known."""
+    """What frames differ in that may lie at one place, with the values."""
     for sequence, keyword in _DIFFERENCES:
         held = {text(item(frame, sequence), keyword): None for frame in frames}
         if 1 < len(held) <= max(2, len(frames) // 2):
             listed = ", ".join(list(held)[:8])
             return f"{keyword} {listed}"
-    return ""
+    return "times or echoes"
 
 
 def _not_a_volume(file: DicomFile, count: int, missing: Sequence[str]) -> str:

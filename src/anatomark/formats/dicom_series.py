@@ -61,7 +61,7 @@ def is_stack(folder: Path) -> bool:
             return True
         seen.add(series)
         alone.append(found)
-    return _are_one(alone)
+    return not _not_one(alone)
 
 
 def read_stack(folder: Path) -> Stack | DicomFile:
@@ -82,6 +82,12 @@ def read_stack(folder: Path) -> Stack | DicomFile:
         )
     series = _by_series(_slices(files))
     if len(series) > 1:
+        if len(series) == len(files) > 2:
+            raise ImageError(
+                f"{folder} holds {len(series)} DICOM series, wanted one: each slice has its own, and they are not "
+                f"plainly one volume ({_not_one(_slices(files))}); keep the slices of one volume, or give its files "
+                "one by one"
+            )
         held = "; ".join(f"{_described(slices)} ({len(slices)} files, {name})" for name, slices in series.items())
         raise ImageError(f"{folder} holds {len(series)} DICOM series, wanted one; put each in its own folder: {held}")
     slices = next(iter(series.values()))
@@ -107,7 +113,7 @@ def _stack(slices: Sequence[_Slice], folder: Path) -> Stack:
     if len(kept) < 2:
         raise ImageError(f"{folder} holds copies of one DICOM slice only; give that file")
     planes = [one.plane for one in kept if one.plane is not None]
-    order, grid = stacked(planes, str(folder), _differing(kept))
+    order, grid = stacked(planes, str(folder), lambda: _differing(kept))
     return Stack([kept[k].file for k in order], grid, tuple(remarks))
 
 
@@ -147,26 +153,30 @@ def _by_series(slices: Sequence[_Slice]) -> dict[str, list[_Slice]]:
     series: dict[str, list[_Slice]] = {}
     for one in slices:
         series.setdefault(text(one.file.dataset, "SeriesInstanceUID"), []).append(one)
-    if len(series) == len(slices) and _are_one(slices):
+    if len(series) == len(slices) and not _not_one(slices):
         return {next(iter(series)): list(slices)}
     return series
 
 
-def _are_one(slices: Sequence[_Slice]) -> bool:
-    """Whether slices of several series are plainly one volume: one study, one frame of reference, one straight Grid."""
+def _not_one(slices: Sequence[_Slice]) -> str:
+    """Why slices of several series are not plainly one volume; empty where they are.
+
+    They are if they share study and frame of reference, and make one straight Grid.
+    """
     planes = [one.plane for one in slices if one.plane is not None]
-    if len(planes) < 3 or len(planes) != len(slices):
-        return False
+    if len(planes) < len(slices):
+        return "some do not say where they lie"
+    if len(planes) < 3:
+        return "there are fewer than three"
     for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
-        if len({text(one.file.dataset, keyword) for one in slices}) > 1:
-            return False
-    if not text(slices[0].file.dataset, "FrameOfReferenceUID"):
-        return False
+        held = {text(one.file.dataset, keyword) for one in slices}
+        if len(held) > 1 or not all(held):
+            return f"they do not share a {keyword}"
     try:
-        stacked(planes, "")
-    except ImageError:
-        return False
-    return True
+        stacked(planes, "the slices", lambda: _differing(slices))
+    except ImageError as error:
+        return str(error).split(";")[0]
+    return ""
 
 
 def _without_localizers(slices: Sequence[_Slice], folder: Path) -> tuple[list[_Slice], list[str]]:

@@ -7,7 +7,7 @@ within what their written decimals round away.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -94,11 +94,11 @@ def places_along(planes: Sequence[Plane], source: str) -> Floats:
     return np.array([plane.position for plane in planes]) @ normal
 
 
-def stacked(planes: Sequence[Plane], source: str, several: str = "times or echoes") -> tuple[NDArray[np.intp], Grid]:
+def stacked(planes: Sequence[Plane], source: str, several: Callable[[], str]) -> tuple[NDArray[np.intp], Grid]:
     """(order, Grid) of two or more planes: `planes[order[k]]` is slice k of the Grid.
 
-    `several` is said of what lies at one place. Raises `ImageError` for planes that differ in orientation, size or
-    spacing, or do not lie evenly on one straight line.
+    `several` says in what those differ that lie at one place. Raises `ImageError` for planes that differ in
+    orientation, size or spacing, or do not lie evenly on one straight line.
     """
     first = planes[0]
     for plane in planes:
@@ -145,7 +145,9 @@ def said(plane: Plane) -> str:
     )
 
 
-def _even(places: Floats, rounding: float, names: Sequence[str], source: str, several: str) -> tuple[float, float]:
+def _even(
+    places: Floats, rounding: float, names: Sequence[str], source: str, several: Callable[[], str]
+) -> tuple[float, float]:
     """(first place, step) of ascending places that are even. Raises `ImageError` for others."""
     steps = np.diff(places)
     usual = float(np.median(steps))
@@ -153,8 +155,8 @@ def _even(places: Floats, rounding: float, names: Sequence[str], source: str, se
     if steps[narrow] < SAME_PLACE:
         written = f"; their positions are rounded to {2 * rounding:.2g} mm" if rounding > 0.05 * usual else ""
         raise ImageError(
-            f"{source} has several slices at one place ({names[narrow]} and {names[narrow + 1]}: {several}{written}); "
-            "keep one of each"
+            f"{source} has several slices at one place ({names[narrow]} and {names[narrow + 1]}: {several()}{written})"
+            "; keep one of each"
         )
     worst = int(np.abs(steps - usual).argmax())
     if abs(steps[worst] - usual) <= _UNEVEN * usual:
