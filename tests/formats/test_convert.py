@@ -156,6 +156,21 @@ def test_what_cannot_be_converted_is_one_line_and_writes_nothing(tmp_path, monke
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
 
 
+def test_to_an_image_the_source_is_judged_as_an_image(tmp_path):
+    """The reason is that of the source (no picture that is read, DICOM files without places), not the target's name."""
+    (tmp_path / "a.gif").write_bytes(b"GIF89a" + bytes(20))
+    with pytest.raises(ImageError, match=r"a\.gif is no image that can be read; wanted DICOM or one of \.nii"):
+        convert(tmp_path / "a.gif", tmp_path / "a.nrrd")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImageError, match="empty holds no DICOM series"):
+        convert(tmp_path / "empty", tmp_path / "a.nrrd")
+    write_landmarks(MARKS, tmp_path / "marks.fcsv")
+    for source in (tmp_path / "marks.fcsv", tmp_path):
+        with pytest.raises(LandmarkFileError, match=r"a\.nrrd is no landmark file by its name"):
+            convert(source, tmp_path / "a.nrrd")
+    assert not (tmp_path / "a.nrrd").exists()
+
+
 def test_the_verb_is_a_thin_face(tmp_path, capsys):
     from anatomark.cli.convert import convert as verb
 

@@ -65,7 +65,7 @@ def convert(
     target = Path(target)
     if not source.exists():
         raise LandmarkFileError(f"{source} does not exist; give a landmark file, a table, a folder or an image")
-    if _is_image_source(source) and target.name.lower().endswith(IMAGE_SUFFIXES):
+    if target.name.lower().endswith(IMAGE_SUFFIXES) and not target_is_folder and not _holds_landmarks(source):
         write_image(read_image(source, spacing=spacing), target)
         return [target]
     if source.is_file() and target.exists() and target.is_file() and source.samefile(target):
@@ -138,10 +138,11 @@ class _Grids(Mapping[str, Grid]):
         return 1 if self._single else len(self._paths)
 
 
-def _is_image_source(source: Path) -> bool:
+def _holds_landmarks(source: Path) -> bool:
+    """Whether `source` is a landmark file or a folder of them, by its names; the image door judges everything else."""
     if source.is_dir():
-        return is_image(source)
-    return source.name.lower().endswith(IMAGE_SUFFIXES) or (_suffix_or_none(source) is None and is_image(source))
+        return not is_image(source) and bool(_landmark_files(source))
+    return source.name.lower().endswith(SUFFIXES)
 
 
 def _suffix_or_none(path: str | Path) -> str | None:
