@@ -90,8 +90,17 @@ def test_absent_landmarks_are_left_out_of_the_judgement(learned: tuple[Suitabili
     assert judge(model, wrong).reason is not None
     if landmarks - 1 >= d + 2:
         assert judge(model, wrong, absent=(0,)).reason is None
-    few = tuple(range(landmarks - d - 1))
-    assert np.isnan(judge(model, shape, absent=few).share), "d + 1 points fit nearly anything"
+    few = judge(model, wrong, absent=tuple(range(1, landmarks - d)))
+    assert few.reason is None or "are said to be there" in few.reason, "d + 1 points fit nearly anything"
+
+
+def test_an_image_in_which_hardly_anything_is_found(learned: tuple[Suitability, int, int]) -> None:
+    """A method that knows absent landmarks calls most of them so in an image of another kind."""
+    model, landmarks, d = learned
+    shape = people(1, landmarks, d, seed=9)[0]
+    judgement = judge(model, shape, absent=tuple(range(1, landmarks)))
+    assert judgement.reason is not None
+    assert "only 1 landmarks are said to be there" in judgement.reason
 
 
 def test_partly_annotated_training_images(learned: tuple[Suitability, int, int]) -> None:

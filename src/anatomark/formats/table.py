@@ -59,8 +59,8 @@ class LandmarkTable:
     `image`, `landmark`, `observer` (R,) are text ("" where the file has none), `states` (R,) is `State`,
     `presence` (R,) a probability and `spread` (R,) a length in `unit`, NaN where the file has none. `bound` (R,) is a
     length in `unit` that the error stays below (`methods.error_bound`), NaN where it was withheld, infinite in an image
-    that is unsuitable for the model, None where the table has no such column. `changed` (R,) is the text of a time, None
-    where the table has no such column. Arrays are read-only.
+    that is unsuitable for the model, None where the table has no such column. `changed` (R,) is the text of a time,
+    None where the table has no such column. Arrays are read-only.
     """
 
     image: Texts

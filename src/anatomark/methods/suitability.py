@@ -6,12 +6,13 @@ the training images by a similarity that outliers do not pull (`data.shapes.lay`
 probabilistic principal components (Tipping and Bishop, J. R. Stat. Soc. B 61(3):611-622, 1999,
 doi:10.1111/1467-9868.00196), which take partly annotated shapes and need few cases.
 
-Three deviations are judged: of shape (logarithm of the root mean squared Mahalanobis distance a coordinate), of size
-(logarithm of the scale) and of turn (angle from the typical orientation). What is usual for them comes from the
-training shapes, each judged without the tenth it belongs to, and from the predictions of the validation cases. A new
-image's `share` is the part of suitable images that would deviate more, by Student's t of its worst deviation (times
-three, as the worst of three was taken), so that a model of few cases is careful. Below SHARE, and beyond all that was
-seen so far, the image is called unsuitable.
+Four deviations are judged: of shape (logarithm of the root mean squared Mahalanobis distance a coordinate), of size
+(logarithm of the scale), of turn (angle from the typical orientation) and of the number of landmarks that are there
+(its logarithm; where too few are there for a shape, it is judged alone). What is usual for them comes from the training
+shapes, each judged without the tenth it belongs to, and from the predictions of the validation cases. A new image's
+`share` is the part of suitable images that would deviate more, by Student's t of its worst deviation (times four, as
+the worst of four was taken), so that a model of few cases is careful. Below SHARE, and beyond all that was seen so far,
+the image is called unsuitable.
 
 What this cannot see is an image whose points lie naturally, in the wrong place. A person who truly looks different may
 be called unusual: the words say so.
@@ -24,6 +25,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +40,10 @@ BEYOND = 1.1  # times the farthest deviation seen, which is never called unsuita
 FEWEST = 8  # shapes to learn what is usual from
 COMPONENTS = 15  # at most
 PARTS = 10
-KINDS = ("shape", "size", "turn")
+KINDS = ("shape", "size", "turn", "number")
 PRESENT_FROM = 0.5  # a presence below says that the landmark is not there
 MEDIAN_OF_SQUARE = 0.4549  # of a standard normal number
-LEAST = (0.1, 0.02, math.radians(1.0))  # standard deviations that are believed, at least
+LEAST = (0.1, 0.02, math.radians(1.0), 0.15)  # standard deviations that are believed, at least
 NONE_SAVED = "the model knows no training shapes; make them with anatomark calibrate RUN DATASET"
 
 
@@ -118,7 +120,7 @@ class Usual:
     """What is usual for the landmarks in suitable images.
 
     `typical` (N, d) is the shape that others are laid onto, NaN for a landmark without a place in it, and `components`
-    the shapes in its frame; `turn` (d, d) is the typical rotation of it. `center`, `deviation` and `farthest` (3,) are
+    the shapes in its frame; `turn` (d, d) is the typical rotation of it. `center`, `deviation` and `farthest` (4,) are
     the mean, the standard deviation and the farthest distance from the mean of KINDS among `count` suitable images.
     """
 
@@ -133,16 +135,21 @@ class Usual:
     def judge(self, points: Floats, present: NDArray[np.bool_]) -> Judgement:
         """What to think of an image with `points` (N, d), of which those `present` (N,) are said to be there."""
         aligned, scales, rotations = _aligned(self.typical, np.where(present[:, None], points, np.nan)[None])
-        if not np.isfinite(scales[0]):
-            return Judgement(math.nan)
-        distance = float(self.components.distances(aligned)[0])
-        values = np.array([math.log(max(distance, 1e-6)), math.log(scales[0]), _angles(self.turn, rotations)[0]])
+        number = _log_number(np.asarray(present.sum()))
+        values = np.array([np.nan, np.nan, np.nan, float(number)])
+        if np.isfinite(scales[0]):
+            distance = float(self.components.distances(aligned)[0])
+            values[:3] = math.log(max(distance, 1e-6)), math.log(scales[0]), _angles(self.turn, rotations)[0]
         apart = values - self.center
         apart[0] = max(apart[0], 0.0)  # a shape nearer to the mean than most is no fault
+        apart[3] = min(apart[3], 0.0)  # nor are more landmarks
         shares = len(KINDS) * _tails(np.abs(apart) / self.deviation, self.count)
         unsuitable = (shares < SHARE) & (np.abs(apart) > BEYOND * self.farthest)
-        reason = _reason(unsuitable.tolist(), apart.tolist()) if unsuitable.any() else None
-        return Judgement(min(1.0, float(shares.min())), reason)
+        share = min(1.0, float(np.nanmin(shares)))
+        if not np.isfinite(scales[0]) and not unsuitable.any():
+            return Judgement(math.nan)
+        reason = _reason(unsuitable.tolist(), apart.tolist(), int(present.sum())) if unsuitable.any() else None
+        return Judgement(share, reason)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +164,7 @@ class Suitability:
         """From the landmarks of training images (M, N, d) and from what was predicted in other suitable ones (V, N, d),
         with their `references`; world, one unit, NaN where a landmark is not known."""
         fewest_points = shapes.shape[2] + 2
+        numbers = _log_number(np.isfinite(np.concatenate([shapes, references])).all(axis=2).sum(axis=1))
         shapes = shapes[np.isfinite(shapes).all(axis=2).sum(axis=1) >= fewest_points]
         if len(shapes) < FEWEST:
             return cls(None, f"{len(shapes)} training images have {fewest_points} landmarks; {FEWEST} are needed")
@@ -186,11 +194,11 @@ class Suitability:
             ]
         )
         values = values[:, np.isfinite(values).all(axis=0)]
-        center = values.mean(axis=1)
+        center = np.array([*values.mean(axis=1), numbers.mean()])
         center[2] = 0.0  # an angle is a distance already
-        apart = np.abs(values - center[:, None])
-        deviation = np.maximum(np.sqrt((apart**2).sum(axis=1) / (values.shape[1] - 1)), LEAST)
-        farthest = apart.max(axis=1)
+        apart = [np.abs(own - middle) for own, middle in zip([*values, numbers], center, strict=True)]
+        deviation = np.maximum([math.sqrt(float((a**2).sum()) / max(1, len(a) - 1)) for a in apart], LEAST)
+        farthest = np.array([a.max() for a in apart])
         return cls(Usual(typical, components, turn, center, deviation, farthest, values.shape[1]), "")
 
     def judge(self, points: Floats, presence: Floats) -> Judgement:
@@ -280,20 +288,23 @@ def _tails(z: Floats, count: int) -> Floats:
     return np.asarray(2 * stats.t.sf(z / math.sqrt(1 + 1 / count), count - 1), dtype=np.float64)
 
 
-def _reason(unsuitable: Sequence[bool], apart: Sequence[float]) -> str:
+def _reason(unsuitable: Sequence[bool], apart: Sequence[float], present: int) -> str:
     """What is unusual, in words; of a shape that fits nowhere, the turn says nothing."""
-    shape, size, turn = unsuitable
-    factor = math.exp(apart[1])
-    times = f"{'only ' if factor < 1 else ''}{factor:.2g} times"
+    shape, size, turn, number = unsuitable
+    look = "look if the image is mirrored, turned, inverted, cut off, or of another kind or spacing"
+    if number:
+        return f"only {present} landmarks are said to be there, far fewer than in the training images: {look}"
+    times = f"{'only ' if apart[1] < 0 else ''}{math.exp(apart[1]):.2g} times" if size else ""
     if shape:
         also = f" and span {times} their size" if size else ""
-        return (
-            f"the points do not lie as in the training images{also}: look if the image is mirrored, turned, inverted, "
-            "cut off, or of another kind or spacing (an unusual person may look so, too)"
-        )
+        return f"the points do not lie as in the training images{also}: {look} (an unusual person may look so, too)"
     words = [f"turned by {math.degrees(apart[2]):.0f} degrees against the training images"] if turn else []
     words += [f"{times} the size of the training images' (check the spacing)"] if size else []
     return f"the points are {' and '.join(words)}"
+
+
+def _log_number(count: NDArray[Any]) -> Floats:
+    return np.log(count + 0.5)
 
 
 def _column_means(shapes: Floats) -> Floats:
