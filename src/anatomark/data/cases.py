@@ -14,7 +14,7 @@ import numpy as np
 from anatomark.core.grid import Grid, Unit
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks, State
-from anatomark.data.label_maps import fits
+from anatomark.data.image_files import match_case_pattern, match_pattern
 from anatomark.data.reference import Review, reference_of, reviewed
 from anatomark.data.schema import Description, near
 from anatomark.data.splits import assign_splits
@@ -182,9 +182,9 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
         names = _annotated_images(description, root)
         paths = [folder / (images.pattern.replace("{case}", n) if "{case}" in images.pattern else n) for n in names]
     elif "{case}" in images.pattern:
-        paths, names = _match_case_pattern(folder, images.pattern, images.exclude)
+        paths, names = match_case_pattern(folder, images.pattern, images.exclude)
     else:
-        paths = _match_pattern(folder, images.pattern, images.exclude)
+        paths = match_pattern(folder, images.pattern, images.exclude)
         names = _names(paths)
     if not paths:
         where = root / images.table if images.table else folder / images.pattern
@@ -271,42 +271,6 @@ def _annotated_images(description: Description, root: Path) -> list[str]:
                 continue
             named |= dict.fromkeys(_column(read_columns(table), part.columns.image or "image", table, "columns.image"))
     return list(dict.fromkeys(stem(image) for image in named))
-
-
-def _match_pattern(folder: Path, pattern: str, exclude: Sequence[str]) -> list[Path]:
-    from anatomark.formats.images import list_images
-
-    if pattern == "*":
-        return [path for path in list_images(folder) if not excluded(path, folder, exclude)]
-    found = (path for path in folder.glob(pattern) if not excluded(path, folder, exclude))
-    return sorted(found, key=lambda p: (natural(p.name), p))
-
-
-def _match_case_pattern(folder: Path, pattern: str, exclude: Sequence[str]) -> tuple[list[Path], list[str]]:
-    shell, _, rest = composed(pattern).partition("{case}")
-    expression = re.compile(_regex(shell) + "(?P<case>[^/]+)" + _regex(rest).replace(r"\{case\}", "(?P=case)"))
-    found = []
-    for path in folder.glob(pattern.replace("{case}", "*")):
-        match = expression.fullmatch(composed(path.relative_to(folder).as_posix()))
-        if match and not excluded(path, folder, exclude):
-            found.append((path, match["case"]))
-    found.sort(key=lambda pair: natural(pair[1]))
-    return [path for path, _ in found], [name for _, name in found]
-
-
-def excluded(path: Path, folder: Path, patterns: Sequence[str]) -> bool:
-    """Whether a file below `folder` is hidden, as a Mac's ._ files are, or fits one of the shell `patterns`."""
-    parts = path.relative_to(folder).parts
-    return any(part.startswith(".") for part in parts) or any(fits(path, pattern) for pattern in patterns)
-
-
-def _regex(shell: str) -> str:
-    return re.escape(shell).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
-
-
-def natural(text: str) -> list[tuple[int, int, str]]:
-    """A sorting key by which case_2 comes before case_10."""
-    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", composed(text)) if p]
 
 
 def _refuse_paths(names: Sequence[str]) -> None:

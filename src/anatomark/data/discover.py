@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anatomark.data.cases import natural, read_columns
+from anatomark.data.cases import read_columns
 from anatomark.data.discover_formats import FoundExport, find_exports, is_one_image
+from anatomark.data.image_files import natural
 from anatomark.data.label_maps import NO_LABEL_MAPS, LabelMaps, find_label_maps, fits
 from anatomark.data.splits import our_split
 from anatomark.errors import AnatomarkError, DescriptionError

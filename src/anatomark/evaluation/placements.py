@@ -13,7 +13,7 @@ import numpy as np
 
 from anatomark.core.grid import Floats, Unit
 from anatomark.core.landmarks import Landmarks
-from anatomark.data.cases import natural
+from anatomark.data.image_files import natural
 from anatomark.errors import FrameError, LandmarkFileError, SettingsError
 
 if TYPE_CHECKING:
