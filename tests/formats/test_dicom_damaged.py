@@ -79,7 +79,7 @@ BOMBS = {
     "deflated lies": (whole(deflated(body(length=0xFFFFFFF0)), DEFLATED), "speaks of 4294967280 bytes"),
     "deflated junk": (whole(b"\xff" * 200, DEFLATED), "does not unpack"),
     "truthful j2k": (compressed(JPEG2000Lossless, 60000, 60000, J2K), "7200000000 bytes"),
-    "other j2k": (compressed(JPEG2000Lossless, 100, 100, J2K), "compressed image is 60000 x 60000"),
+    "other j2k": (compressed(JPEG2000Lossless, 100, 100, J2K), "compressed image has 60000 x 60000"),
     "rle": (compressed(RLELossless, 60000, 60000, bytes(200)), "7200000000 bytes"),
     "few frames": (compressed(RLELossless, 8, 8, bytes(64)), None),
 }  # fmt: skip

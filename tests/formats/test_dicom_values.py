@@ -96,6 +96,25 @@ def test_lossless_compression_by_gdcm_gives_what_was_stored(tmp_path, kind, comp
     np.testing.assert_array_equal(read_image(tmp_path / "a.dcm").array, KINDS[kind])
 
 
+@pytest.mark.parametrize(
+    ("at", "held"), [(0, 203), (2, 77), (4, 77), (5, 3)], ids=["bits", "rows", "columns", "colours"]
+)
+def test_a_compressed_image_that_says_other_than_the_header_is_refused(tmp_path, at, held):
+    """GDCM believes the compressed image, and ends the whole process where that speaks of 203 bits."""
+    path = tmp_path / "a.dcm"
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.SetCompressor("JPEG")
+    writer.UseCompressionOn()
+    writer.SetFileName(str(path))
+    writer.Execute(sitk.GetImageFromArray(KINDS["16 bit signed"]))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"\xff\xc3") + 4 + at] = held
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=rf"but its compressed image has .*{held}.*: damaged"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("kind", ["8 bit", "12 bit", "16 bit"])
 def test_jpeg_2000_by_pillow_gives_what_was_stored(tmp_path, kind):
     frame = by_pillow(KINDS[kind], "JPEG2000", no_jp2=True, irreversible=False)

@@ -293,7 +293,7 @@ def value(dataset: Any, keyword: str) -> tuple[Any, ...]:
     from pydicom.datadict import dictionary_VR
     from pydicom.dataelem import RawDataElement
 
-    raw = dataset.get_item(_tag(keyword))
+    raw = _element(dataset, keyword)
     if not isinstance(raw, RawDataElement):
         held = None if raw is None else raw.value
         return () if held is None or held == "" else tuple(held) if isinstance(held, list | tuple) else (held,)
@@ -308,6 +308,14 @@ def value(dataset: Any, keyword: str) -> tuple[Any, ...]:
         written = content.decode("latin-1")
     written = written.strip(" \0")
     return tuple(part.strip(" \0") for part in written.split("\\")) if written else ()
+
+
+def _element(dataset: Any, keyword: str) -> Any:
+    """The element as pydicom read it, most often not yet taken apart; None where there is none."""
+    try:
+        return dataset.get_item(_tag(keyword))
+    except Exception:  # it takes some apart all the same, which anybody may have written
+        return None
 
 
 @cache
@@ -369,7 +377,7 @@ def items(dataset: Any, keyword: str) -> list[Any]:
     from pydicom.dataelem import RawDataElement
     from pydicom.sequence import Sequence
 
-    if dataset is None or (found := dataset.get_item(_tag(keyword))) is None:
+    if dataset is None or (found := _element(dataset, keyword)) is None:
         return []
     if not isinstance(found, RawDataElement):
         return list(found.value) if isinstance(found.value, Sequence) else []

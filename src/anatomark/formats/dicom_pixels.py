@@ -200,15 +200,16 @@ class Pixels:
 
     def _decoded(self, packed: bytes) -> NDArray[Any]:
         path, syntax = self.file.path, self.file.syntax
-        size = _codestream(packed)
-        if size is not None and size != self.shape:
+        held = _codestream(packed)
+        if held is not None and (held.shape != self.shape or held.samples != self.samples or held.bits > self.bits):
             raise ImageError(
-                f"{path} speaks of {self.shape[0]} x {self.shape[1]} pixels, but its compressed image is "
-                f"{size[0]} x {size[1]}: damaged; export it again"
+                f"{path} speaks of {self.shape[0]} x {self.shape[1]} pixels of {self.samples} x {self.bits} bits, but "
+                f"its compressed image has {held.shape[0]} x {held.shape[1]} of {held.samples} x {held.bits}: damaged; "
+                "export it again"
             )
         if syntax == _RLE or (self.samples > 1 and syntax in (*_JPEG_8_BIT, *_J2K)):
             return self._by_pydicom(packed)
-        if syntax in _GDCM and size is not None:
+        if syntax in _GDCM and held is not None:
             return self._by_gdcm(packed)
         if syntax in _GDCM:
             raise ImageError(
@@ -294,26 +295,36 @@ class Pixels:
         return itk.to_grey(colours, colours.shape[-1], self.file.path)
 
 
-def _codestream(packed: bytes) -> tuple[int, int] | None:
-    """(rows, columns) of a JPEG, JPEG-LS or JPEG 2000 image; None for other bytes."""
+@dataclass(frozen=True)
+class _Codestream:
+    """What a compressed image says of itself; decoders believe it, so it is compared with the header."""
+
+    shape: tuple[int, int]
+    samples: int
+    bits: int
+
+
+def _codestream(packed: bytes) -> _Codestream | None:
+    """The _Codestream of a JPEG, JPEG-LS or JPEG 2000 image; None for other bytes."""
     if packed[4:8] == b"jP  " and (at := packed.find(b"\xff\x4f\xff\x51", 0, 4096)) > 0:
         packed = packed[at : at + 64]
-    if packed[:4] == b"\xff\x4f\xff\x51" and len(packed) >= 24:
+    if packed[:4] == b"\xff\x4f\xff\x51" and len(packed) >= 45:
         right, bottom, left, top = struct.unpack(">4I", packed[8:24])
-        return bottom - top, right - left
+        samples, bits = struct.unpack(">HB", packed[40:43])
+        return _Codestream((bottom - top, right - left), samples, (bits & 0x7F) + 1)
     if packed[:2] != b"\xff\xd8":
         return None
     at = 2
-    while at + 9 <= len(packed):
+    while at + 10 <= len(packed):
         if packed[at] != 0xFF:
             return None
         marker = packed[at + 1]
         if marker == 0xFF:  # a filler
             at += 1
             continue
-        length, _, rows, columns = struct.unpack(">HBHH", packed[at + 2 : at + 9])
+        length, bits, rows, columns, samples = struct.unpack(">HBHHB", packed[at + 2 : at + 10])
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            return rows, columns
+            return _Codestream((rows, columns), samples, bits)
         at += 2 + length
     return None
 
