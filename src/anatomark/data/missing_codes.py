@@ -117,7 +117,10 @@ def suspects(dataset: Dataset) -> list[Suspect]:
     if dataset.missing_values is not None and not dataset.missing_values:
         return []
     sources = dataset.cases[0].labelling.sources if dataset.cases else ()
-    found = [suspect for source in sources for suspect in _of_source(dataset, source)]  # type: ignore[arg-type]
+    found: list[Suspect] = []
+    for source in sources:
+        if isinstance(source, TableSource | FileSource):
+            found += _of_source(dataset, source)
     return sorted(found, key=lambda suspect: (not suspect.certain, -suspect.points))
 
 
