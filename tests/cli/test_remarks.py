@@ -19,6 +19,19 @@ def test_a_remark_is_one_line_once_and_goes_no_further(capsys: pytest.CaptureFix
     assert not LOGGER.handlers
 
 
+def test_many_files_of_one_kind_do_not_flood_the_terminal(capsys: pytest.CaptureFixture[str]):
+    with show_remarks():
+        for number in range(1000):
+            tell([f"film {number}.dcm: its mm lie in the plane of the detector, where things are larger"])
+        tell(["other.nii.gz: sform and qform disagree"])
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5
+    assert lines[2].startswith("warning: film 2.dcm: its mm lie")
+    assert lines[3] == "warning: other.nii.gz: sform and qform disagree"
+    assert lines[4].startswith("warning: 997 more files like these: ... ")
+    assert lines[4].endswith("where things are larger")
+
+
 def test_without_a_command_line_remarks_are_ordinary_log_records(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, logger="anatomark"):
         tell(["c.dcm: lengths are at the detector"])

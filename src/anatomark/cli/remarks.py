@@ -7,20 +7,43 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+ALIKE = 3  # lines that end alike are shown; the others are counted
+_END = 40
+
+
 class _Lines(logging.Handler):
-    """`warning: ...` on standard error, each line once however often its file is read."""
+    """`warning: ...` on standard error, each line once however often its file is read.
+
+    Lines begin with their file, so thousands of files of one kind differ there: of those that end alike the first few
+    are shown, and in the end how many more there were.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._shown: set[str] = set()
+        self._seen: set[str] = set()
+        self._alike: dict[str, list[str]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        from anatomark.formats.itk import print_error
-
         line = " ".join(record.getMessage().split())
-        if line not in self._shown:
-            self._shown.add(line)
-            print_error(f"{record.levelname.lower()}: {line}")
+        if line in self._seen:
+            return
+        self._seen.add(line)
+        alike = self._alike.setdefault(line[-_END:], [])
+        alike.append(line)
+        if len(alike) <= ALIKE:
+            print_line(f"{record.levelname.lower()}: {line}")
+
+    def count(self) -> None:
+        """Says how many lines were not shown."""
+        for end, lines in self._alike.items():
+            if len(lines) > ALIKE:
+                print_line(f"warning: {len(lines) - ALIKE} more files like these: ... {end.split(' ', 1)[-1]}")
+
+
+def print_line(line: str) -> None:
+    from anatomark.formats.itk import print_error
+
+    print_error(line)
 
 
 @contextmanager
@@ -32,5 +55,6 @@ def show_remarks() -> Iterator[None]:
     try:
         yield
     finally:
+        lines.count()
         logger.removeHandler(lines)
         logger.propagate = passes_on
