@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
 ALIKE = 3  # lines that end alike are shown; the others are counted
 _END = 40
 
