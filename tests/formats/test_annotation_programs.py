@@ -330,3 +330,48 @@ def test_convert_asks_for_the_format_where_an_ending_is_shared(tmp_path):
     assert sorted(p.name for p in written) == ["p1.json", "p2.json"]  # without the folder that COCO names
     convert(path, tmp_path / "t.csv")
     assert read_table(tmp_path / "t.csv").frame == "LPS"
+
+
+def made_on(program, width, height):
+    """A file of the program with one point of p.png, which had this size when it was annotated."""
+    if program == "COCO":
+        images = [{"id": 1, "file_name": "p.png", "width": width, "height": height}]
+        points = [{"image_id": 1, "category_id": 1, "keypoints": [3, 4, 2]}]
+        return {"images": images, "annotations": points, "categories": [{"id": 1, "name": "c", "keypoints": ["a"]}]}
+    if program == "labelme":
+        shapes = [{"label": "a", "points": [[3, 4]], "shape_type": "point"}]
+        return {"version": "5", "shapes": shapes, "imagePath": "p.png", "imageWidth": width, "imageHeight": height}
+    if program == "CVAT":
+        image = f'<image id="0" name="p.png" width="{width}" height="{height}">'
+        return f'<annotations><version>1.1</version>{image}<points label="a" points="3,4"/></image></annotations>'
+    value = {"x": 50, "y": 50, "keypointlabels": ["a"]}
+    result = {"type": "keypointlabels", "original_width": width, "original_height": height, "value": value}
+    return [{"data": {"image": "p.png"}, "annotations": [{"completed_by": 1, "result": [result]}]}]
+
+
+@pytest.mark.parametrize("program", ["COCO", "labelme", "CVAT", "Label Studio"])
+@pytest.mark.parametrize(
+    ("size", "told"), [((60, 40), None), ((120, 80), "give the images that were"), ((40, 60), "`orientation: stored`")]
+)
+def test_an_image_of_another_size_than_was_annotated_is_told(tmp_path, caplog, program, size, told):
+    """A resized copy, or a picture that was annotated as it is stored: points lie elsewhere, and only this tells."""
+    path = save(tmp_path, made_on(program, *size), "x.xml" if program == "CVAT" else "x.json")
+    grid = Grid.from_geometry((40, 60), spacing=(1, 1), unit="px")
+    with caplog.at_level(logging.WARNING, "anatomark"):
+        assert len(read_placements(path, grid_of=lambda name: grid if name == "p.png" else None)) == 1
+    if told is None:
+        assert not caplog.messages
+        return
+    (message,) = caplog.messages
+    assert f"{path} was made on {size[0]} x {size[1]} pixels of p.png, which has 60 x 40, so" in message
+    assert told in message
+
+
+@pytest.mark.parametrize("program", ["COCO", "labelme", "CVAT"])
+@pytest.mark.parametrize("size", [(0, 0), ("", ""), (-1, 5), (None, None)])
+def test_a_size_that_is_none_is_passed_over(tmp_path, caplog, program, size):
+    path = save(tmp_path, made_on(program, *size), "x.xml" if program == "CVAT" else "x.json")
+    grid = Grid.from_geometry((40, 60), spacing=(1, 1), unit="px")
+    with caplog.at_level(logging.WARNING, "anatomark"):
+        assert places(path, grid_of=lambda _: grid)["p.png", "a"] == (3, 4)
+    assert not caplog.messages

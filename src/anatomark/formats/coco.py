@@ -16,6 +16,7 @@ import numpy as np
 
 from anatomark.core.landmarks import State
 from anatomark.errors import LandmarkFileError
+from anatomark.formats.annotated_size import tell_other_sizes
 from anatomark.formats.atomic import write_json
 from anatomark.formats.frames import settle_frame
 from anatomark.formats.json_file import dicts_in, name_in, names_in_groups, numbers_in, read_json, shortened
@@ -45,7 +46,8 @@ def read_coco(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTabl
         )
     if not isinstance(data, dict):
         raise LandmarkFileError(f"{path} is no COCO file but {shortened(data)}; give {_WANTED}")
-    images = _images(dicts_in(data.get("images"), "COCO's `images`", path), path)
+    listed = dicts_in(data.get("images"), "COCO's `images`", path)
+    images = _images(listed, path)
     annotations = dicts_in(data.get("annotations"), "COCO's `annotations`", path)
     with_points = [item for item in annotations if item.get("keypoints")]
     if annotations and not with_points:
@@ -53,7 +55,13 @@ def read_coco(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTabl
         raise LandmarkFileError(f"{path} is COCO without keypoints ({held or 'none'} only); give one with keypoints")
     used = {str(item.get("category_id")) for item in with_points}
     keypoints = _keypoints(dicts_in(data.get("categories"), "COCO's `categories`", path), used, path)
-    return pixel_table(_rows(with_points, images, keypoints, path))
+    table = pixel_table(_rows(with_points, images, keypoints, path))
+    annotated = {str(item.get("image_id")) for item in with_points}
+    sizes = (
+        (images[str(i.get("id"))], i.get("width"), i.get("height")) for i in listed if str(i.get("id")) in annotated
+    )
+    tell_other_sizes(path, sizes, grid_of)
+    return table
 
 
 def _images(images: list[dict[str, Any]], path: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from anatomark.core.landmarks import State
 from anatomark.errors import LandmarkFileError
+from anatomark.formats.annotated_size import tell_other_sizes
 from anatomark.formats.frames import settle_frame
 from anatomark.formats.header import tell
 from anatomark.formats.json_file import names_in_groups
@@ -42,7 +43,8 @@ def read_cvat(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTabl
         raise LandmarkFileError(f"{path} is a 'CVAT for video' file; export the task as 'CVAT for images 1.1'")
     held: dict[str, list[Found]] = {}
     others: Counter[str] = Counter()
-    for image in root.all("image"):
+    images = list(root.all("image"))
+    for image in images:
         name = image.attributes.get("name", "").strip()
         if not name:
             raise LandmarkFileError(f"{path}, line {image.line}: an image of CVAT has no name; export it again")
@@ -66,6 +68,10 @@ def read_cvat(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTabl
             if key in rows:
                 raise LandmarkFileError(f"{path}: {key[1]!r} is there twice in CVAT's image {image}; delete one")
             rows[key] = (*key, "", state, x, y)
+    sizes = (
+        (i.attributes.get("name", "").strip(), i.attributes.get("width"), i.attributes.get("height")) for i in images
+    )
+    tell_other_sizes(path, (size for size in sizes if held[size[0]]), grid_of)
     return pixel_table(rows.values())
 
 

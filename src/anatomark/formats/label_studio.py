@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from anatomark.core.landmarks import State
 from anatomark.errors import LandmarkFileError
+from anatomark.formats.annotated_size import tell_other_sizes
 from anatomark.formats.frames import settle_frame
 from anatomark.formats.header import tell
 from anatomark.formats.images import SUFFIXES as IMAGE_SUFFIXES
@@ -57,6 +58,13 @@ def read_label_studio(path: Path, *, frame: str | None, grid_of: GridOf) -> Land
         for (image, observer), results in held.items()
         for name, x, y in _points(results, called[image], others, path, grid_of)
     ]
+    sizes = {
+        called[image]: (result.get("original_width"), result.get("original_height"))
+        for (image, _), results in held.items()
+        for result in results
+        if _labels(result)
+    }
+    tell_other_sizes(path, ((image, *size) for image, size in sizes.items()), grid_of)
     told = ", ".join(f"{count} {kind}" for kind, count in others.items())
     if others and not rows:
         raise LandmarkFileError(

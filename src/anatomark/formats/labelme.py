@@ -12,6 +12,7 @@ from typing import Any
 
 from anatomark.core.landmarks import State
 from anatomark.errors import LandmarkFileError
+from anatomark.formats.annotated_size import tell_other_sizes
 from anatomark.formats.atomic import write_json
 from anatomark.formats.frames import settle_frame
 from anatomark.formats.header import tell
@@ -65,6 +66,7 @@ def read_labelme(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkT
         if state == State.PRESENT and name not in places:  # somebody has deleted the shape
             state = State.NOT_ANNOTATED
         rows.append((image, name, "", state, *places.get(name, (0.0, 0.0))))
+    tell_other_sizes(path, [(image, data.get("imageWidth"), data.get("imageHeight"))] if rows else [], grid_of)
     return pixel_table(rows)
 
 
