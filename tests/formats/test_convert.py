@@ -1,6 +1,7 @@
 """Conversion from any format to any, with frames, images and folders."""
 
 import inspect
+import json
 
 import numpy as np
 import pytest
@@ -154,6 +155,16 @@ def test_what_cannot_be_converted_is_one_line_and_writes_nothing(tmp_path, monke
     assert "\n" not in str(told.value)
     assert isinstance(told.value, AnatomarkError)
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+
+
+def test_a_landmark_that_is_there_twice_is_refused(tmp_path):
+    """Two point lists of one file may each have an F-1."""
+    point = {"label": "F-1", "position": [1, 2, 3], "positionStatus": "defined"}
+    node = {"type": "Fiducial", "coordinateSystem": "LPS", "controlPoints": [point]}
+    (tmp_path / "case.mrk.json").write_text(json.dumps({"@schema": "markups", "markups": [node, node]}))
+    with pytest.raises(LandmarkFileError, match=r"holds 'F-1' several times in case; keep one"):
+        convert(tmp_path / "case.mrk.json", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_to_an_image_the_source_is_judged_as_an_image(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,7 @@ def convert(
     frame = frame_to_write(known, to_frame, target)
     grids = _Grids(image, spacing)
     table = _gather(source, target, from_frame, grids, image, missing)
+    _require_single(table, source)
     written = _reframed(table, frame, grids, source)
     if target_is_folder:
         return _write_folder(written, target, known, ending, grids, source)
@@ -175,6 +177,17 @@ def _gather(
     if grids.single and len(images) > 1:  # the one image would stand for all
         raise FrameError(f"{source} names {len(images)} images ({', '.join(images[:3])}) and one was given; give all")
     return _named(table, landmark_name(source) if image is None or Path(image).is_dir() else image_name(image))
+
+
+def _require_single(table: LandmarkTable, source: Path) -> None:
+    """A landmark that is there twice has no place: which of both is meant, nobody can tell."""
+    columns = (table.image.tolist(), table.observer.tolist(), table.landmark.tolist())
+    count = Counter(zip(*columns, strict=True))
+    twice = [key for key, number in count.items() if number > 1]
+    if twice:
+        image, _, landmark = twice[0]
+        where = f" in {image}" if image else ""
+        raise LandmarkFileError(f"{source} holds {landmark!r} several times{where}; keep one, or rename the others")
 
 
 def _named(table: LandmarkTable, image: str) -> LandmarkTable:
