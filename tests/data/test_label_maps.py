@@ -163,3 +163,13 @@ def test_exclude(tmp_path, exclude):
     path.write_text("name: n\ndimension: 2\nlandmarks: [a]\nimages: {table: t.csv, exclude: '*'}\n")
     with pytest.raises(DescriptionError, match="exclude is for images found by a pattern"):
         load_dataset(path)
+
+
+@pytest.mark.parametrize("name", ["mask", "segmentation_study", "Labels"])
+@pytest.mark.parametrize("below", ["", "images/"])
+def test_the_name_of_the_folder_of_all_files_says_nothing(tmp_path, name, below):
+    for k in range(3):
+        real(tmp_path / name / f"{below}p{k}.png", k)
+        labels(tmp_path / name / f"{below}p{k}_mask.png", k)
+    files = list_images(tmp_path / name / below)
+    assert [file.name for file in find_label_maps(files).files] == [f"p{k}_mask.png" for k in range(3)]

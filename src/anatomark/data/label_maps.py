@@ -89,7 +89,9 @@ def find_label_maps(files: Sequence[Path]) -> LabelMaps:
     """
     files = [file for file in files if file.is_file()]  # a DICOM series is none
     words = {file: _words(file) for file in files}
-    named = {file for file in files if words[file] & WORDS or _words_of(file.parent.name) & WORDS}
+    top = {file.parent for file in files}
+    top = {folder for folder in top if all(other.is_relative_to(folder) for other in top)}  # its name is of all files
+    named = {f for f in files if words[f] & WORDS or (f.parent not in top and _words_of(f.parent.name) & WORDS)}
     images = [file for file in files if file not in named]
     bases = {_base(image) for image in images}
     by_stem = {(image.parent, stem(image.name)): image for image in images}
