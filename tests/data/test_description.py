@@ -138,6 +138,7 @@ def test_all_faults_at_once():
         ({"pairs": [["tip", "tip"]]}, "occurs twice"),
         ({"images": {"spacing": [1, 1, 1]}}, "wants 2 values"),
         ({"images": {"spacing": "???"}}, "still ???"),
+        ({"images": {"spacing": 0.5}}, "is one number, 0.5; write mm along each of x, y[, z], such as [0.5, 0.5]"),
         ({"images": {"spacing": [0, 1]}}, "greater than 0"),
         ({"splits": {"column": "split"}}, "needs `images.table`"),
         ({"splits": {"train": 3}}, "shell pattern or a list"),

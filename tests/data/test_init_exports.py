@@ -154,3 +154,29 @@ def test_the_images_that_an_export_names_are_the_cases(tmp_path):
     text += "images: {folder: images, pattern: '{case}.png', cases: annotations}\nannotations: [{table: points.json}]\n"
     (tmp_path / "d.yaml").write_text(text)
     assert [case.id for case in load_dataset(tmp_path / "d.yaml").cases] == ["p2", "p5"]
+
+
+def test_a_landmark_file_that_cannot_be_read_is_told(tmp_path, caplog):
+    """Without the line, `init` says that there are no landmarks, and nobody looks at the table."""
+    folder = images(tmp_path / "set")
+    rows = [f"{case}.png,1_0,20,30,12" for case in CASES]
+    (folder / "points.csv").write_text("\n".join(["image,sella_x,sella_y,nasion_x,nasion_y", *rows]))
+    init_dataset(folder)
+    assert any("not taken" in message and "points.csv, line 2" in message for message in caplog.messages)
+
+
+def test_a_table_of_the_images_in_other_words_is_told(tmp_path, caplog):
+    folder = images(tmp_path / "set")
+    rows = [f"{case};{n};{x};{y}" for case, xys in CASES.items() for n, (x, y) in zip(NAMES, xys, strict=True)]
+    (folder / "points.csv").write_text("\n".join(["Bild;Punkt;X;Y", *rows]))
+    (folder / "weather.csv").write_text("day,rain\n1,2\n")
+    path = init_dataset(folder)
+    (message,) = caplog.messages
+    assert "names the images in its column 'Bild'" in message
+    assert "Bild, Punkt, X, Y" in message
+    written = path.read_text().replace("landmarks: ???", f"landmarks: {NAMES}")
+    written = written.replace("spacing: ???", "spacing: [1, 1]")
+    source = "[{table: points.csv, columns: {image: Bild, landmark: Punkt, x: X, y: Y}, frame: pixel}]"  # as it says
+    path.write_text(written.replace("annotations: []", f"annotations: {source}"))
+    (placed,) = load_dataset(path).case("p1").observers.values()
+    assert placed.points.tolist() == CASES["p1"]

@@ -192,11 +192,27 @@ def find_tables(
                     told.append(f"not looked into: {error}")
                 continue
             columns = _columns(values)
-            images = values.get(columns.get("image", ""), [])
-            hits = sum(match >= 0 for match in names.match(images).images)
-            if images and hits >= len(images) / 2:
+            if _names_images(values.get(columns.get("image", ""), []), names):
                 tables.append(FoundTable(_relative(path, root), columns, values))
+            elif _relative(path, root) not in {export.path for export in exports}:
+                other = next((name for name, held in values.items() if _names_images(held, names)), None)
+                told += [] if other is None else [_other_words(path, root, other, [*values])]
     return tables, told
+
+
+def _names_images(values: Sequence[str], names: ImageNames) -> bool:
+    """Whether most of the values of a column are cases."""
+    return bool(values) and sum(match >= 0 for match in names.match(values).images) >= len(values) / 2
+
+
+def _other_words(path: Path, root: Path, image: str, columns: Sequence[str]) -> str:
+    """A line on a table of the images in whose header we do not know the column of images."""
+    named = f"{{image: {image}, landmark: NAME, x: NAME, y: NAME}}"
+    return (
+        f"not taken: {path} names the images in its column {image!r}, which init does not know (columns "
+        f"{', '.join(columns[:8])}); if it holds landmarks, write `annotations: [{{table: {_relative(path, root)}, "
+        f"columns: {named}}}]` with its own columns for NAME"
+    )
 
 
 def _columns(values: dict[str, list[str]]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from anatomark.core.grid import Grid
 from anatomark.errors import AnatomarkError, FrameError
 from anatomark.formats.cephalometric import CEPHALOMETRIC
+from anatomark.formats.header import tell
 from anatomark.formats.image_names import ImageNames
 from anatomark.formats.images import read_grid
 from anatomark.formats.landmark_format import LandmarkFormat
@@ -32,7 +33,8 @@ class FoundExport:
 
 
 def find_exports(root: Path, folders: Iterable[Path], cases: Mapping[str, Path]) -> list[FoundExport]:
-    """The exports in `folders`; what is of no known format, cannot be read or is of other images is passed over."""
+    """The exports in `folders`; what is of no known format or of other images is passed over. A line says what is of a
+    known format and cannot be read."""
     known = ImageNames(list(cases), list(cases.values()))
     paths = list(cases.values())
 
@@ -45,16 +47,19 @@ def find_exports(root: Path, folders: Iterable[Path], cases: Mapping[str, Path])
         for path in sorted(folder.iterdir()):
             if not path.is_file() or path.name.startswith((".", "~$")) or not path.name.lower().endswith(SUFFIXES):
                 continue
+            recognised = False
             try:
                 found = format_of(path)
                 if not found.many_images or found is LONG_TABLE:
                     continue
+                recognised = True
                 asked = False
                 try:
                     table = read_placements(path, grid_of=grid_of)
                 except FrameError:
                     table, asked = read_placements(path, frame="pixel", grid_of=grid_of), True
-            except AnatomarkError:
+            except AnatomarkError as error:
+                tell([f"not taken: {error}"] * recognised)
                 continue
             images = list(dict.fromkeys(table.image.tolist()))
             hits = [number for number in known.match(images).images if number >= 0]

@@ -130,7 +130,8 @@ def _geometry(images: FoundImages, files: Sequence[FoundFiles], page: int | None
         if any(f.pattern.endswith(".txt") for f in files) and grid.shape == (2400, 1935):
             return grid.ndim, ["  spacing: [0.1, 0.1]    # mm, as the cephalometric challenge states for its images"]
         return grid.ndim, [
-            "  # These files know no spacing (their dpi speaks of printing). Write mm along x, y[, z],",
+            "  # These files know no spacing (their dpi speaks of printing). Write mm along "
+            + ("x, y, such as [0.25, 0.25]," if grid.ndim == 2 else "x, y, z, such as [0.25, 0.25, 0.5],"),
             "  # or delete the line to work in pixels; lengths are then never called mm.",
             f"  spacing: {ASKED}",
         ]

@@ -160,6 +160,8 @@ class Images(_Part):
     def _asked(cls, value: Any) -> Any:
         if isinstance(value, str) and ASKED in value:
             raise ValueError("the spacing is still ???; write mm along x, y[, z], or delete the line to work in pixels")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            raise ValueError(f"is one number, {value}; write mm along each of x, y[, z], such as [{value}, {value}]")
         return value
 
     @model_validator(mode="after")
