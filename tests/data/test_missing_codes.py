@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -288,6 +290,30 @@ def test_evaluate_refuses_a_reference_of_codes(pictures, tmp_path, capfd):
         == 2
     )
     assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_codes_in_predictions_are_told_and_taken_as_said(pictures, tmp_path, capfd):
+    path = pictures({})
+    table = tmp_path / "theirs.csv"
+    rows = (tmp_path / "points.csv").read_text().splitlines()
+    coded = [re.sub("(?<=^c[135].png,sella,).*", "-1,-1", row) for row in rows]
+    table.write_text("\n".join(coded))
+    count = sum(row.endswith(",-1,-1") for row in coded)
+    assert count == 3
+    arguments = ["evaluate", str(path), "--predictions", str(table), "--frame", "pixel", "--samples", "0", "--out"]
+    assert command_line([*arguments, str(tmp_path / "e")]) == 0
+    told = " ".join(capfd.readouterr().err.split())
+    assert f"{count} points (sella in {count} cases) are at exactly -1, -1" in told
+    assert "counts as a place" in told
+    assert "`missing_values: [[-1, -1]]`" in told
+    path = pictures({}, more="missing_values: [[-1, -1]]\n")
+    assert command_line([*arguments, str(tmp_path / "f")]) == 0
+    assert "-1" not in capfd.readouterr().err
+    overall = json.loads((tmp_path / "f" / "metrics.json").read_text())["overall"]
+    assert (overall["n_missing"], overall["mre"]) == (count, 0)
+    pictures({}, more="missing_values: []\n")  # places, it says
+    assert command_line([*arguments, str(tmp_path / "g")]) == 0
+    assert "-1" not in capfd.readouterr().err
 
 
 def test_every_line_is_one(pictures):

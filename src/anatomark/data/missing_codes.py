@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
-from anatomark.data.annotations import FileSource, Source, TableSource
+from anatomark.data.annotations import FileSource, Source, TableSource, names_of
 from anatomark.data.findings import Finding
 from anatomark.errors import AnatomarkError, DescriptionError
 from anatomark.formats.frames import to_world
+from anatomark.formats.header import tell
+from anatomark.formats.table import LandmarkTable
+from anatomark.formats.text import composed
 
 if TYPE_CHECKING:
     from anatomark.data.description import Dataset
@@ -124,8 +127,30 @@ def suspects(dataset: Dataset) -> list[Suspect]:
     return sorted(found, key=lambda suspect: (not suspect.certain, -suspect.points))
 
 
+def tell_predicted(dataset: Dataset, table: LandmarkTable, source: str) -> None:
+    """A line where predictions hold points that can only be a code, for they count as places far off."""
+    if dataset.missing_values is not None and not dataset.missing_values:
+        return
+    known = {composed(name): k for k, name in enumerate(dataset.names)}
+    case = np.array(names_of(dataset.cases).match(table.image.tolist()).images, dtype=np.int64)
+    landmark = np.array([known.get(composed(name), -1) for name in table.landmark.tolist()], dtype=np.int64)
+    own = (table.states == State.PRESENT) & (case >= 0) & (landmark >= 0)
+    placed = _Placed(table.coordinates[own], case[own], landmark[own], table.frame, table.unit, source)
+    found = [suspect for suspect in _of_placed(dataset, placed) if suspect.certain]
+    if found:
+        tell(
+            [
+                f"{source}: {found[0].told}, which looks like a code for a missing point and counts as a place; "
+                f"{advice(dataset, found)}"
+            ]
+        )
+
+
 def _of_source(dataset: Dataset, source: Source) -> Iterator[Suspect]:
-    placed = _placed(dataset, source)
+    return _of_placed(dataset, _placed(dataset, source))
+
+
+def _of_placed(dataset: Dataset, placed: _Placed) -> Iterator[Suspect]:
     if not len(placed.coordinates):
         return
     groups = _equal(placed.coordinates)

@@ -78,7 +78,7 @@ def evaluate(
     or if no image is known, LandmarkFileError for predictions that contradict each other, SettingsError, OutputError.
     """
     from anatomark.data.description import load_dataset
-    from anatomark.data.missing_codes import require_no_codes
+    from anatomark.data.missing_codes import require_no_codes, tell_predicted
     from anatomark.data.reviews import told_of_reviews
 
     if not 0 <= presence_threshold <= 1:
@@ -96,6 +96,7 @@ def evaluate(
 
     told = f"the predictions {source}" if isinstance(source, Path | str) else "the predictions"
     rows, cases, unknown = gather(dataset, predictions, split=split, presence_threshold=presence_threshold, source=told)
+    tell_predicted(dataset, predictions, told)
     bootstrap = of_subjects(rows.subjects, samples, seed)
 
     def block(of: Rows) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
+from anatomark.data.annotations import names_of
 from anatomark.errors import FrameError, LandmarkFileError, UnknownNameError
 from anatomark.evaluation.rows import Answer, Rows, reference_block
 from anatomark.formats.frames import swap_ras
 from anatomark.formats.header import tell
-from anatomark.formats.image_names import ImageNames, guess_remark
+from anatomark.formats.image_names import guess_remark
 from anatomark.formats.text import composed
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _check_table(dataset: Dataset, table: LandmarkTable, source: str) -> None:
 def _match_images(images: Sequence[str], cases: Sequence[Case], source: str) -> tuple[NDArray[np.int64], list[str]]:
     """Index of the case of each image, -1 for none, and the images without one (see `formats.image_names`)."""
     ids = [case.id for case in cases]
-    matches = ImageNames(ids, [case.image_path for case in cases]).match(images)
+    matches = names_of(cases).match(images)
     for image, several in matches.several.items():
         raise UnknownNameError(
             f"image {image!r} of {source} may be any of the cases {_some([ids[c] for c in several])}; "

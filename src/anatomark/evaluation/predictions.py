@@ -43,26 +43,30 @@ def read_predictions(
 
     `frame` is for files that do not state theirs, and an error for those that state another, unless `stated_wins`. A
     file that names no image is of the image that is called as the file is. `dataset` has the images, for formats that
-    need them, and names for formats that have only an order. Raises `LandmarkFileError` and `FrameError`.
+    need them, names for formats that have only an order, and the `missing_values` of its description.
+    Raises `LandmarkFileError` and `FrameError`.
     """
-    from anatomark.formats.image_names import ImageNames
+    from anatomark.data.annotations import names_of
     from anatomark.formats.landmarks import landmark_name, read_placements
+    from anatomark.formats.missing import NOTHING
 
     path = predictions_file(Path(path))
     cases = [] if dataset is None else list(dataset.cases)
-    images = ImageNames([case.id for case in cases], [case.image_path for case in cases])
+    images = names_of(cases)
 
     def grid_of(name: str) -> Grid | None:
         found = images.candidates(name or landmark_name(path))
         return cases[found[0]].read_grid() if len(found) == 1 else None
 
     names = None if dataset is None else dataset.names
+    missing = (None if dataset is None else dataset.missing_values) or NOTHING
     try:
-        table = read_placements(path, frame=None if stated_wins else frame, grid_of=grid_of, names=names)
+        asked = None if stated_wins else frame
+        table = read_placements(path, frame=asked, grid_of=grid_of, names=names, missing=missing)
     except FrameError:
         if frame is None or not stated_wins:
             raise
-        table = read_placements(path, frame=frame, grid_of=grid_of, names=names)
+        table = read_placements(path, frame=frame, grid_of=grid_of, names=names, missing=missing)
     if len(table) and (table.image == "").all():
         table = replace(table, image=np.full(len(table), landmark_name(path)))
     flat = dataset is not None and dataset.ndim == 2 and table.ndim == 3
