@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 
 from anatomark.data.check import check
 from anatomark.data.description import Dataset, load_dataset
 from anatomark.data.init import propose
 from anatomark.errors import AnatomarkError, DescriptionError, ImageError
+from anatomark.evaluation.evaluate import evaluate
 
 PAGES = np.random.default_rng(0).integers(0, 256, (12, 20, 30, 3)).astype(np.uint8)
 
@@ -113,6 +115,8 @@ def test_cl_detection_json_with_its_stack(folder):
     except AnatomarkError as error:
         pytest.fail(str(error))
     assert found == {k: [[3 * k, 2 * k + 1], [3 * k, 2 * k + 2]] for k in (1, 5)}
+    metrics = evaluate(dataset, folder / "labels.json", samples=0)  # as predictions they are called alike
+    assert (metrics["overall"]["n"], metrics["overall"]["mre"]) == (4, 0)
 
 
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (0.1, 0.1, 1)])
@@ -143,3 +147,10 @@ def test_images_alone(folder):
     assert [case.id for case in dataset.cases][:2] == ["train_stack_1", "train_stack_2"]
     with pytest.raises(ImageError, match="does not exist"):
         Dataset.from_images([folder / "none.mha"], ndim=2, stack=True)
+
+
+def test_init_says_why_no_image_can_be_read(tmp_path):
+    for k in range(2):
+        Image.fromarray(PAGES[0]).save(tmp_path / f"s{k}.tif", save_all=True, append_images=[Image.fromarray(PAGES[1])])
+    with pytest.raises(DescriptionError, match=r"none of the 2 images.*s0\.tif holds 2 pages.*write `stack: true`"):
+        propose(tmp_path)

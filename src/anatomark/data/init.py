@@ -120,10 +120,12 @@ def _useful(found: Sequence[FoundFiles]) -> list[FoundFiles]:
 
 def _geometry(images: FoundImages, files: Sequence[FoundFiles], page: int | None) -> tuple[int, list[str]]:
     """(dimension, lines for the spacing) after the first image that can be read."""
+    reason = ""
     for path in images.cases.values():
         try:
             grid = read_grid(path, page=page)
-        except AnatomarkError:
+        except AnatomarkError as error:
+            reason = reason or str(error)
             continue
         if grid.unit == "mm":
             return grid.ndim, ["  # spacing: the files know it"]
@@ -135,8 +137,7 @@ def _geometry(images: FoundImages, files: Sequence[FoundFiles], page: int | None
             "  # or delete the line to work in pixels; lengths are then never called mm.",
             f"  spacing: {ASKED}",
         ]
-    first = next(iter(images.cases.values()))
-    raise DescriptionError(f"none of the {len(images.cases)} images can be read, such as {first}; mend them first")
+    raise DescriptionError(f"none of the {len(images.cases)} images can be read; of the first: {reason}")
 
 
 def _complete(tables: Sequence[FoundTable], images: FoundImages) -> tuple[FoundTable | None, list[str]]:
