@@ -150,7 +150,7 @@ def open_sources(
     Tables are read here, files a case later. Raises DescriptionError for a missing table or folder. A table
     that cannot be read is an error if `strict`, else a finding.
     """
-    images = names_of(cases)
+    images = names_of(cases if any(part.table for part in parts) else ())
     at = {case.id: k for k, case in enumerate(cases)}
     sources: list[Source] = []
     findings: list[Finding] = []
@@ -247,7 +247,7 @@ def open_table(
             Finding(
                 "error",
                 "duplicate-landmark",
-                f"landmark {table.landmark[second]!r} occurs twice"
+                f"landmark {str(table.landmark[second])!r} occurs twice"
                 + (f" (lines {first + 2} and {second + 2})" if lines else ""),
                 "keep one row, or tell the observers apart with an `observer` column",
                 case=str(table.image[second]),

@@ -20,7 +20,7 @@ from anatomark.data.schema import Description, near
 from anatomark.data.splits import assign_splits
 from anatomark.errors import DescriptionError, LandmarkFileError, UnknownNameError
 from anatomark.formats.header import Orientation
-from anatomark.formats.image_names import existing, file_named, listed, stem
+from anatomark.formats.image_names import existing, file_named, listing, stem
 from anatomark.formats.images import PHOTOS
 from anatomark.formats.text import composed, number, read_sheet
 
@@ -168,8 +168,8 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
         table = existing(root / images.table)
         columns = read_columns(table)
         files = _column(columns, images.columns.image, table, "images.columns.image")
-        listing = cache(listed)
-        paths = [file_named(folder, name, listing) for name in files]
+        listed = cache(listing)
+        paths = [file_named(folder, name, listed) for name in files]
         if images.columns.case is not None:
             names = _column(columns, images.columns.case, table, "images.columns.case")
         else:

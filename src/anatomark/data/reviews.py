@@ -94,7 +94,7 @@ def open_reviews(
     """The reviews in `paths`, and what is wrong with their names. A table that cannot be read is an error if `strict`,
     else a finding.
     """
-    images = names_of(cases)
+    images = names_of(cases if paths else ())
     at = {case.id: k for k, case in enumerate(cases)}
     sources, findings = [], []
     for path in paths:

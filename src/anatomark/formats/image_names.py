@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from anatomark.formats.images import SUFFIXES, image_name
+from anatomark.formats.images import SUFFIXES
 from anatomark.formats.text import composed
 
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
@@ -40,16 +41,22 @@ class ImageNames:
         self._ids: dict[str, int] = {}
         self._files: dict[str, list[int]] = {}
         self._stems: dict[str, list[int]] = {}
-        self._alike: dict[str, set[int]] = {}
-        self._folders = [tuple(composed(part) for part in path.parts[:-1]) for path in paths]
+        self._paths = paths
         for number, (id, path) in enumerate(zip(ids, paths, strict=True)):
-            name, bare = composed(path.name), image_name(path)
+            name = composed(path.name)
             self._ids.setdefault(composed(id).strip(), number)  # tables keep no spaces at the ends of a cell
             self._files.setdefault(name.strip(), []).append(number)
-            self._stems.setdefault(bare.strip(), []).append(number)
-            for alias in (id, name, bare):
-                self._alike.setdefault(_alike(alias), set()).add(number)
+            self._stems.setdefault(stem(name), []).append(number)
         self._ids |= {composed(id): number for number, id in enumerate(ids)}
+
+    @cached_property
+    def _alike(self) -> dict[str, set[int]]:
+        """Images by what is left of their names where neither letter case nor leading zeros count."""
+        alike: dict[str, set[int]] = {}
+        for names in (self._stems, {id: [number] for id, number in self._ids.items()}):
+            for name, numbers in names.items():
+                alike.setdefault(_alike(name), set()).update(numbers)
+        return alike
 
     def candidates(self, name: str) -> tuple[int, ...]:
         """The numbers of the images that `name` may mean; none, or more than one where folders do not tell."""
@@ -87,7 +94,7 @@ class ImageNames:
         """Those of `numbers` whose folders agree best with `folders`, from the file upwards."""
         if len(numbers) < 2:
             return tuple(numbers)
-        agreeing = [_common_tail(self._folders[number], folders) for number in numbers]
+        agreeing = [_common_tail(map(composed, self._paths[number].parts[:-1]), folders) for number in numbers]
         return tuple(n for n, common in zip(numbers, agreeing, strict=True) if common == max(agreeing))
 
 
@@ -103,40 +110,60 @@ def guess_remark(matches: Matches, ids: Sequence[str], source: str | Path) -> li
     ]
 
 
-def listed(folder: Path) -> tuple[str, ...]:
-    """The names in a folder, sorted; none where it cannot be listed."""
+@dataclass(frozen=True)
+class Listing:
+    """The names in a folder by their composed form, without letter case, and without the ending of an image."""
+
+    composed: dict[str, str]
+    folded: dict[str, list[str]]
+    bare: dict[str, list[str]]
+
+
+def listing(folder: Path) -> Listing:
+    """The Listing of a folder, without hidden files; an empty one where it cannot be listed."""
     try:
-        return tuple(sorted(path.name for path in folder.iterdir()))
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     except OSError:
-        return ()
+        names = []
+    found = Listing({}, {}, {})
+    for name in names:
+        whole = composed(name)
+        found.composed.setdefault(whole, name)
+        found.folded.setdefault(whole.casefold(), []).append(name)
+        if (bare := stem(name)) != whole:
+            found.bare.setdefault(bare, []).append(name)
+    return found
 
 
-def existing(path: Path, listed: Callable[[Path], tuple[str, ...]] = listed) -> Path:
+def existing(path: Path, listing: Callable[[Path], Listing] = listing) -> Path:
     """The file or folder at `path`, also where the disk has its name in the other form of Unicode; else `path`."""
     if path.exists() or str(path).isascii():
         return path
-    folder = existing(path.parent, listed) if path.parent != path else path
+    folder = existing(path.parent, listing) if path.parent != path else path
     if (folder / path.name).exists():
         return folder / path.name
-    return next((folder / name for name in listed(folder) if composed(name) == composed(path.name)), path)
+    name = listing(folder).composed.get(composed(path.name))
+    return path if name is None else folder / name
 
 
-def file_named(folder: Path, name: str, listed: Callable[[Path], tuple[str, ...]] = listed) -> Path:
+def file_named(folder: Path, name: str, listing: Callable[[Path], Listing] = listing) -> Path:
     """The file that a table calls `name`, seen from `folder`; `folder / name` where there is none.
 
-    Also with Windows' separators, and in another letter case or without its ending where just one file is so. `listed`
-    gives the names in a folder: a caller who asks for many files has it keep them.
+    Also with Windows' separators, and in another letter case or without its ending where just one file is so. `listing`
+    lists a folder: a caller who asks for many files has it keep what it found.
     """
     plain = folder / name
-    path = existing(plain if plain.exists() else folder / name.replace("\\", "/"), listed)
-    if path.exists() or not name:
-        return path
-    parent, wanted = existing(path.parent, listed), composed(path.name)
-    names = [n for n in listed(parent) if not n.startswith(".")]
-    for alike in (
-        [n for n in names if composed(n).casefold() == wanted.casefold()],
-        [n for n in names if stem(n) == wanted and stem(n) != composed(n)],
-    ):
+    if not name:
+        return plain
+    whole = composed(name)
+    if "/" not in name and (found := listing(folder).composed.get(whole)) is not None:
+        return folder / found
+    *folders, last = whole.replace("\\", "/").rsplit("/", 1)
+    parent = existing(folder / folders[0], listing) if folders else folder
+    held = listing(parent)
+    if last in held.composed:
+        return parent / held.composed[last]
+    for alike in (held.folded.get(last.casefold(), []), held.bare.get(last, [])):
         if len(alike) == 1:
             return parent / alike[0]
     return plain
@@ -145,8 +172,12 @@ def file_named(folder: Path, name: str, listed: Callable[[Path], tuple[str, ...]
 def stem(name: str) -> str:
     """The last part of a name in a file, without the ending of an image."""
     last = _last(composed(name))
-    ending = next((s for s in SUFFIXES if last.lower().endswith(s) and len(last) > len(s)), "")
-    return last[: len(last) - len(ending)].strip()
+    low = last.lower()
+    if low.endswith(SUFFIXES):
+        ending = next(s for s in SUFFIXES if low.endswith(s))
+        if len(ending) < len(last):
+            last = last[: -len(ending)]
+    return last.strip()
 
 
 def _last(name: str) -> str:
