@@ -180,3 +180,22 @@ def test_a_table_of_the_images_in_other_words_is_told(tmp_path, caplog):
     path.write_text(written.replace("annotations: []", f"annotations: {source}"))
     (placed,) = load_dataset(path).case("p1").observers.values()
     assert placed.points.tolist() == CASES["p1"]
+
+
+def test_a_table_of_other_images_is_told(tmp_path, caplog):
+    folder = images(tmp_path / "set")
+    rows = [f"{case}_0000,{n},1,2" for case in CASES for n in NAMES]  # an ending that the files do not have
+    (folder / "points.csv").write_text("\n".join(["image,landmark,x,y", *rows]))
+    init_dataset(folder)
+    (message,) = caplog.messages
+    assert "(p1_0000, p2_0000, p3_0000) are none of those found (p1, p2, p3)" in message
+
+
+def test_folders_of_images_that_are_left_aside_are_told(tmp_path, caplog):
+    """The same names in train/ and test/: only one folder can be taken, and a table of bare names fits both."""
+    for part in ("train", "test"):
+        (tmp_path / "set").mkdir(exist_ok=True)
+        images(tmp_path / "set" / part)
+    init_dataset(tmp_path / "set")
+    (message,) = caplog.messages
+    assert "the images in it are taken; those in train are left aside" in message

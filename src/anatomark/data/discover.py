@@ -197,6 +197,13 @@ def find_tables(
             elif _relative(path, root) not in {export.path for export in exports}:
                 other = next((name for name, held in values.items() if _names_images(held, names)), None)
                 told += [] if other is None else [_other_words(path, root, other, [*values])]
+                if other is None and {"image", "landmark", "x", "y"} <= columns.keys():
+                    called = ", ".join(list(dict.fromkeys(values[columns["image"]]))[:3])
+                    found = ", ".join([*cases][:3])
+                    told.append(
+                        f"not taken: most images in {path} ({called}) are none of those found ({found}), or may be "
+                        f"several; call them as their files in its column {columns['image']!r}"
+                    )
     return tables, told
 
 

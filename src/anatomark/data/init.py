@@ -84,6 +84,8 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
     case_table, incomplete = _complete(case_tables, images)
     unread += incomplete
     tell([f"{folder}: {images.label_maps.told()}"] if images.label_maps.files else [])
+    if images.elsewhere:
+        tell([f"{folder / images.folder}: the images in it are taken; those in {_others(images)} are left aside"])
     tell(unread)
     parts = [
         "# A first description by `anatomark init`. Look it over; ??? marks what only you can know.",
@@ -205,9 +207,13 @@ def _images(images: FoundImages, spacing: Sequence[str], table: FoundTable | Non
     if images.label_maps.files:
         lines.append(f"  # {images.label_maps.told()}")
     if images.elsewhere:
-        others = ", ".join(images.elsewhere[:4]) + (" ..." if len(images.elsewhere) > 4 else "")
-        lines.append(f"  # left aside: images in {others}")
+        lines.append(f"  # left aside: images in {_others(images)}")
     return lines
+
+
+def _others(images: FoundImages) -> str:
+    """The folders with images that are no cases."""
+    return ", ".join(images.elsewhere[:4]) + (" ..." if len(images.elsewhere) > 4 else "")
 
 
 def _turned(images: FoundImages) -> list[str]:
