@@ -89,3 +89,16 @@ def test_files_on_the_disk(tmp_path, form):
     (folder / "P001.png").touch()
     (folder / "p001.png").touch()
     assert file_named(folder, "p001") == folder / "p001", "two files may be meant"
+
+
+@pytest.mark.parametrize("name", ["train/1.png", "set/train/1.png", "train\\1.png"])
+def test_a_name_of_another_file_is_a_guess(tmp_path, name):
+    """Names may come from another computer, so folders need not agree; where the named file is there, it is told."""
+    for part in ("train", "test"):
+        (tmp_path / "set" / part).mkdir(parents=True)
+        (tmp_path / "set" / part / "1.png").touch()
+    images = ImageNames(["1"], [tmp_path / "set" / "test" / "1.png"])
+    assert images.match([name]).images == (0,)
+    assert images.match([name]).guesses == ((name, 0),)
+    for own in ("1", "1.png", "test/1.png", "set/test/1.png", "D:\\old\\1.png", "/other/train/1.png"):
+        assert images.match([own]).guesses == ()

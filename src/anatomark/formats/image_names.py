@@ -21,7 +21,7 @@ _UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts before t
 class Matches:
     """`images` (M,): the number of the image that each name means, -1 for none. `several` are the names that may mean
     more than one, with their numbers. `guesses` are (name, number) found by no more than likeness: other letter case,
-    leading zeros lost.
+    leading zeros lost, or a folder where another file of that name lies.
     """
 
     images: tuple[int, ...]
@@ -88,7 +88,20 @@ class ImageNames:
         guesses = [(rows[0], number) for number, rows in likely.items() if number not in taken and len(rows) == 1]
         for row, number in guesses:
             images[row] = number
+        elsewhere = [row for row, held in enumerate(found) if len(held) == 1 and self._other_file(names[row], held[0])]
+        guesses += [(row, images[row]) for row in elsewhere]
         return Matches(tuple(images), several, tuple((names[row], number) for row, number in guesses))
+
+    def _other_file(self, name: str, number: int) -> bool:
+        """Whether `name` has folders that are not those of the image, and a file lies there: train/1.png for the
+        image test/1.png."""
+        *folders, last = composed(name).strip().replace("\\", "/").split("/")
+        path = self._paths[number]
+        if not folders or composed(name).strip() in self._ids or not all(folders):
+            return False
+        if _common_tail(map(composed, path.parts[:-1]), folders) == len(folders):
+            return False
+        return any((above.joinpath(*folders) / last).is_file() for above in list(path.parents)[1:4])
 
     def _in_folders(self, numbers: Sequence[int], folders: Sequence[str]) -> tuple[int, ...]:
         """Those of `numbers` whose folders agree best with `folders`, from the file upwards."""
