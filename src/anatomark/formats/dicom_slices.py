@@ -176,6 +176,8 @@ def _even(
     missing = ""
     if gap > 0 and abs(steps[worst] / usual - gap - 1) <= 0.2:
         missing = f": {gap} slice{' is' if gap == 1 else 's are'} missing there"
+        if rounding > _UNEVEN * usual:
+            missing += f", or the positions are rounded too coarsely ({2 * rounding:.2g} mm)"
     raise ImageError(
         f"{source}: slices are not evenly spaced ({steps[worst]:.3f} mm between {names[worst]} and {names[worst + 1]}, "
         f"{usual:.3f} mm elsewhere{missing}); add what is missing or resample"
