@@ -172,7 +172,7 @@ def _predict_each(
 
 
 def _read(case: Case, formats: Sequence[str]) -> Image:
-    from anatomark.formats.dicom_sr import require_reportable
+    from anatomark.formats.landmark_files.dicom_sr import require_reportable
 
     image = case.read_image()
     if "dicom-sr" in formats:
@@ -199,7 +199,7 @@ def _write(
 
 def write_prediction(prediction: Prediction, path: Path, format: str, *, source: Path, grid: Grid, model: str) -> None:
     """Writes what `model` said of the image `source` on `grid`, in a format of one image."""
-    from anatomark.formats.dicom_sr import write_dicom_sr
+    from anatomark.formats.landmark_files.dicom_sr import write_dicom_sr
     from anatomark.formats.landmarks import write_landmarks
 
     if format == "dicom-sr":

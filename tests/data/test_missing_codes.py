@@ -206,6 +206,8 @@ def test_a_set_aligned_to_a_landmark_at_the_origin_may_be_trained(volumes):
     assert level == "warning"
     require_no_codes(load_dataset(path))
     assert found(volumes(aligned, more="missing_values: []\n")) == []
+    around = {(k, "sella"): (0, 0, 0) if k < 3 else (0.4, -1.1 * k / 3, 0.2) for k in range(CASES)}
+    require_no_codes(load_dataset(volumes(around)))
     some = {(k, "sella"): (0, 0, 0) for k in range(4)}
     with pytest.raises(DescriptionError, match="sella in 4 cases"):
         require_no_codes(load_dataset(volumes(some)))

@@ -9,14 +9,14 @@ import pytest
 from anatomark.core.grid import Grid
 from anatomark.core.landmarks import State
 from anatomark.errors import AnatomarkError
-from anatomark.formats.amira import AMIRA
-from anatomark.formats.deeplabcut import DEEPLABCUT
-from anatomark.formats.elastix_points import ELASTIX
-from anatomark.formats.landmark_editor import LANDMARK_EDITOR
-from anatomark.formats.mitk import MITK
+from anatomark.formats.landmark_files.amira import AMIRA
+from anatomark.formats.landmark_files.deeplabcut import DEEPLABCUT
+from anatomark.formats.landmark_files.elastix_points import ELASTIX
+from anatomark.formats.landmark_files.landmark_editor import LANDMARK_EDITOR
+from anatomark.formats.landmark_files.mitk import MITK
+from anatomark.formats.landmark_files.tps import TPS
+from anatomark.formats.landmark_files.wide_table import WIDE_TABLE
 from anatomark.formats.recognise import head_of
-from anatomark.formats.tps import TPS
-from anatomark.formats.wide_table import WIDE_TABLE
 
 GRID = Grid.from_geometry((80, 120), spacing=(0.1, 0.1))
 SAMPLES = [

@@ -9,7 +9,7 @@ import pytest
 
 from anatomark.core.landmarks import State
 from anatomark.errors import FrameError, LandmarkFileError
-from anatomark.formats.deeplabcut import DEEPLABCUT, read_deeplabcut
+from anatomark.formats.landmark_files.deeplabcut import DEEPLABCUT, read_deeplabcut
 from anatomark.formats.landmark_format import Head
 
 PARTS = ("sella", "A point")

@@ -14,7 +14,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from anatomark.errors import AnatomarkError, ImageError
-from anatomark.formats import dicom
+from anatomark.formats.dicom_files import dicom
 from anatomark.formats.images import is_image, list_images, read_header, read_image
 from tests.formats.dicom_objects import CT, DX, an_object, enhanced, oblique, save
 

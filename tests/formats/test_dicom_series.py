@@ -213,10 +213,10 @@ def test_headers_are_enough(tmp_path, monkeypatch):
     folder = folder_of(tmp_path, slices(2.0 * np.arange(30)))
     grid = read_image(folder).grid
     opened = []
-    module = __import__("anatomark.formats.dicom_series", fromlist=["open_dicom"])
+    module = __import__("anatomark.formats.dicom_files.dicom_series", fromlist=["open_dicom"])
     real = module.open_dicom
     monkeypatch.setattr(module, "open_dicom", lambda path: (opened.append(path), real(path))[1])
-    monkeypatch.setattr("anatomark.formats.dicom_pixels.Pixels.frame", None)
+    monkeypatch.setattr("anatomark.formats.dicom_files.dicom_pixels.Pixels.frame", None)
     assert is_image(folder)
     assert len(opened) == 2
     assert read_header(folder).grid == grid

@@ -11,9 +11,9 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.errors import ImageError, LandmarkFileError, MissingExtraError
 from anatomark.formats.convert import convert
-from anatomark.formats.dicom_sr import ERROR_BOUND, IN_IMAGE, PRESENCE, read_dicom_sr, write_dicom_sr
 from anatomark.formats.images import is_image, read_image
 from anatomark.formats.images import write_image as write_nifti
+from anatomark.formats.landmark_files.dicom_sr import ERROR_BOUND, IN_IMAGE, PRESENCE, read_dicom_sr, write_dicom_sr
 from anatomark.formats.landmarks import read_landmarks
 from anatomark.methods.error_bound import ErrorBounds
 from anatomark.methods.prediction import Prediction
@@ -307,7 +307,7 @@ def test_a_report_cut_short_is_told_and_not_half_read(tmp_path, series, part):
 def test_without_highdicom_one_line_says_how_to_get_it(series, tmp_path, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(
-        "anatomark.formats.dicom_sr.find_spec", lambda name: None if name == "highdicom" else found(name)
+        "anatomark.formats.landmark_files.dicom_sr.find_spec", lambda name: None if name == "highdicom" else found(name)
     )
     with pytest.raises(MissingExtraError, match=r"pip install 'anatomark\[dicom-sr\]'"):
         report(series, tmp_path / "o.sr.dcm")

@@ -14,7 +14,6 @@ import SimpleITK as sitk
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.errors import AnatomarkError, ImageError, OutputError, SpacingError
-from anatomark.formats import photos
 from anatomark.formats.images import (
     image_name,
     is_image,
@@ -24,6 +23,7 @@ from anatomark.formats.images import (
     require_usable,
     write_image,
 )
+from anatomark.formats.picture_files import photos
 
 C, S = np.cos(0.4), np.sin(0.4)
 OBLIQUE = {

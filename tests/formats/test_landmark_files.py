@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from anatomark.core.grid import Grid
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.errors import AnatomarkError, FrameError, LandmarkFileError, OutputError, UnknownNameError
-from anatomark.formats.cephalometric import NAMES
+from anatomark.formats.landmark_files.cephalometric import NAMES
 from anatomark.formats.landmarks import read_landmarks, write_landmarks
 
 SLICER = (".mrk.json", ".fcsv")

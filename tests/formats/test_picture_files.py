@@ -14,8 +14,8 @@ import SimpleITK as sitk
 
 from anatomark import read_image
 from anatomark.errors import AnatomarkError, ImageError
-from anatomark.formats import photos
 from anatomark.formats.images import is_image, list_images, load_image, read_header, require_usable
+from anatomark.formats.picture_files import photos
 
 
 def smooth(mode="L", shape=(48, 70), seed=0):

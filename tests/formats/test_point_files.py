@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from anatomark.core.grid import Unit
 from anatomark.core.landmarks import State
 from anatomark.errors import FrameError, LandmarkFileError
-from anatomark.formats.amira import AMIRA, read_amira
-from anatomark.formats.elastix_points import ELASTIX, read_elastix, write_elastix
 from anatomark.formats.frames import Frame
-from anatomark.formats.landmark_editor import LANDMARK_EDITOR, read_landmark_editor
+from anatomark.formats.landmark_files.amira import AMIRA, read_amira
+from anatomark.formats.landmark_files.elastix_points import ELASTIX, read_elastix, write_elastix
+from anatomark.formats.landmark_files.landmark_editor import LANDMARK_EDITOR, read_landmark_editor
+from anatomark.formats.landmark_files.mitk import MITK, read_mitk
 from anatomark.formats.landmark_format import Head
-from anatomark.formats.mitk import MITK, read_mitk
 from anatomark.formats.table import LandmarkTable
 
 ENDS = ("\n", "\r\n", "\r")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from anatomark.errors import LandmarkFileError
-from anatomark.formats.fcsv import read_fcsv
+from anatomark.formats.landmark_files.fcsv import read_fcsv
 from anatomark.formats.table import read_table
 from anatomark.formats.text import number, numbers, read_head, read_sheet, read_text
 

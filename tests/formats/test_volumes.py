@@ -16,8 +16,8 @@ from scipy.spatial.transform import Rotation
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.errors import ImageError
-from anatomark.formats import nifti
 from anatomark.formats.images import image_name, is_image, list_images, load_image, read_header, read_image, write_image
+from anatomark.formats.volume_files import nifti
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SIZES = (4, 5, 3)  # x, y, z

@@ -13,8 +13,8 @@ import tifffile
 
 from anatomark.core.grid import Grid
 from anatomark.errors import ImageError
-from anatomark.formats import packed
 from anatomark.formats.images import load_image, read_grid, read_header, read_image
+from anatomark.formats.volume_files import packed
 
 PAGES, ROWS, COLUMNS = 7, 20, 30
 
@@ -123,7 +123,9 @@ def test_an_uncompressed_page_takes_no_more_than_itself(tmp_path, monkeypatch):
     path = write_mha(tmp_path / "a.mha", pages())
     taken = []
     real = packed.read_bytes
-    monkeypatch.setattr("anatomark.formats.raw.read_bytes", lambda *a, **k: taken.append(a[2]) or real(*a, **k))
+    monkeypatch.setattr(
+        "anatomark.formats.volume_files.raw.read_bytes", lambda *a, **k: taken.append(a[2]) or real(*a, **k)
+    )
     read_image(path, page=4)
     assert taken == [ROWS * COLUMNS]
 

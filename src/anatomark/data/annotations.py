@@ -192,8 +192,8 @@ def open_table(
 ) -> TableSource:
     """The source in the table at `path`, or another file of many images; faults within it go to `findings`, their rows
     are left out. `cases` are those that `images` number, for formats that need the images."""
+    from anatomark.formats.landmark_files.long_table import LONG_TABLE
     from anatomark.formats.landmarks import read_placements
-    from anatomark.formats.long_table import LONG_TABLE
     from anatomark.formats.recognise import format_of
 
     def grid_of(name: str) -> Grid | None:

@@ -258,8 +258,8 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _annotated_images(description: Description, root: Path) -> list[str]:
     """The images that the landmark tables name, each once, without folder and ending."""
+    from anatomark.formats.landmark_files.long_table import LONG_TABLE
     from anatomark.formats.landmarks import read_placements
-    from anatomark.formats.long_table import LONG_TABLE
     from anatomark.formats.recognise import format_of
 
     named: dict[str, None] = {}

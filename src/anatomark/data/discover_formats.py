@@ -8,13 +8,13 @@ from pathlib import Path
 
 from anatomark.core.grid import Grid
 from anatomark.errors import AnatomarkError, FrameError
-from anatomark.formats.cephalometric import CEPHALOMETRIC
 from anatomark.formats.header import tell
 from anatomark.formats.image_names import ImageNames
 from anatomark.formats.images import read_grid
+from anatomark.formats.landmark_files.cephalometric import CEPHALOMETRIC
+from anatomark.formats.landmark_files.long_table import LONG_TABLE
 from anatomark.formats.landmark_format import LandmarkFormat
 from anatomark.formats.landmarks import SUFFIXES, read_placements
-from anatomark.formats.long_table import LONG_TABLE
 from anatomark.formats.recognise import format_of
 
 

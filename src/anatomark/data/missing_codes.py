@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CODES = frozenset(-float(v) for v in (1, 9, 99, 999, 9999, 99999, 999999, 1000, 2000, 10000, 100000, 32768)) | {0.0}
 LARGE = frozenset(float(v) for v in (999, 9999, 99999, 999999, 32767, 32768, 65535, 2147483647))
 TEMPLATE = 0.9  # of a landmark's placements at the origin: then the set may be aligned there
+AROUND = 5.0  # mm or px: so far do placements lie from a point that the set is aligned to
 SHARE, FEWEST = 0.2, 4  # of a landmark's cases with the very same point: then `check` asks
 MOST_ASKED = 5
 
@@ -186,10 +187,17 @@ def _certain(
     if pixel and min(point) < -0.5 and (same or large or (len(rows) > 2 and len(marks) > 1)):
         return True
     if same and point[0] in CODES:
-        aligned = len(marks) == 1 and len(rows) >= TEMPLATE * totals[marks[0]]
+        aligned = len(marks) == 1 and (len(rows) >= TEMPLATE * totals[marks[0]] or _near(placed, marks[0], rows))
         if len(marks) > 1 or not aligned or (pixel and point[0] == 0):
             return True
     return (same or large) and _outside(dataset, placed, rows, point)
+
+
+def _near(placed: _Placed, mark: int, rows: NDArray[np.int64]) -> bool:
+    """Whether the other placements of the landmark mostly lie around the point of `rows`, as where it is a place."""
+    others = (placed.landmark == mark) & (placed.coordinates != placed.coordinates[rows[0]]).any(axis=1)
+    away = np.linalg.norm(placed.coordinates[others] - placed.coordinates[rows[0]], axis=1)
+    return bool(len(away) and np.median(away) <= AROUND)
 
 
 def _odd(placed: _Placed, rows: NDArray[np.int64], point: tuple[float, ...], totals: NDArray[np.int64]) -> bool:

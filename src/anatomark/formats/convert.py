@@ -17,6 +17,7 @@ from anatomark.formats.header import tell
 from anatomark.formats.image_names import ImageNames
 from anatomark.formats.images import SUFFIXES as IMAGE_SUFFIXES
 from anatomark.formats.images import image_name, is_image, list_images, read_grid, read_image, write_image
+from anatomark.formats.landmark_files.long_table import LONG_TABLE
 from anatomark.formats.landmark_format import LandmarkFormat
 from anatomark.formats.landmarks import (
     SUFFIXES,
@@ -31,7 +32,6 @@ from anatomark.formats.landmarks import (
     write_placements,
     written_format,
 )
-from anatomark.formats.long_table import LONG_TABLE
 from anatomark.formats.missing import NOTHING, MissingValues
 from anatomark.formats.table import LandmarkTable
 

@@ -19,11 +19,14 @@ from numpy.typing import NDArray
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.errors import ImageError, SpacingError
-from anatomark.formats import dicom, itk, nifti, photos, volumes
+from anatomark.formats import itk
 from anatomark.formats.atomic import replacing
+from anatomark.formats.dicom_files import dicom
 from anatomark.formats.header import Header, Orientation, tell
+from anatomark.formats.picture_files import photos
+from anatomark.formats.picture_files.wholeness import require_whole
 from anatomark.formats.text import composed
-from anatomark.formats.wholeness import require_whole
+from anatomark.formats.volume_files import nifti, volumes
 
 PHOTOS = photos.SUFFIXES
 VOLUMES = volumes.SUFFIXES

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from anatomark.formats.amira import AMIRA
-from anatomark.formats.cephalometric import CEPHALOMETRIC
-from anatomark.formats.cl_detection import CL_DETECTION
-from anatomark.formats.coco import COCO
-from anatomark.formats.cvat import CVAT
-from anatomark.formats.deeplabcut import DEEPLABCUT
-from anatomark.formats.dicom_sr import DICOM_SR
-from anatomark.formats.elastix_points import ELASTIX
-from anatomark.formats.fcsv import FCSV
-from anatomark.formats.label_studio import LABEL_STUDIO
-from anatomark.formats.labelme import LABELME
-from anatomark.formats.landmark_editor import LANDMARK_EDITOR
+from anatomark.formats.landmark_files.amira import AMIRA
+from anatomark.formats.landmark_files.cephalometric import CEPHALOMETRIC
+from anatomark.formats.landmark_files.cl_detection import CL_DETECTION
+from anatomark.formats.landmark_files.coco import COCO
+from anatomark.formats.landmark_files.cvat import CVAT
+from anatomark.formats.landmark_files.deeplabcut import DEEPLABCUT
+from anatomark.formats.landmark_files.dicom_sr import DICOM_SR
+from anatomark.formats.landmark_files.elastix_points import ELASTIX
+from anatomark.formats.landmark_files.fcsv import FCSV
+from anatomark.formats.landmark_files.label_studio import LABEL_STUDIO
+from anatomark.formats.landmark_files.labelme import LABELME
+from anatomark.formats.landmark_files.landmark_editor import LANDMARK_EDITOR
+from anatomark.formats.landmark_files.long_table import LONG_TABLE, SLICER_CSV
+from anatomark.formats.landmark_files.mitk import MITK
+from anatomark.formats.landmark_files.slicer_json import SLICER_JSON
+from anatomark.formats.landmark_files.tps import TPS
+from anatomark.formats.landmark_files.wide_table import WIDE_TABLE
 from anatomark.formats.landmark_format import LandmarkFormat
-from anatomark.formats.long_table import LONG_TABLE, SLICER_CSV
-from anatomark.formats.mitk import MITK
-from anatomark.formats.slicer_json import SLICER_JSON
-from anatomark.formats.tps import TPS
-from anatomark.formats.wide_table import WIDE_TABLE
 
 FORMATS: tuple[LandmarkFormat, ...] = (
     SLICER_JSON,

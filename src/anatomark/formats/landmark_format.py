@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from anatomark.core.grid import Grid
-from anatomark.formats.json_file import json_paths
+from anatomark.formats.landmark_files.json_file import json_paths
 from anatomark.formats.table import LandmarkTable
 
 GridOf = Callable[[str], Grid | None]

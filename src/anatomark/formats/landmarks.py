@@ -15,19 +15,19 @@ import numpy as np
 from anatomark.core.grid import Grid
 from anatomark.core.landmarks import Landmarks
 from anatomark.errors import FrameError, LandmarkFileError, UnknownNameError
-from anatomark.formats.cephalometric import CEPHALOMETRIC, NAMES, read_cephalometric
-from anatomark.formats.fcsv import FCSV, write_fcsv
 from anatomark.formats.frames import Frame, as_frame, settle_frame
 from anatomark.formats.known import FORMATS
+from anatomark.formats.landmark_files.cephalometric import CEPHALOMETRIC, NAMES, read_cephalometric
+from anatomark.formats.landmark_files.fcsv import FCSV, write_fcsv
+from anatomark.formats.landmark_files.long_table import LONG_TABLE, SLICER_CSV
+from anatomark.formats.landmark_files.slicer_json import SLICER_JSON, write_slicer_json
 from anatomark.formats.landmark_format import GridOf, LandmarkFormat
-from anatomark.formats.long_table import LONG_TABLE, SLICER_CSV
 from anatomark.formats.missing import NOTHING, MissingValues
 from anatomark.formats.placements import Key as Key
 from anatomark.formats.placements import landmarks_table as landmarks_table
 from anatomark.formats.placements import one_image, points_table
 from anatomark.formats.placements import table_landmarks as table_landmarks
 from anatomark.formats.recognise import format_of
-from anatomark.formats.slicer_json import SLICER_JSON, write_slicer_json
 from anatomark.formats.table import LandmarkTable, read_table
 
 SUFFIXES = tuple(sorted({ending for known in FORMATS for ending in known.endings}, key=lambda e: (-len(e), e)))

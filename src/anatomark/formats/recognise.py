@@ -7,8 +7,8 @@ from pathlib import Path
 
 from anatomark.errors import LandmarkFileError
 from anatomark.formats.known import FORMATS
+from anatomark.formats.landmark_files.long_table import LONG_TABLE
 from anatomark.formats.landmark_format import Head, LandmarkFormat
-from anatomark.formats.long_table import LONG_TABLE
 from anatomark.formats.text import read_head
 
 _IMAGES = (

@@ -85,7 +85,12 @@ def prediction_table(results: Mapping[str, Prediction]) -> LandmarkTable:
         presence=np.round(np.concatenate([r.presence for r in results.values()]), 4),
         spread=np.round(np.concatenate([r.spread for r in results.values()]), 4),
         bound=np.round(
-            np.concatenate([np.full(len(first), np.inf) if r.unsuitable else r.error_bound for r in results.values()]),
+            np.concatenate(
+                [
+                    np.full(len(first), np.inf, dtype=np.float64) if r.unsuitable else r.error_bound
+                    for r in results.values()
+                ]
+            ),
             4,
         ),
     )

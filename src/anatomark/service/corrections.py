@@ -16,7 +16,7 @@ from anatomark.core.landmarks import Landmarks, State
 from anatomark.errors import LandmarkFileError, OutputError, UnknownNameError
 from anatomark.formats.atomic import replacing
 from anatomark.formats.frames import to_dimension
-from anatomark.formats.slicer_json import read_slicer_json, write_slicer_json
+from anatomark.formats.landmark_files.slicer_json import read_slicer_json, write_slicer_json
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,13 @@ import zlib
 from pathlib import Path
 
 from anatomark.errors import ImageError
-from anatomark.formats import dicom, itk, nrrd, photos, volumes
+from anatomark.formats import itk
+from anatomark.formats.dicom_files import dicom
 from anatomark.formats.images import PHOTOS
-from anatomark.formats.nifti_header import HEAD, begins_as_nifti, nifti_header
-from anatomark.formats.packed import first_bytes
+from anatomark.formats.picture_files import photos
+from anatomark.formats.volume_files import nrrd, volumes
+from anatomark.formats.volume_files.nifti_header import HEAD, begins_as_nifti, nifti_header
+from anatomark.formats.volume_files.packed import first_bytes
 from anatomark.service.refused import Refused
 
 _HEAD = 1 << 16

@@ -49,8 +49,8 @@ class Job:
 
 def carry_out(job: Job, model: Model | Ensemble) -> Path:
     """The file with the answer to `job`. Raises AnatomarkError as `anatomark predict` does, and `Refused`."""
-    from anatomark.formats.dicom_sr import require_reportable
     from anatomark.formats.images import image_name, read_image
+    from anatomark.formats.landmark_files.dicom_sr import require_reportable
     from anatomark.predict import ENDINGS
     from anatomark.service.declared import require_modest
     from anatomark.service.slices import as_picture

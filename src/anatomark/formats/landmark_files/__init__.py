@@ -1,0 +1,1 @@
+"""The formats of landmark files, one a file; `formats.known` lists them."""
