@@ -262,9 +262,10 @@ def _cases(
                     "give the folders that hold some, or a dataset.yaml"
                 )
             maps = find_label_maps(found)
-            if maps.files:
+            left_out = set(maps.files)
+            if left_out:
                 tell([f"{given}: {maps.told('not predicted; name such a file itself if it should be')}"])
-            images += [path for path in found if path not in set(maps.files)]
+            images += [path for path in found if path not in left_out]
         else:
             images.append(given)
     if images and split is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,23 +21,22 @@ class _Lines(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._seen: set[str] = set()
-        self._alike: dict[str, list[str]] = {}
+        self._alike: Counter[str] = Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
         line = " ".join(record.getMessage().split())
         if line in self._seen:
             return
         self._seen.add(line)
-        alike = self._alike.setdefault(line[-_END:], [])
-        alike.append(line)
-        if len(alike) <= ALIKE:
+        self._alike[line[-_END:]] += 1
+        if self._alike[line[-_END:]] <= ALIKE:
             print_line(f"{record.levelname.lower()}: {line}")
 
     def count(self) -> None:
         """Says how many lines were not shown."""
-        for end, lines in self._alike.items():
-            if len(lines) > ALIKE:
-                print_line(f"warning: {len(lines) - ALIKE} more files like these: ... {end.split(' ', 1)[-1]}")
+        for end, count in self._alike.items():
+            if count > ALIKE:
+                print_line(f"warning: {count - ALIKE} more files like these: ... {end.split(' ', 1)[-1]}")
 
 
 def print_line(line: str) -> None:

@@ -31,7 +31,6 @@ from anatomark.formats.image_names import ImageNames
 from anatomark.formats.images import PHOTOS, image_name, read_grid, read_header
 
 FEWEST_SUBJECTS = 7  # below, 15 % of them is nobody
-_CASE_COLUMNS = {"subject", "split", "spacing_x"}
 FRACTIONS = {"test": 0.15, "validation": 0.15, "train": 0.70}
 
 

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from anatomark.core.grid import Grid
 
 Orientation = Literal["shown", "stored"]
 """A picture as people see it (turned as its file asks viewers to), or as its pixels are stored."""
-ORIENTATIONS: tuple[str, ...] = get_args(Orientation)
 LOGGER = logging.getLogger("anatomark")
 
 
