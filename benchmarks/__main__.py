@@ -8,25 +8,25 @@ from importlib import import_module
 from anatomark.nets.devices import wait_patiently
 
 SUBJECTS = {
-    "ablation": "what each part of a method brings, one switch at a time",
+    "ablation": "what each part of a method brings, one setting changed at a time",
     "accuracy": "error of a trained run on the test splits of a data set, with time and memory of prediction",
     "brain": "many landmarks in synthetic brains: train, score every stage, measure a prediction",
-    "estimate": "what train --estimate says against what is then measured, every method on phantoms",
+    "estimate": "estimates of train --estimate compared with the training itself, every method on phantoms",
     "evaluation": "time and memory of an evaluation of many cases, with intervals",
     "growth": "time and memory over image size, landmarks and cases, with exponents",
     "limited": "every method trained on few images, a learning curve",
     "portable": "prepare a data set, train and score it on a machine that has neither images nor image libraries",
     "precision": "landmarks in bfloat16 against float32, of trained runs",
-    "prediction": "seconds and memory of one prediction, beside a U-Net and another package",
+    "prediction": "seconds and memory of one prediction, compared with a U-Net and another package",
     "loop": "predict phantoms with a weak model, correct the worst, train again: the error of the rest",
     "review": "the review page: how long a switch to another of many cases takes",
-    "service": "answers, waiting and memory of the service with many clients",
-    "training": "steps and patches a second, beside single patches and a conventional loader",
-    "suitability": "whether images that a model was not made for are told",
-    "ship": "a ready-made model of a run, with its card",
-    "startup": "how soon help, import and a first X-ray answer",
+    "service": "answers, waiting time and memory of the service with many clients",
+    "training": "steps and patches a second, compared with single patches and a conventional loader",
+    "suitability": "whether images unlike the training images are flagged",
+    "ship": "make a ready-made model from a run, with its card",
+    "startup": "time to help, to import and to a first predicted X-ray",
     "transfer": "error of transferred landmarks where they are known",
-    "report": "write benchmarks/README.md from the results that are there",
+    "report": "write benchmarks/README.md from the saved results",
 }
 
 WITHOUT_RESULT = ("portable", "report", "ship")

@@ -24,8 +24,9 @@ from benchmarks.results import FOLDER, read_all
 
 HEAD = """# Benchmarks
 
-Written by `python -m benchmarks report`: the tables from `benchmarks/results/*.json`, with no number typed by hand, and
-below them, from `benchmarks/notes.md`, the goals and what was tried.
+`python -m benchmarks report` writes this page: the tables from `benchmarks/results/*.json`, with no number typed by
+hand, and below them the goals and findings of `benchmarks/notes.md`. [docs/results.md](../docs/results.md) sums up.
+
 The data sets are not in this repository; set `ANATOMARK_DATA` to the folder that holds them, or give `--root`.
 """
 

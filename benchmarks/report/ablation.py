@@ -12,9 +12,8 @@ def ablation(results: list[dict[str, Any]]) -> str:
     lines = [
         "## What each part brings",
         "",
-        "One switch at a time, the rest as it is; scored on training images that were not learned from, never on a",
-        "test split. Differences are of cases in pairs, with 95 % intervals by subject; above zero, the switch makes",
-        "it worse.",
+        "One setting is changed at a time. Errors are those of held-out training images, never of a test split.",
+        "Differences are paired by case, with 95 % intervals by subject; above zero, the change makes it worse.",
         "",
     ]
     for result in results:

@@ -25,7 +25,7 @@ def accuracy(results: list[dict[str, Any]]) -> str:
         lines.append(f"- **{result['method']}**: `{train['command']}` at {train['commit']}, seed {train['seed']}")
         told = stages(train, unit)
         if told:
-            told[1] += f", validations included, on {train['hardware']}, {train['precision']}"
+            told[1] += f", including validation, on {train['hardware']}, {train['precision']}"
         lines += [f"  - {text}" for text in told]
         lines.append(f"  - {measured_by(result)}")
     gpu = [result["method"] for result in results if "cores of" not in result["hardware"]]
@@ -44,18 +44,18 @@ def accuracy(results: list[dict[str, Any]]) -> str:
         for label, key in REFERENCES:
             told = next((entry[key] for entry in entries.values() if entry.get(key)), None)
             lines += numbers(where, "", label, told) if told else []
-    lines += ["", "A landmark that is not found counts as a failure in the detection rates and not in the errors.", ""]
-    lines += head("split", "method", "seconds an image, whole command", "peak memory (GiB)")
+    lines += ["", "A landmark that is not found counts as a failure in the detection rates; it has no error.", ""]
+    lines += head("split", "method", "seconds per image, whole command", "peak memory (GiB)")
     for split, method, entry in each(splits, results):
         seconds, peak = number(entry["seconds_per_image"], 2), number(entry["peak_bytes"] / 2**30, 2)
         lines.append(row(split, method, seconds, peak))
     lines += ["", "Presence (reference by prediction):", ""]
-    lines += head("split", "method", "reference", "said present", "said absent", "missing")
+    lines += head("split", "method", "reference", "predicted present", "predicted absent", "missing")
     for split, method, entry in each(splits, results):
         for state in ("present", "absent"):
             told = entry["presence"][state]
             lines.append(row(split, method, state, told["present"], told["absent"], told["missing"]))
-    lines += ["", f"Each landmark, last answer: MRE ({unit}) and detection rate within 2 {unit} (%)", ""]
+    lines += ["", f"Each landmark, last stage: MRE ({unit}) and detection rate within 2 {unit} (%)", ""]
     columns = list(each(splits, results))
     names = [f"{method}, {split}" if len(results) > 1 else split for split, method, _ in columns]
     lines += head("landmark", *(cell for name in names for cell in (f"{name} MRE", f"{name} ≤ 2")))
@@ -81,5 +81,5 @@ def numbers(split: str, method: str, answer: str, entry: dict[str, Any]) -> list
     lines = [line(entry, answer)]
     if entry["n_missing"] and entry.get("sdr_of_found"):
         found = {**entry, "sdr": entry["sdr_of_found"], "n": entry["n"] - entry["n_missing"], "n_missing": 0}
-        lines.append(line(found, f"{answer}, the found alone"))
+        lines.append(line(found, f"{answer}, found only"))
     return lines

@@ -16,7 +16,7 @@ def brain(results: list[dict[str, Any]]) -> str:
         "",
         "Subjects are one template brain (Colin27) under random diffeomorphisms of up to 15 mm, a global affine map, a",
         "monotone change of grey values, a bias field and noise; landmarks are known exactly. See",
-        "`benchmarks/synthetic_brains.py`. They share one brain, so errors on real brains are larger.",
+        "`benchmarks/synthetic_brains.py`. All subjects share one brain, so errors on real brains are larger.",
         "",
     ]
     for result in results:
@@ -25,11 +25,11 @@ def brain(results: list[dict[str, Any]]) -> str:
         lines += [
             f"### {result['landmarks']} landmarks, {shape} at {result['spacing']:g} mm, {result['method']}",
             "",
-            f"- {train['subjects']} subjects to train, {train['validation_subjects']} more to choose by, "
-            f"{test['subjects']} to test; seed {train['seed']}",
+            f"- {train['subjects']} training subjects, {train['validation_subjects']} for validation, "
+            f"{test['subjects']} for testing; seed {train['seed']}",
             *(f"- {told}" for told in stages(train, "mm")),
             f"- {measured_by(result)}",
-            f"- {test['landmarks_outside']} landmarks of test subjects lie outside the field of view and do not count",
+            f"- {test['landmarks_outside']} landmarks of test subjects lie outside the field of view and are ignored",
             f"- one prediction: {cost(result['prediction'])}",
             *gain(result["answers"]),
             "",

@@ -12,9 +12,9 @@ def estimate(results: list[dict[str, Any]]) -> str:
     lines = [
         "## Estimates",
         "",
-        "What `anatomark train --estimate` said of a training on phantoms, against the training itself in a process of",
-        "its own; the ratio is estimated / measured. Memory is the largest resident set on the CPU, and the most that",
-        "tensors held at once on a GPU.",
+        "The estimate of `anatomark train --estimate` for a training on phantoms, compared with the training itself",
+        "in a process of its own; the ratio is estimated / measured. Memory is the largest resident set on the CPU,",
+        "and the peak of allocated tensors on a GPU.",
         "",
     ]
     for result in results:

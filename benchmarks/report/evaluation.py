@@ -12,11 +12,12 @@ def evaluation(results: list[dict[str, Any]]) -> str:
     lines = [
         "## Evaluation",
         "",
-        "All metrics with bootstrap intervals by subject, from tables on disk: reading included, no report, one core.",
-        "Busy: seconds of the core; by the clock it takes longer where the core is shared with other work.",
+        "All metrics with bootstrap intervals by subject, computed from tables on disk: reading included, no report,",
+        "one core. Core seconds are processor time; the elapsed time is longer where the core is shared with other",
+        "work.",
         "",
-        *head("cases", "landmarks", "subjects", "observers", "samples", "busy (s)", "by the clock (s)",
-              "of them reading", "peak memory (GiB)", "by"),
+        *head("cases", "landmarks", "subjects", "observers", "samples", "core seconds", "elapsed (s)",
+              "of which reading (s)", "peak memory (GiB)", "measured by"),
     ]  # fmt: skip
     for r in results:
         sizes = (r["cases"], r["landmarks"], r["subjects"], r["observers"], r["samples"])

@@ -15,7 +15,7 @@ def growth(results: list[dict[str, Any]]) -> str:
         "## Growth",
         "",
         "Exponents are slopes between the two largest sizes on logarithmic axes. Memory is the largest resident set of",
-        "a process, Python and PyTorch included, so its exponent begins low.",
+        "a process, Python and PyTorch included, so its exponent is low for small sizes.",
         "",
     ]
     for result in results:

@@ -24,7 +24,7 @@ def limited(result: dict[str, Any]) -> str:
     lines = [
         f"## Few images: {result['dataset']}, scored on {result['score']}",
         "",
-        f"- every method is trained on the same images{spacing}; those to choose by are among them",
+        f"- every method is trained on the same images{spacing}, which include the validation images",
         f"- {draws}",
         f"- {measured_by(result)}",
     ]
@@ -76,7 +76,7 @@ def differences(rows: list[dict[str, Any]], unit: str) -> list[str]:
     if not told:
         return []
     about = (
-        "Differences of cases in pairs, with 95 % intervals by subject; above zero, the first method is farther off."
+        "Paired differences by case, with 95 % intervals by subject; above zero, the first method has the larger error."
     )
     return [about, "", *head("images", "seed", "methods", f"difference ({unit})", "95 % interval"), *told, ""]
 
@@ -88,7 +88,7 @@ def time_to_error(rows: list[dict[str, Any]], unit: str) -> list[str]:
     if not told:
         return []
     about = (
-        f"From {most} images, core minutes until the mean error of those to choose by was first at most so large (a "
+        f"From {most} images, core minutes until the mean error of the validation images first fell to this value (a "
         "few images, not the test split; learning rates fall over the whole of each training):"
     )
     lines = [about, "", *head("method", "seed", *(f"{error:g} {unit}" for error in REACHED))]

@@ -11,14 +11,14 @@ from benchmarks.report.cells import head, measured_by, number, row
 def prediction(results: list[dict[str, Any]]) -> str:
     """One section, a table for each result."""
     lines = [
-        "## Prediction, beside others",
+        "## Speed of prediction",
         "",
-        "Untrained networks at the resolution of the image, a process each; the median after one pass to warm up. The",
-        "last column but one has the operations of convolutions and matrix products (two for each multiplication), the",
-        "last how many times as long the prediction takes as these would at the machine's best rate. `heatmap` has",
-        f"heatmaps of half the resolution, as it is planned on a CPU; `{FULL}` is the same U-Net as others use it.",
-        "Images are the same arrays of random values; landmarker's networks get them filled up to multiples of 16, and",
-        "the maximum of its heatmaps is read.",
+        "Untrained networks at the resolution of the image, each in a process of its own; the median after one warm-up",
+        "pass. `billion operations` counts convolutions and matrix products (two for each multiplication). `times the",
+        "limit` is the time of the prediction over the time that these operations take at the machine's best rate.",
+        f"`heatmap` has heatmaps of half the resolution, as planned on a CPU; `{FULL}` is the same U-Net as",
+        "others use it. All methods get the same arrays of random values. For landmarker's networks they are padded to",
+        "multiples of 16, and the maximum of its heatmaps is read.",
         "",
     ]
     for result in results:
@@ -78,10 +78,10 @@ def _whole(result: dict[str, Any]) -> list[str]:
         return []
     parts = list(told[0]["whole"])
     lines = [
-        "From a file (PNG, .nii.gz) to a table and a picture, seconds of each part, one after another (the command",
-        "reads and writes beside the prediction):",
+        "From a file (PNG, .nii.gz) to a table and a picture: seconds of each part in sequence (the command itself",
+        "reads and writes in parallel with the prediction).",
         "",
-        *head("image", "landmarks", "method", *parts, "network's share (%)"),
+        *head("image", "landmarks", "method", *parts, "network (% of the time)"),
     ]
     for entry in told:
         seconds = entry["whole"]

@@ -12,9 +12,9 @@ def review(results: list[dict[str, Any]]) -> str:
     lines = [
         "## Review page: switching cases",
         "",
-        "In headless Chromium, 1280 x 800, WebGL in software: from the call that opens another case until all of it is",
-        "set up, and until the second frame after that, with the picture or the slices (the turning view follows). The",
-        "image was fetched while the one before was looked at.",
+        "In headless Chromium, 1280 x 800, WebGL in software: the time from the call that opens another case until it",
+        "is set up, and until the second frame after that, with the image or the slices (the rendering follows). The",
+        "image was fetched in advance, while the previous case was open.",
         "",
     ]
     for result in results:
@@ -36,17 +36,17 @@ def loop(results: list[dict[str, Any]]) -> str:
     lines = [
         "## Predict, correct, train again",
         "",
-        "A small network learns from 6 phantoms and predicts others that come as negatives, as from a site that",
-        "exports them so. Those with the widest error bounds are corrected through the record of the review page, and",
-        "the network is trained again with them, with the same settings. Mean radial errors in mm; `the rest` are the",
-        "cases that nobody corrected.",
+        "A small network learns from 6 phantoms and predicts others whose grey values are inverted, as from a site",
+        "that exports negatives. The cases with the widest error bounds are corrected through the record of the",
+        "review page, and the network is trained again with them, with the same settings. Mean radial errors in mm;",
+        "`the rest` are the cases that nobody corrected.",
         "",
     ]
     for result in results:
         lines += [
             f"- {measured_by(result)}; {result['corrected']} of {result['pool']} corrected",
             "",
-            *head("seed", "corrected ones, before", "the rest, before", "the rest, after", "of them better"),
+            *head("seed", "corrected cases, before", "the rest, before", "the rest, after", "of which better"),
         ]
         for told in result["rows"]:
             errors = [number(told[key], 2) for key in ("corrected_before_mm", "rest_before_mm", "rest_after_mm")]

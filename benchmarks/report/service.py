@@ -12,12 +12,12 @@ def service(results: list[dict[str, Any]]) -> str:
     lines = [
         "## The service under load",
         "",
-        "Clients on the same machine that send one image after another; who is refused (503) waits as long as told.",
-        "Seconds are those of the answered requests, waiting in the queue included. Memory is the mean of 10 s, from",
-        "the tenth second on and at the end: of the service, and of the process that predicts.",
+        "Clients on the same machine send one image after another; after a refusal (503) they wait as long as the",
+        "`Retry-After` header asks. Seconds are those of the answered requests, including the queue. Memory is the",
+        "mean over 10 s, from the tenth second on and at the end: of the service, and of the process that predicts.",
         "",
-        *head("clients", "seconds", "queue", "answers by status", "p50 (s)", "p95 (s)", "longest (s)",
-              "answered a second", "service (MiB)", "predicting (MiB)", "load of the machine", "by"),
+        *head("clients", "seconds", "queue", "answers by status", "p50 (s)", "p95 (s)", "maximum (s)",
+              "answers per second", "service (MiB)", "predicting (MiB)", "load of the machine", "measured by"),
     ]  # fmt: skip
     for r in results:
         answers = ", ".join(f"{status}: {count}" for status, count in r["answers"].items())

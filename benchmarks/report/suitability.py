@@ -9,15 +9,15 @@ from benchmarks.report.cells import head, measured_by, number, row
 
 def suitability(results: list[dict[str, Any]]) -> str:
     """A table a model and split."""
-    lines = ["## Images that a model was not made for", ""]
+    lines = ["## Images unlike the training images", ""]
     lines += [
-        "An image is wrongly predicted here if its mean error is more than three times that of the images as they are. "
-        "`told` are those called unsuitable: all wrongly predicted ones should be, and none as it is.",
+        "A prediction counts as wrong here if its mean error is more than three times that of the undamaged images. "
+        "`flagged` images are those that `predict` calls unsuitable: all wrong ones should be, and no undamaged one.",
         "",
     ]
     for result in results:
         lines += [f"### {result['model']} on {result['dataset']}, {result['split']}", "", measured_by(result), ""]
-        lines += head("image", "images", "mean error (mm)", "told", "wrongly predicted", "of these told")
+        lines += head("image", "images", "mean error (mm)", "flagged", "wrong", "of these flagged")
         for each in result["rows"]:
             found = f"{each['wrong_told']} of {each['wrong']}"
             error = number(each["error"], 2)
@@ -29,8 +29,8 @@ def suitability(results: list[dict[str, Any]]) -> str:
         alarms = number(100 * clean["told"] / clean["images"], 1)
         lines += [
             "",
-            f"Told: {told} of {wrong} wrongly predicted damaged copies ({share} %; goal 99), and {clean['told']} of "
-            f"{clean['images']} images as they are ({alarms} %; goal 1 at most).",
+            f"Flagged: {told} of {wrong} wrong damaged copies ({share} %; goal 99), and {clean['told']} of "
+            f"{clean['images']} undamaged images ({alarms} %; goal 1 at most).",
             "",
         ]
     return "\n".join(lines)

@@ -13,11 +13,12 @@ def training(results: list[dict[str, Any]]) -> str:
     lines = [
         "## Training speed",
         "",
-        "Steps of planned networks on made-up images (2D 774 x 960 at 0.25 mm with 19 landmarks, 3D 128³ at 1.5 mm",
+        "Steps of planned networks on synthetic images (2D 774 x 960 at 0.25 mm with 19 landmarks, 3D 128³ at 1.5 mm",
         "with 24) in the loop of a real training. `single patches` trains the network of stage 1 on batches of 64",
-        "patches, each cut out for itself; `MONAI loader` takes the images from a CacheDataset with MONAI's transforms",
-        "and a DataLoader with a worker a core. The network's share is the time of a step without drawing (or waiting",
-        "for) its images; a worker's time counts as little as the cores are free, so compare the steps.",
+        "patches, each extracted separately. `MONAI loader` takes the images from a CacheDataset with MONAI's",
+        "transforms and a DataLoader with one worker per core. `network` is the part of a step that is not spent on",
+        "drawing (or waiting for) its images. The time of a worker is hidden where a core is free, so compare the",
+        "steps.",
         "",
     ]
     for result in results:
@@ -33,7 +34,7 @@ def training(results: list[dict[str, Any]]) -> str:
                 "how",
                 "steps a second",
                 "as it is, times as fast",
-                "network's share (%)",
+                "network (% of the time)",
                 "patches a second",
                 "as it is, times as many",
             ),
