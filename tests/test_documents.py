@@ -10,6 +10,7 @@ import anatomark
 from anatomark.cli.main import VERBS, _load
 from benchmarks.__main__ import SUBJECTS
 from benchmarks.report import document
+from benchmarks.results import read_all
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -105,6 +106,38 @@ def test_figures_of_the_results_page_are_those_of_the_benchmarks():
     assert len(figures) > 50
     rounded = {f"{float(number):.1f}" for number in known}  # such as the seconds to a first X-ray
     assert [figure for figure in figures if figure not in known | rounded] == []
+
+
+def row_of(page, heading, label):
+    """The cells of the row that begins with `label`, in the section of `heading`."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    section = re.split(rf"^#+ {re.escape(heading)}\n", text, flags=re.MULTILINE)[1]
+    section = re.split(r"^#+ ", section, flags=re.MULTILINE)[0]
+    rows = [line for line in section.splitlines() if line.startswith(f"| {label}")]
+    assert len(rows) == 1, rows
+    return [cell.strip() for cell in rows[0].strip("|").split("|")]
+
+
+@pytest.mark.parametrize("result", read_all("accuracy"), ids=lambda result: f"{result['dataset']} {result['method']}")
+def test_accuracy_is_as_measured(result):
+    heading = {"isbi2015_ceph": "Cephalograms", "cmf_ct": "Craniomaxillofacial CT"}[result["dataset"]]
+    cells = row_of("docs/results.md", heading, f"`{result['method']}`")
+    column = 1 + ["isbi2015_ceph", "cmf_ct"].index(result["dataset"])
+    short = row_of("README.md", "Accuracy", f"`{result['method']}`")[column]
+    errors = []
+    for split in result["splits"].values():
+        last = list(split["answers"].values())[-1]
+        errors += [f"{last['mre']:.2f} mm", f"{last['sdr']['2']:.1f} %"]
+    assert cells[2 : 2 + len(errors)] == errors
+    assert short == errors[0]
+
+
+def test_the_learning_curve_is_as_measured():
+    (result,) = read_all("limited")
+    for method in ("two-stage", "global-to-local", "heatmap", "mean shape"):
+        shown = row_of("docs/results.md", "Few training images", method if method == "mean shape" else f"`{method}`")
+        rows = sorted((row["count"], row["mre"]) for row in result["rows"] if row["method"] == method)
+        assert shown[1:] == [f"{mre:.2f} mm" for _, mre in rows]
 
 
 def test_the_page_of_benchmarks_is_made_of_results_and_notes():
