@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from anatomark.formats.images import write_image as write_image
     from anatomark.formats.landmarks import read_landmarks as read_landmarks
     from anatomark.formats.landmarks import write_landmarks as write_landmarks
+    from anatomark.loading import load as load
     from anatomark.methods.prediction import Prediction as Prediction
     from anatomark.model import Model as Model
-    from anatomark.model import load as load
     from anatomark.predict import predict_to_folder as predict_to_folder
     from anatomark.registration.interest import propose_landmarks as propose_landmarks
     from anatomark.registration.transfer import transfer_landmarks as transfer_landmarks
@@ -53,7 +53,7 @@ _HOME = {
     "read_landmarks": "anatomark.formats.landmarks",
     "write_landmarks": "anatomark.formats.landmarks",
     "Model": "anatomark.model",
-    "load": "anatomark.model",
+    "load": "anatomark.loading",
     "train": "anatomark.training.train",
     "Prediction": "anatomark.methods.prediction",
     "calibrate": "anatomark.training.calibrate",

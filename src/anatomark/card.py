@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
-from anatomark.errors import ModelError
+from anatomark import __version__
+from anatomark.errors import ModelError, UnknownNameError
+from anatomark.formats.atomic import write_json
+from anatomark.methods import network_class
+from anatomark.methods.presence import PresenceModel
 
-if TYPE_CHECKING:
-    from anatomark.methods.presence import PresenceModel
-
-FORMAT = 1
+FORMAT = 2
 NAME = "model.json"
 
 
@@ -35,7 +37,7 @@ class Template(BaseModel):
 
 
 class Card(BaseModel):
-    """All of model.json; `settings` are judged by the method."""
+    """All of model.json; `network` is judged by the method."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,50 +51,69 @@ class Card(BaseModel):
     pairs: tuple[tuple[str, str], ...]
     presence: Presence
     alignment: Template | None = None
-    settings: dict[str, Any]
+    network: dict[str, Any]
 
     @model_validator(mode="after")
     def _names_agree(self) -> Card:
         if len(set(self.landmarks)) < len(self.landmarks):
-            raise ValueError("a landmark comes twice")
+            raise ValueError("duplicate landmark")
         strange = {name for pair in self.pairs for name in pair} - set(self.landmarks)
         if strange:
-            raise ValueError(f"pairs name {sorted(strange)[0]!r}, which is no landmark")
+            raise ValueError(f"pairs name {sorted(strange)[0]!r}, which is not a landmark")
         return self
 
 
 def read_card(run: Path) -> Card:
-    """The card in a run folder. ModelError where there is none, or none that this version understands."""
+    """The card in a run folder, of this format or an earlier one.
+
+    ModelError where there is none, or none that this version understands.
+    """
     path = run / NAME
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         begun = any((run / name).exists() for name in ("request.json", "folds.json"))
-        state = "its training has not ended" if begun else "it is not a run folder"
+        state = "its training has not finished" if begun else "it is not a run folder"
         todo = "give the --out folder of anatomark train, or a name that anatomark models lists"
         raise ModelError(f"{run} has no {NAME}: {state}; {todo}") from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
+        reason = error.strerror if isinstance(error, OSError) else "not valid JSON"
         raise ModelError(f"{path} cannot be read: {reason}; copy it again or train again") from None
     if not isinstance(held, dict):
-        raise not_a_model(path, "it is no JSON object")
-    if held.get("format") != FORMAT:
+        raise not_a_model(path, "not a JSON object")
+    return _card(path, cast("dict[str, Any]", held))
+
+
+def _card(path: Path, held: dict[str, Any]) -> Card:
+    number = held.get("format")
+    if isinstance(number, int) and number > FORMAT:
         raise ModelError(
-            f"{path} has format {held.get('format')!r}, this version reads {FORMAT}; "
-            "use the anatomark that wrote it, or train again"
+            f"{path} has format {number}, this anatomark ({__version__}) reads {FORMAT} and earlier ones; update "
+            f"anatomark ({held.get('anatomark', 'a newer one')} wrote it)"
         )
     try:
+        if number == 1:
+            held = _from_format_1(held)
+        elif number != FORMAT:
+            raise not_a_model(path, f"format {number!r}")
         return Card(**held)
     except ValidationError as error:
         raise not_a_model(path, first_fault(error)) from None
-    except TypeError:
-        raise not_a_model(path, "its keys are none") from None
+    except UnknownNameError as error:
+        raise not_a_model(path, str(error)) from None
+    except (KeyError, TypeError, ValueError):
+        raise not_a_model(path, "something is missing or of another type") from None
+
+
+def _from_format_1(held: Mapping[str, Any]) -> dict[str, Any]:
+    """The same card in today's format: format 1 held the settings of network and training in one."""
+    network = network_class(held["method"]).from_format_1(held["settings"], len(held["landmarks"]))
+    rest = {name: value for name, value in held.items() if name != "settings"}
+    return {**rest, "format": FORMAT, "network": network.model_dump()}
 
 
 def change_presence(run: Path, presence: PresenceModel) -> None:
     """Write model.json of a run folder anew, with `presence`."""
-    from anatomark.formats.atomic import write_json
-
     card = read_card(run).model_copy(update={"presence": Presence(**asdict(presence))})
     write_json(run / NAME, card.model_dump(mode="json"))
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from anatomark.core.grid import Grid
     from anatomark.core.image import Image
     from anatomark.data.description import Case, Dataset
-    from anatomark.ensemble import Ensemble
     from anatomark.model import Model
 
 FORMATS = ("csv", "mrk.json", "fcsv", "dicom-sr")
@@ -53,7 +52,7 @@ class Summary:
 
 
 def predict_to_folder(
-    model: Model | Ensemble | str | Path,
+    model: Model | str | Path,
     inputs: Iterable[str | Path],
     *,
     out: str | Path,
@@ -90,7 +89,7 @@ def predict_to_folder(
     if unknown:
         raise UnknownNameError(f"no format {unknown[0]!r}; there are: {', '.join(FORMATS)}")
     if isinstance(model, (str, Path)):
-        from anatomark.model import load
+        from anatomark.loading import load
 
         model = load(model, device=device)
     if stack and model.ndim != 2:
@@ -110,7 +109,7 @@ def predict_to_folder(
 
 
 def _predict_each(
-    model: Model | Ensemble,
+    model: Model,
     cases: Sequence[Case],
     folder: Path,
     formats: Sequence[str],
@@ -182,7 +181,7 @@ def _read(case: Case, formats: Sequence[str]) -> Image:
 
 def _write(
     folder: Path,
-    model: Model | Ensemble,
+    model: Model,
     case: Case,
     image: Image,
     result: Prediction,

@@ -8,7 +8,7 @@ from scipy import ndimage
 from anatomark.data.augment import Strength, Warp, change_grey_values, draw_warp, sample
 
 CPU = torch.device("cpu")
-STRONG = Strength(rotation_degrees=20, scale=0.2, shear=0.1, elastic_mm=1.0, ripple=0.1, ripple_elements=8)
+STRONG = Strength(rotation_degrees=20, scale=0.2, shear=0.1, elastic_mm=1.0, elastic_fine=0.1, elastic_fine_spacing=8)
 SPACINGS = {2: (0.7, 1.1), 3: (2.0, 1.0, 1.3)}
 SHAPES = {2: (70, 50), 3: (30, 46, 38)}
 
@@ -51,7 +51,7 @@ def test_points_to_window_inverts_the_places_of_elements(shape: tuple[int, ...])
         spacing=(1, 2, 1.5)[:d],
         source_spacing=(0.5, 3, 1)[:d],
         center_index=np.array([[20.0, 9.0, 4.0], [3.0, 50.0, 11.0]])[:, :d],
-        strength=replace(STRONG, ripple=0.05),
+        strength=replace(STRONG, elastic_fine=0.05),
     )
     places = warp.places(first, size, CPU).numpy()[..., ::-1].astype(float)
     index = ((places + 1) * size - 1) / 2 + first
@@ -138,7 +138,7 @@ def test_the_same_draw_gives_the_same_windows_and_another_gives_others() -> None
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_ripples_are_as_fine_and_as_strong_as_they_are_said_to_be(ndim: int) -> None:
+def test_fine_elastic_deformations_are_as_fine_and_as_strong_as_they_are_said_to_be(ndim: int) -> None:
     """Along each axis, control points about 10 elements apart, with a s.d. of a tenth of that, in mm."""
     shape, spacing = (81, 41, 61)[:ndim], (2.0, 1.0, 0.5)[:ndim]
     warp = draw_warp(
@@ -147,7 +147,7 @@ def test_ripples_are_as_fine_and_as_strong_as_they_are_said_to_be(ndim: int) -> 
         spacing=spacing,
         source_spacing=spacing,
         center_index=np.zeros((200 if ndim == 2 else 20, ndim)),
-        strength=Strength(ripple=0.1, ripple_elements=10),
+        strength=Strength(elastic_fine=0.1, elastic_fine_spacing=10),
     )
     assert warp.elastic is not None
     assert warp.elastic.shape[2:] == (9, 5, 7)[:ndim]
@@ -162,7 +162,7 @@ def test_coarse_and_fine_elastic_displacements_add_up() -> None:
         assert drawn is not None
         return drawn
 
-    both = elastic(elastic_mm=3.0, elastic_points=5, ripple=0.1, ripple_elements=10)
+    both = elastic(elastic_mm=3.0, elastic_points=5, elastic_fine=0.1, elastic_fine_spacing=10)
     assert both.shape == (500, 2, 7, 9)
     corner = both[:, :, 0, 0].std()  # a control point of both
     assert corner == pytest.approx(np.hypot(3, 1), rel=0.08)

@@ -44,7 +44,7 @@ def train(
     ] = False,
 ) -> None:
     """Train on a data set and leave a model in the run folder. The same command goes on after a stop."""
-    from anatomark.training.train import parse_setting
+    from anatomark.training.request import parse_setting
     from anatomark.training.train import train as run
 
     asked = {

@@ -27,7 +27,7 @@ class Strength:
     """How far augmentation goes; all zero means none. Angles in degrees.
 
     Two elastic displacements are added: `elastic_points` control points along each axis of a window, with a s.d. of
-    `elastic_mm`, and finer ones `ripple_elements` apart, with a s.d. of `ripple` times that distance.
+    `elastic_mm`, and finer ones `elastic_fine_spacing` apart, with a s.d. of `elastic_fine` times that distance.
     """
 
     rotation_degrees: float = 0.0
@@ -35,8 +35,8 @@ class Strength:
     shear: float = 0.0
     elastic_mm: float = 0.0
     elastic_points: int = 5
-    ripple: float = 0.0
-    ripple_elements: float = 20.0
+    elastic_fine: float = 0.0
+    elastic_fine_spacing: float = 20.0
     gain: float = 0.0
     shift: float = 0.0
     gamma: float = 0.0
@@ -162,15 +162,15 @@ def _draw_elastic(
     if strength.elastic_mm > 0:
         controls = tuple(strength.elastic_points if n > 1 else 1 for n in shape)
         elastic = (strength.elastic_mm * rng.standard_normal((windows, d, *controls))).astype(np.float32)
-    if strength.ripple > 0:
-        most = (max(strength.elastic_points, 1 + round(n / strength.ripple_elements)) for n in shape)
+    if strength.elastic_fine > 0:
+        most = (max(strength.elastic_points, 1 + round(n / strength.elastic_fine_spacing)) for n in shape)
         fine = tuple(c if n > 1 else 1 for c, n in zip(most, shape, strict=True))
         apart = np.array([(n - 1) * s / max(1, c - 1) for n, s, c in zip(shape, spacing, fine, strict=True)])
-        scale = (strength.ripple * apart).reshape(1, d, *(1,) * d)
-        ripple = (scale * rng.standard_normal((windows, d, *fine))).astype(np.float32)
+        scale = (strength.elastic_fine * apart).reshape(1, d, *(1,) * d)
+        bent = (scale * rng.standard_normal((windows, d, *fine))).astype(np.float32)
         if elastic is not None:
-            ripple += _between(torch.from_numpy(elastic), fine).movedim(-1, 1).numpy()
-        elastic = ripple
+            bent += _between(torch.from_numpy(elastic), fine).movedim(-1, 1).numpy()
+        elastic = bent
     return elastic
 
 

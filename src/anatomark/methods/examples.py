@@ -10,28 +10,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
 from anatomark.data.augment import Strength, change_grey_values, draw_warp, sample
 from anatomark.data.cache import CachedCase
-from anatomark.methods.interface import AugmentedSettings
+from anatomark.methods.settings import AugmentedTraining
 
-Floats = NDArray[np.float64]
 Example = tuple[Tensor, Tensor, Tensor]  # grey values, points in index units, states
 
 
-def strength_of(settings: AugmentedSettings, *, elastic_mm: float = 0.0, ripple: float = 0.0) -> Strength:
-    """The strength of `settings`, with the elastic displacements that a stage wants."""
+def strength_of(training: AugmentedTraining, *, elastic_mm: float = 0.0, elastic_fine: float = 0.0) -> Strength:
+    """The strength of the augmentation of `training`, with the elastic displacements that a stage uses."""
     return Strength(
-        rotation_degrees=settings.rotation_degrees,
-        scale=settings.scale,
-        shear=settings.shear,
+        rotation_degrees=training.rotation_degrees,
+        scale=training.scale,
+        shear=training.shear,
         elastic_mm=elastic_mm,
-        ripple=ripple,
-        ripple_elements=settings.ripple_elements,
-        gain=settings.gain,
-        shift=settings.shift,
-        gamma=settings.gamma,
-        noise=settings.noise,
+        elastic_fine=elastic_fine,
+        elastic_fine_spacing=training.elastic_fine_spacing,
+        gain=training.gain,
+        shift=training.shift,
+        gamma=training.gamma,
+        noise=training.noise,
     )
 
 
@@ -66,7 +66,7 @@ def window_centers(
 
 def crop_example(
     case: CachedCase,
-    settings: AugmentedSettings,
+    training: AugmentedTraining,
     mirrored: NDArray[np.int64],
     rng: np.random.Generator,
     device: torch.device,
@@ -74,28 +74,28 @@ def crop_example(
     level: Literal["fine", "coarse"],
     crop: Sequence[int],
     margin: int = 0,
-    near_landmarks: float = 0.0,
+    landmark_crop_fraction: float = 0.0,
 ) -> Example:
     """One warped crop: grey values (1, *(crop + 2 * margin)), points (N, d) in index units of the crop, states (N,).
 
-    Crops lie uniformly over the image; where the image is smaller than the crop, it lies uniformly in the crop. A share
-    `near_landmarks` of the crops holds a random present landmark instead. The margin is what lies around.
+    Crops lie uniformly over the image; where the image is smaller than the crop, it lies uniformly in the crop. A part
+    `landmark_crop_fraction` of the crops holds a random present landmark instead. The margin is what lies around.
     """
     grid, array = {
         "fine": (case.image.fine_grid, case.image.fine),
         "coarse": (case.image.coarse_grid, case.image.coarse),
     }[level]
-    mirror = bool(settings.mirror) and rng.random() < 0.5
+    mirror = training.mirror and rng.random() < 0.5
     points, states = reference_of(case, mirror, mirrored)
     points_index = grid.world_to_index(points)
     inner, size = np.asarray(crop), np.asarray(grid.shape)
     slack = np.abs(size - inner) / 2
     center = (size - 1) / 2 + rng.uniform(-1, 1, size=len(inner)) * slack
     known = np.flatnonzero((states == State.PRESENT) & np.isfinite(points_index).all(axis=1))
-    if near_landmarks and known.size and rng.random() < near_landmarks:
+    if landmark_crop_fraction and known.size and rng.random() < landmark_crop_fraction:
         center = points_index[rng.choice(known)] + rng.uniform(-0.5, 0.5, size=len(inner)) * inner
     extent = float((inner * grid.spacing).max())
-    strength = strength_of(settings, elastic_mm=settings.elastic * extent, ripple=settings.ripple or 0.0)
+    strength = strength_of(training, elastic_mm=training.elastic * extent, elastic_fine=training.elastic_fine)
     warp = draw_warp(
         rng,
         shape=tuple(int(n) + 2 * margin for n in crop),

@@ -1,91 +1,59 @@
-"""What a method is: the parts that the training loop, the model and the command line rely on."""
+"""What a method is: the parts that training, models and the command line rely on.
+
+A *detector* finds landmarks; it is a value: fitted once, or loaded, and never changed. How it is fitted is its own
+affair. Methods whose networks learn by gradient steps describe these in a `Staged` value and leave the steps to the
+`Trainer` (see `fit_stages`); others look at the cases by themselves.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from anatomark.core.grid import Grid
+from anatomark.core.grid import Floats, Grid
+from anatomark.methods.presence import PresenceModel
+from anatomark.methods.settings import Network, Schedule, Settings, Training
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor, nn
 
     from anatomark.data.cache import Cache, CachedCase
     from anatomark.data.working import WorkingImage
-    from anatomark.methods.presence import PresenceModel
 
-Floats = NDArray[np.float64]
-Schedule = Literal["cosine", "constant", "warm-restarts"]
-
-
-class CommonSettings(BaseModel):
-    """The settings of every method: the working images and the training loop. `None` waits for the plan."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    # Of each stage, the settings that make its training need less memory where they are smaller: those to change first
-    # come first, the size of the network last.
-    memory_settings: ClassVar[Mapping[str, Sequence[str]]] = {}
-
-    spacing: tuple[PositiveFloat, ...] | None = Field(None, description="fine working spacing, z y x (world units)")
-    pool: tuple[PositiveInt, ...] | None = Field(None, description="the coarse level has means over this many elements")
-    align: Literal["none", "rigid", "affine"] = Field("none", description="images are brought into a template's world")
-    template: str | None = Field(
-        None, description="the training case to align to, a copy of which goes into the model; None: the most typical"
-    )
-    validation_fraction: float = Field(
-        0.15, ge=0, lt=1, description="share of subjects kept from training to choose by"
-    )
-    cache_memory_gib: NonNegativeFloat = Field(4.0, description="a larger cache is read from disk by a thread")
-    keep_cache: bool = Field(False, description="leave the prepared cache in the run folder when training has ended")
-
-    seed: int = Field(0, ge=0)
-    precision: Literal["auto", "bf16-mixed", "32-true"] = "auto"
-    amsgrad: bool = False
-    weight_decay: NonNegativeFloat = 1e-4
-    gradient_clip: NonNegativeFloat = Field(1.0, description="largest norm of the gradient; 0: not clipped")
-    ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: the last ones")
-    validations: PositiveInt = Field(20, description="how often each stage is validated")
-    patience: PositiveInt = Field(
-        10, description="validations without improvement after which a stage ends; of 5 cases or more"
-    )
-    checkpoint_every: PositiveInt = 200
-
-    def bounds(self, ndim: int) -> tuple[CommonSettings, CommonSettings]:
-        """These settings, with what a stage plans from the stages before it at the least and at the most it may be."""
-        return self, self
-
-
-class AugmentedSettings(CommonSettings):
-    """And those of methods that are trained on warped crops."""
-
-    mirror: bool | None = Field(None, description="mirrored training images; None: where left/right pairs are declared")
-    rotation_degrees: NonNegativeFloat = 12.0
-    scale: NonNegativeFloat = 0.12
-    shear: NonNegativeFloat = 0.05
-    elastic: NonNegativeFloat = Field(0.01, description="s.d. of elastic control points, share of the crop")
-    ripple: float | None = Field(
-        0.0, ge=0, le=0.15, description="s.d. of finer elastic control points, share of their distance"
-    )
-    ripple_elements: PositiveFloat = Field(20.0, description="distance of finer elastic control points, elements")
-    gain: NonNegativeFloat = 0.25
-    shift: NonNegativeFloat = 0.1
-    gamma: NonNegativeFloat = 0.35
-    noise: NonNegativeFloat = 0.04
+SettingsT = TypeVar("SettingsT", bound=Settings, contravariant=True)
+NetworkT = TypeVar("NetworkT", bound=Network)
+TrainingT = TypeVar("TrainingT", bound=Training)
+Networks: TypeAlias = "Mapping[str, nn.Module]"  # by the names of their stages
+Batch: TypeAlias = "dict[str, Tensor]"
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What a plan looks at: the canonical Grids of the training images, landmarks, pairs and memory."""
+    """What a plan looks at: the canonical Grids of the training images, landmarks, pairs, memory and device."""
 
     grids: tuple[Grid, ...]
     landmarks: int
     has_pairs: bool
     memory_bytes: float
+    on_gpu: bool = False
+
+
+@dataclass(frozen=True)
+class Plan(Generic[NetworkT, TrainingT]):
+    """The complete network and training that `plan` makes of settings and data.
+
+    `undecided` names the values that the errors of an earlier stage still decide; until then they stand for the most
+    that may come of these.
+    """
+
+    network: NetworkT
+    training: TrainingT
+    undecided: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +64,10 @@ class StagePlan:
     batch: int
     learning_rate: float
     schedule: Schedule
-    patches: int = 0  # patches in a step, where it is patches that a stage learns from
+    share: float = 1.0  # of a time budget
+    patches: int = 0  # patches in a step, where a stage learns from patches
+    case_bytes: float = 0.0  # rough memory that one case of the batch keeps for the backward pass
+    smaller: tuple[str, ...] = ()  # settings that make a step need less memory: the batch, then others
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,63 +79,127 @@ class Located:
     mass: Floats
 
 
-class Method(Protocol):
-    """A method in training and in use. Constructed from planned settings; see `global_to_local.method`.
+class Detector(Protocol[SettingsT, NetworkT, TrainingT]):
+    """A method that has learned to find landmarks, complete with what it learned; a value that nothing changes."""
 
-    A method without stages, whose time no training step can tell, also has `try_out(images, cases)`: seconds of a
-    "prediction" and of "finish" with that many cases, from a small part of each; afterwards it can be saved.
-    """
+    name: ClassVar[str]
+    presets: ClassVar[Mapping[str, Callable[[int], dict[str, Any]]]]  # settings by the image's dimension
+    settings_type: ClassVar[type[Settings]]
+    network_type: ClassVar[type[Network]]
+    training_type: ClassVar[type[Training]]
 
-    name: str
-    Settings: type[Any]
-    presets: Mapping[str, Callable[[int], dict[str, Any]]]
-    settings: Any
-    networks: dict[str, torch.nn.Module]
-    presence: PresenceModel
+    @property
+    def network(self) -> NetworkT: ...
 
-    def __init__(self, settings: Any, *, ndim: int, landmarks: int) -> None: ...
+    @property
+    def presence(self) -> PresenceModel: ...
 
-    @staticmethod
-    def plan(settings: Any, facts: DataFacts, *, on_gpu: bool) -> Any:
-        """Settings completed from the data; SettingsError where they do not fit them."""
+    @classmethod
+    def plan(cls, asked: SettingsT, facts: DataFacts) -> Plan[NetworkT, TrainingT]:
+        """Network and training completed from the data; SettingsError where they do not fit them."""
         ...
+
+    @classmethod
+    def fit(
+        cls, plan: Plan[NetworkT, TrainingT], cache: Cache, trainer: Trainer
+    ) -> Detector[SettingsT, NetworkT, TrainingT]:
+        """What is learned from the training and validation cases of `cache`."""
+        ...
+
+    @classmethod
+    def load(
+        cls, network: NetworkT, tensors: Mapping[str, Tensor], presence: PresenceModel, *, source: str
+    ) -> Detector[SettingsT, NetworkT, TrainingT]:
+        """The detector that has `tensors`, on the CPU; ModelError, which names `source`, where these do not fit."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it learned but presence."""
+        ...
+
+    def to(self, device: torch.device) -> Detector[SettingsT, NetworkT, TrainingT]:
+        """The same on `device`."""
+        ...
+
+    def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
+        """The answer of each stage, up to stage `upto`, for one image. Pure."""
+        ...
+
+
+AnyDetector: TypeAlias = Detector[Any, Any, Any]
+AnyPlan: TypeAlias = Plan[Any, Any]
+
+
+class Staged(Protocol):
+    """What the training loop asks of a method whose networks learn by gradient steps, one stage after another.
+
+    A value: what a stage decides for the next one comes back as another `Staged`. `networks` are those of the stages
+    that have ended, and in `validate` also of the one in progress.
+    """
 
     @property
     def stages(self) -> tuple[str, ...]: ...
 
+    @property
+    def plan(self) -> AnyPlan: ...
+
+    def adapted(self, stage: str, networks: Networks, cache: Cache, device: torch.device) -> Self:
+        """The same with what `stage` takes from the stages before it."""
+        ...
+
+    def with_steps(self, stage: str, steps: int) -> Self:
+        """The same with `steps` for the length of `stage`."""
+        ...
+
+    def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module:
+        """The network that `stage` begins with, on the CPU; the same one each time."""
+        ...
+
     def stage_plan(self, stage: str) -> StagePlan: ...
 
-    def begin(self, stage: str, cache: Cache, device: torch.device) -> None:
-        """Make the network of a stage, planning what waited for the stages before it."""
-        ...
-
-    def make_networks(self) -> None:
-        """All networks, with weights yet to be loaded."""
-        ...
-
-    def example_batch(
+    def batch(
         self,
         stage: str,
         cases: Sequence[CachedCase],
         mirrored: NDArray[np.int64],
         rng: np.random.Generator,
         device: torch.device,
-    ) -> dict[str, Any]:
+    ) -> Batch:
         """Random examples of `cases`, as tensors on `device`, for `loss`."""
         ...
 
-    def loss(self, stage: str, network: Any, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    def loss(self, stage: str, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The weighted loss terms of a batch."""
         ...
 
-    def validate(self, stage: str, cases: Sequence[CachedCase], device: torch.device) -> float:
+    def validate(self, stage: str, networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> float:
         """Mean radial error (world units) of the stage over the present landmarks of `cases`; NaN without any."""
         ...
 
-    def finish(self, cache: Cache, device: torch.device) -> None:
-        """What is learned after the last stage: presence."""
+
+class Trainer(Protocol):
+    """Who trains the networks of a `Staged`, and knows the device, the run folder and the clock."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def begin(self, staged: StagedT, stage: str, networks: Networks, cache: Cache) -> StagedT:
+        """`staged` with the steps that a time budget, if there is one, leaves to `stage`; the run records it."""
         ...
 
-    def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
-        """The answer of each stage, up to stage `upto`, for one image."""
+    def train(self, staged: Staged, stage: str, networks: Networks, cache: Cache) -> nn.Module:
+        """The network of `stage` with the weights that it ends with; those kept, if it has ended before."""
         ...
+
+
+StagedT = TypeVar("StagedT", bound=Staged)
+
+
+def fit_stages(staged: StagedT, cache: Cache, trainer: Trainer) -> tuple[StagedT, dict[str, nn.Module]]:
+    """The networks of all stages, trained one after another, and `staged` as its stages have adapted it."""
+    networks: dict[str, nn.Module] = {}
+    for stage in staged.stages:
+        staged = staged.adapted(stage, networks, cache, trainer.device)
+        staged = trainer.begin(staged, stage, networks, cache)
+        networks[stage] = trainer.train(staged, stage, networks, cache)
+    return staged, networks

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
 
 if TYPE_CHECKING:
-    import torch
-
     from anatomark.data.cache import Cache
-    from anatomark.methods.interface import Method
+    from anatomark.data.working import WorkingImage
 
-Floats = NDArray[np.float64]
 ENOUGH_ABSENT = 10  # absent landmarks among validation cases, to learn presence from these alone
 RIDGE = 0.05  # in units of one case: enough to keep weights finite where all landmarks are present
 
@@ -68,16 +67,18 @@ class PresenceModel:
         return 1 / (1 + np.exp(-np.clip(score, -50, 50)))
 
 
-def learn_presence(method: Method, cache: Cache, device: torch.device) -> PresenceModel:
-    """How the masses of `method` tell presence: learned from validation cases, or from all where few lack landmarks."""
-    answers = len(method.presence.weights)
+def fit_presence(masses_in: Callable[[WorkingImage], Floats], answers: int, cache: Cache) -> PresenceModel:
+    """How posterior masses tell presence: fitted to validation cases, or to all where few of those lack landmarks.
+
+    `masses_in` gives those (N, answers) that a detector finds in an image.
+    """
     states = np.stack([case.states for case in cache.cases])
-    chosen = telling_cases(states, np.array([case.role == "validation" for case in cache.cases]))
+    chosen = calibration_cases(states, np.array([case.role == "validation" for case in cache.cases]))
     if not chosen.size:
         count = int((states == State.PRESENT).sum())
         constant = PresenceModel.fitted(np.zeros((count, answers)), np.ones(count, dtype=bool))
         return replace(constant, learned_from="no landmark was ever absent: a constant")
-    masses = [np.stack([part.mass for part in method.locate(cache.cases[i].image, device)], axis=-1) for i in chosen]
+    masses = [masses_in(cache.cases[i].image) for i in chosen]
     known = states[chosen] != State.NOT_ANNOTATED
     taught = any(cache.cases[i].role == "train" for i in chosen)
     source = "training and validation cases, for too few landmarks are absent in the latter: may be too sure"
@@ -85,7 +86,7 @@ def learn_presence(method: Method, cache: Cache, device: torch.device) -> Presen
     return replace(fitted, learned_from=source if taught else "validation cases")
 
 
-def telling_cases(states: NDArray[np.uint8], validation: NDArray[np.bool_]) -> NDArray[np.intp]:
+def calibration_cases(states: NDArray[np.uint8], validation: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Which of C cases with `states` (C, N) presence is learned from; none where there is nothing to tell apart."""
     if (states[validation] == State.ABSENT).sum() >= ENOUGH_ABSENT:
         return np.flatnonzero(validation)

@@ -1,30 +1,27 @@
-"""How far a stage's answers lie from the reference of cases that are kept to choose by."""
+"""How far answers lie from the reference of validation cases."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from anatomark.core.grid import Floats
 
 if TYPE_CHECKING:
-    import torch
-
     from anatomark.data.cache import CachedCase
-    from anatomark.methods.interface import Method
-
-Floats = NDArray[np.float64]
+    from anatomark.data.working import WorkingImage
 
 
-def radial_errors(
-    method: Method, cases: Sequence[CachedCase], device: torch.device, *, upto: str | None = None
-) -> Floats:
-    """(C, N) radial errors (world units) of the last answer up to stage `upto`; NaN unless a landmark is present."""
+def errors_of(points_in: Callable[[WorkingImage], Floats], cases: Sequence[CachedCase]) -> Floats:
+    """(C, N) radial errors (world units) of the points (N, d) that are found in the images of C cases.
+
+    NaN unless a landmark is present.
+    """
     errors = np.full((len(cases), len(cases[0].states) if cases else 0), np.nan)
     for row, case in enumerate(cases):
-        located = method.locate(case.image, device, upto=upto)[-1]
-        errors[row] = np.linalg.norm(located.points_world - case.points_world, axis=1)
+        errors[row] = np.linalg.norm(points_in(case.image) - case.points_world, axis=1)
     return errors
 
 

@@ -13,7 +13,6 @@ from anatomark.errors import AnatomarkError
 from anatomark.review.study import Answers
 
 if TYPE_CHECKING:
-    from anatomark.ensemble import Ensemble
     from anatomark.model import Model
 
 
@@ -29,7 +28,7 @@ class Job:
 class Assistant:
     """Predictions of `cases` for the landmarks `names` by `model`, asked for by number."""
 
-    def __init__(self, model: Model | Ensemble, cases: Sequence[Case], names: Sequence[str]) -> None:
+    def __init__(self, model: Model, cases: Sequence[Case], names: Sequence[str]) -> None:
         self.model, self._cases, self._names = model, cases, names
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="assistant")
         self._jobs: dict[int, Future[Job]] = {}

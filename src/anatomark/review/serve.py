@@ -55,7 +55,7 @@ def review(
     access = decide_access(host, os.environ.get("ANATOMARK_TOKEN") or make_token())
     loaded = None
     if model is not None:
-        from anatomark.model import load
+        from anatomark.loading import load
 
         loaded = load(model, device=device)
     study = open_study(

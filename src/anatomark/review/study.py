@@ -18,7 +18,6 @@ from anatomark.evaluation.predictions import read_predictions
 from anatomark.methods.prediction import SAID_ABSENT_BELOW, Prediction
 
 if TYPE_CHECKING:
-    from anatomark.ensemble import Ensemble
     from anatomark.formats.table import LandmarkTable
     from anatomark.model import Model
 
@@ -66,7 +65,7 @@ def open_study(
     reviewer: str,
     predictions: str | Path | None = None,
     frame: str | None = None,
-    model: Model | Ensemble | None = None,
+    model: Model | None = None,
     landmarks: Sequence[str] = (),
     split: str | None = None,
     root: str | Path | None = None,
@@ -123,7 +122,7 @@ def _folder(given: Path, names: Sequence[str], spacing: Sequence[float] | None) 
 
 
 def _names(
-    given: Path, landmarks: Sequence[str], model: Model | Ensemble | None, table: LandmarkTable | None
+    given: Path, landmarks: Sequence[str], model: Model | None, table: LandmarkTable | None
 ) -> tuple[str, ...]:
     if landmarks:
         twice = [name for name in landmarks if list(landmarks).count(name) > 1]
@@ -141,15 +140,15 @@ def _names(
 
 
 def _answers(dataset: Dataset, table: LandmarkTable, source: str) -> dict[str, Answers]:
-    from anatomark.evaluation.gather import gather
+    from anatomark.evaluation.match_predictions import match_predictions
 
-    rows, _, _ = gather(
+    rows = match_predictions(
         dataset, table, split=None, presence_threshold=SAID_ABSENT_BELOW, source=f"the predictions {source}"
-    )
+    ).rows
     return {case: Answers(rows.predicted[k], rows.presence[k], rows.bound[k]) for k, case in enumerate(rows.cases)}
 
 
-def _require_fitting(dataset: Dataset, model: Model | Ensemble) -> None:
+def _require_fitting(dataset: Dataset, model: Model) -> None:
     if model.ndim != dataset.ndim:
         raise ImageError(
             f"the model is of {model.ndim}D images, {dataset.name} is {dataset.ndim}D; give another --model"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from anatomark.core.grid import Grid
-    from anatomark.ensemble import Ensemble
     from anatomark.methods.prediction import Prediction
     from anatomark.model import Model
 
@@ -47,7 +46,7 @@ class Job:
         return cls(**held | {"spacing": None if held["spacing"] is None else tuple(held["spacing"])})
 
 
-def carry_out(job: Job, model: Model | Ensemble) -> Path:
+def carry_out(job: Job, model: Model) -> Path:
     """The file with the answer to `job`. Raises AnatomarkError as `anatomark predict` does, and `Refused`."""
     from anatomark.formats.images import image_name, read_image
     from anatomark.formats.landmark_files.dicom_sr import require_reportable

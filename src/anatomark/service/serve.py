@@ -80,7 +80,7 @@ def named_runs(runs: Sequence[str | Path]) -> Mapping[str, Path]:
     Raises `ModelError` for two of one name and for what is no run.
     """
     from anatomark.card import read_card
-    from anatomark.ensemble import NAME
+    from anatomark.loading import ENSEMBLE
     from anatomark.ready_made import run_folder
 
     models: dict[str, Path] = {}
@@ -88,7 +88,7 @@ def named_runs(runs: Sequence[str | Path]) -> Mapping[str, Path]:
         name = run.resolve().name
         if name in models:
             raise ModelError(f"two runs are called {name!r}: {models[name]} and {run}; rename one of the folders")
-        if not (run / NAME).exists():
+        if not (run / ENSEMBLE).exists():
             read_card(run)
         models[name] = run
     if not models:

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from anatomark.errors import AnatomarkError
 
 if TYPE_CHECKING:
-    from anatomark.ensemble import Ensemble
     from anatomark.model import Model
     from anatomark.service.job import Job
 
@@ -41,12 +40,11 @@ def main() -> None:
         _say(answers, _answer(lines.get(), models))
 
 
-def about(name: str, model: Model | Ensemble, run: str) -> dict[str, Any]:
+def about(name: str, model: Model, run: str) -> dict[str, Any]:
     """What the service tells of a model; `card` is its model.json, of a run with folds that of the first."""
     from anatomark.card import read_card
-    from anatomark.ensemble import Ensemble
 
-    folds = len(model.models) if isinstance(model, Ensemble) else 0
+    folds = len(model.members) if len(model.members) > 1 else 0
     first = sorted(path.parent for path in Path(run).glob("*/model.json"))[0] if folds else Path(run)
     card = read_card(first).model_dump(mode="json")
     return {
@@ -63,14 +61,14 @@ def about(name: str, model: Model | Ensemble, run: str) -> dict[str, Any]:
     }
 
 
-def _load(order: dict[str, Any]) -> dict[str, Model | Ensemble]:
-    from anatomark.model import load
+def _load(order: dict[str, Any]) -> dict[str, Model]:
+    from anatomark.loading import load
 
     import_module("SimpleITK")  # else the first image would wait for it
     return {name: load(run, device=order["device"]) for name, run in order["runs"].items()}
 
 
-def _answer(line: bytes, models: dict[str, Model | Ensemble]) -> dict[str, Any]:
+def _answer(line: bytes, models: dict[str, Model]) -> dict[str, Any]:
     from anatomark.service.job import Job, carry_out
     from anatomark.service.refused import Refused, status_of
 

@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from anatomark.card import change_presence
 from anatomark.core.grid import Floats, Unit
 from anatomark.core.landmarks import State
+from anatomark.data.cache import Cache, CachedCase
+from anatomark.data.description import Dataset, load_dataset
+from anatomark.data.missing_codes import require_no_codes
 from anatomark.errors import ModelError, SettingsError, UnknownNameError
+from anatomark.loading import load
 from anatomark.methods.error_bound import ErrorBounds
+from anatomark.methods.interface import AnyDetector
 from anatomark.methods.presence import ENOUGH_ABSENT, PresenceModel
 from anatomark.methods.suitability import Suitability
+from anatomark.ready_made import ABOUT, about, run_folder
 from anatomark.training.run_folder import fold_folders
 
 if TYPE_CHECKING:
     import torch
 
-    from anatomark.data.cache import Cache, CachedCase
-    from anatomark.data.description import Case, Dataset
-    from anatomark.methods.interface import Method
+    from anatomark.data.description import Case
 
 BY_VALIDATION = "validation cases, which have also chosen the weights"
 NO_VALIDATION = "no validation case was kept from training; calibrate with anatomark calibrate RUN DATASET --split NAME"
@@ -48,13 +53,6 @@ def calibrate(
     Raises ModelError for a folder that is no finished run, SettingsError where there is no case to calibrate by or the
     networks have learned from some of them, UnknownNameError for a split, case or landmark that the data set has not.
     """
-    from anatomark.card import change_presence
-    from anatomark.data.description import load_dataset
-    from anatomark.data.missing_codes import require_no_codes
-    from anatomark.ensemble import Ensemble
-    from anatomark.model import load
-    from anatomark.ready_made import ABOUT, about, run_folder
-
     folder = run_folder(run)
     if about(folder) is not None:
         raise ModelError(f"{run} is ready-made and stays as it is; copy {folder}, take out {ABOUT}, calibrate the copy")
@@ -73,23 +71,25 @@ def calibrate(
     cases = [case for case in cases if case.reference.select(model.names).present.any()]
     if not cases:
         raise SettingsError(f"{folder}: no annotated case to calibrate by; name a split of {dataset.name} with --split")
-    found, spread, masses = [], [], []
+    points: list[Floats] = []
+    spread: list[Floats] = []
+    masses: list[Floats] = []
     for done, case in enumerate(cases):
         progress(done, len(cases), case.id)
         image = case.read_image()
-        if isinstance(model, Ensemble):
+        if len(model.members) > 1:
             prediction = model.predict(image, source=str(case.image_path))
-            found.append(prediction.landmarks.points)
+            points.append(prediction.landmarks.points)
             spread.append(prediction.spread)
         else:
             located = model.locate(image, source=str(case.image_path))
-            found.append(located[-1].points_world)
+            points.append(located[-1].points_world)
             spread.append(located[-1].spread)
             masses.append(np.stack([stage.mass for stage in located], axis=-1))
     progress(len(cases), len(cases), "")
     references = np.stack([case.reference.select(model.names).points for case in cases])
     bounds = ErrorBounds.fitted(
-        radial(np.stack(found), references),
+        radial(np.stack(points), references),
         np.stack(spread),
         subjects=[case.subject for case in cases],
         names=model.names,
@@ -99,7 +99,7 @@ def calibrate(
     bounds.save(folder)
     if split is None:
         taught = [dataset.case(id).reference.select(model.names).points for id in _request(folder)["train"]]
-        Suitability.learned(np.stack(taught), np.stack(found), references).save(folder)
+        Suitability.learned(np.stack(taught), np.stack(points), references).save(folder)
     states = np.stack([case.reference.select(model.names).states for case in cases])
     if split is not None and masses and (states == State.ABSENT).sum() >= ENOUGH_ABSENT:
         known = states != State.NOT_ANNOTATED
@@ -117,9 +117,9 @@ class Learned:
 
 
 def learn_from_cache(
-    method: Method, cache: Cache, device: torch.device, *, names: Sequence[str], unit: Unit
+    detector: AnyDetector, cache: Cache, device: torch.device, *, names: Sequence[str], unit: Unit
 ) -> Learned:
-    """Error bounds and suitability of a method whose training has just ended, from the cases in its `cache`."""
+    """Error bounds and suitability of a detector whose training has just ended, from the cases in its `cache`."""
     cases = [case for case in cache.role("validation") if np.isfinite(case.points_world).any()]
     shape = (0, len(names), cache.cases[0].points_world.shape[1])
     training = np.stack([*np.empty(shape), *(own_world(case, case.points_world) for case in cache.role("train"))])
@@ -127,7 +127,7 @@ def learn_from_cache(
         return Learned(
             ErrorBounds.withheld(names, NO_VALIDATION), Suitability.learned(training, *np.empty((2, *shape)))
         )
-    found, spread = map(np.stack, zip(*(own_answer(case, method, device) for case in cases), strict=True))
+    found, spread = map(np.stack, zip(*(own_answer(case, detector, device) for case in cases), strict=True))
     references = np.stack([own_world(case, case.points_world) for case in cases])
     bounds = ErrorBounds.fitted(
         radial(found, references),
@@ -152,9 +152,9 @@ def own_world(case: CachedCase, points_world: Floats) -> Floats:
     return (points_world - case.matrix[:-1, -1]) @ np.linalg.inv(case.matrix[:-1, :-1]).T
 
 
-def own_answer(case: CachedCase, method: Method, device: torch.device) -> tuple[Floats, Floats]:
+def own_answer(case: CachedCase, detector: AnyDetector, device: torch.device) -> tuple[Floats, Floats]:
     """Points (N, d) and spreads (N,) of a cached case in the world of its image, as `Placement` takes them there."""
-    located = method.locate(case.image, device)[-1]
+    located = detector.locate(case.image, device)[-1]
     volume = 1.0 if case.matrix is None else abs(np.linalg.det(case.matrix[:-1, :-1]))
     return own_world(case, located.points_world), located.spread / volume ** (1 / located.points_world.shape[1])
 

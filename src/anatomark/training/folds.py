@@ -16,28 +16,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anatomark.core.landmarks import State
+from anatomark.data.splits import carve_validation, deal_folds
 from anatomark.errors import SettingsError
 from anatomark.formats.atomic import new_folder, write_json
+from anatomark.formats.table import LandmarkTable, join_tables, read_table, write_table
+from anatomark.loading import load_model, save_ensemble
 from anatomark.methods.error_bound import ErrorBounds
+from anatomark.methods.prediction import prediction_table
+from anatomark.methods.presence import PresenceModel
+from anatomark.methods.settings import Settings
+from anatomark.training.calibrate import radial
+from anatomark.training.request import Request
+from anatomark.training.roles import FEWEST_SUBJECTS, training_roles
+from anatomark.training.run import train_cases
 from anatomark.training.run_folder import FOLDS, OUT_OF_FOLD, fold_folder
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
-    from anatomark.formats.table import LandmarkTable
 
 BY_FOLDS = "out-of-fold cases, each by the one fold that has not seen it"
-FEWEST_SUBJECTS = 4  # to set some aside to choose by
 
 
 def train_folds(
     dataset: Dataset,
     folds: int,
+    request: Request,
     *,
     out: Path,
-    method: str,
-    preset: str | None,
-    settings: Mapping[str, Any] | None,
-    device: str,
     train_split: str,
     validation_split: str | None,
     show: Callable[[str], None] | None,
@@ -50,36 +55,27 @@ def train_folds(
 
     Raises SettingsError for fewer than two folds, more folds than subjects, or a folder of another kind; as `train`.
     """
-    from anatomark.methods import method_class
-    from anatomark.training.train import resolve_settings, train_cases
-
     say = show or (lambda line: None)
-    chosen = resolve_settings(method_class(method), dataset.ndim, preset, settings)
-    parts = fold_roles(dataset, folds, train_split, validation_split, chosen)
-    asked = {"method": method, "preset": preset, "settings": json.loads(json.dumps(dict(settings or {})))}
+    parts = fold_roles(dataset, folds, train_split, validation_split, request.settings)
     left_out = [[case.id for case in part["left out"]] for part in parts]
-    _open(out, {"folds": folds, "dataset": dataset.name, **asked, "left_out": left_out})
-    tables = []
+    _open(out, {"folds": folds, "dataset": dataset.name, **request.record(), "left_out": left_out})
+    each = request.for_one_of(folds)
+    tables: list[LandmarkTable] = []
     for number, part in enumerate(parts):
         say(f"fold {number + 1} of {folds}, without {len(part['left out'])} cases")
         roles = {role: part[role] for role in ("train", "validation")}
         folder = fold_folder(out, number)
-        train_cases(
-            dataset, roles, out=folder, method=method, preset=preset, settings=settings, device=device, show=show
-        )
-        tables.append(_predicted(folder, part["left out"], device))
+        train_cases(dataset, roles, each, out=folder, show=show)
+        tables.append(_predicted(folder, part["left out"], request.device))
     _put_together(out, dataset, parts, tables)
     say(f"{out / OUT_OF_FOLD}: all {sum(map(len, left_out))} cases, each by the fold that has not seen it")
     return out
 
 
 def fold_roles(
-    dataset: Dataset, folds: int, train_split: str, validation_split: str | None, settings: Any
+    dataset: Dataset, folds: int, train_split: str, validation_split: str | None, settings: Settings
 ) -> list[dict[str, Sequence[Case]]]:
     """The "train", "validation" and "left out" cases of each fold; see `train_folds`."""
-    from anatomark.data.splits import carve_validation, deal_folds
-    from anatomark.training.train import training_roles
-
     roles = training_roles(dataset, train_split, validation_split, 0.0, settings.seed)
     cases, fraction = roles["train"], settings.validation_fraction
     subjects = len({case.subject for case in cases})
@@ -116,10 +112,6 @@ def _open(out: Path, request: dict[str, Any]) -> None:
 
 def _predicted(folder: Path, cases: Sequence[Case], device: str) -> LandmarkTable:
     """The predictions of `cases` by the fold in `folder`, kept there as a table."""
-    from anatomark.formats.table import read_table, write_table
-    from anatomark.methods.prediction import prediction_table
-    from anatomark.model import load_model
-
     path = folder / OUT_OF_FOLD
     if not path.exists():
         model = load_model(folder, device=device)
@@ -132,11 +124,6 @@ def _put_together(
     out: Path, dataset: Dataset, parts: Sequence[Mapping[str, Sequence[Case]]], tables: Sequence[LandmarkTable]
 ) -> None:
     """Write the table of all cases, and the ensemble with what these teach."""
-    from anatomark.ensemble import save_ensemble
-    from anatomark.formats.table import join_tables, write_table
-    from anatomark.methods.presence import PresenceModel
-    from anatomark.training.calibrate import radial
-
     cases = [case for part in parts for case in part["left out"]]
     table = join_tables(tables)
     block = (len(cases), len(dataset.names))

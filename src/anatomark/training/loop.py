@@ -1,4 +1,4 @@
-"""The training loop: one stage of a method, from its first step to its kept weights.
+"""The training loop: one stage of a method, from its first step to the weights it keeps.
 
 Randomness is drawn anew for each step from (seed, stage, step, process), so a resumed run goes on exactly where the
 checkpoint was written, and several processes draw different examples.
@@ -30,92 +30,104 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from rich.progress import Progress
 
-    from anatomark.methods.interface import Method
+    from anatomark.methods.interface import Batch, Networks, Staged
+    from anatomark.methods.settings import Training
 
 LOG_EVERY = 10
 WARM_UP_STEPS = 50
-CHOOSERS = 5
+MIN_VALIDATION_CASES = 5  # to choose the best weights by, and to stop early
+PACE_CHECKS = 20  # of a stage with a time budget
+FIRST_PACE_STEPS = 5
 
 
 def train_stage(
-    fabric: Fabric, method: Method, stage: str, cache: Cache, run: RunFolder, progress: Progress, plot: Plot
-) -> None:
-    """Train `method.networks[stage]` and leave the kept weights in it.
+    fabric: Fabric,
+    staged: Staged,
+    stage: str,
+    networks: Networks,
+    cache: Cache,
+    run: RunFolder,
+    progress: Progress,
+    plot: Plot,
+    *,
+    budget_seconds: float | None = None,
+) -> nn.Module:
+    """The network of `stage` with the weights it is to keep, trained on `cache`; `networks` are of the stages before.
 
     Kept are the averaged weights (EMA) of the validation with the lowest mean radial error; the last ones where fewer
-    than CHOOSERS cases validate, for so few choose by chance.
+    than MIN_VALIDATION_CASES cases validate, for so few choose by chance. With `budget_seconds` the number of steps is
+    corrected on the way, so that the stage ends when that time is over.
     """
-    settings = method.settings
+    training: Training = staged.plan.training
     device = fabric.device
-    training, validation = cache.role("train"), cache.role("validation")
-    plan = method.stage_plan(stage)
-    steps = plan.steps
-    validate_every = max(1, steps // settings.validations)
-    checkpoint_every = LOG_EVERY * max(1, settings.checkpoint_every // LOG_EVERY)
+    cases, validation = cache.role("train"), cache.role("validation")
+    plan = staged.stage_plan(stage)
 
-    network = method.networks[stage]
+    network = staged.make(stage, networks, cache)
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=plan.learning_rate, weight_decay=settings.weight_decay, amsgrad=settings.amsgrad
+        network.parameters(), lr=plan.learning_rate, weight_decay=training.weight_decay, amsgrad=training.amsgrad
     )
     wrapped, wrapped_optimizer = fabric.setup(network, optimizer)
     averaged = copy.deepcopy(network)
     best = copy.deepcopy(network)
-    state: dict[str, Any] = {"stage": stage, "step": 0, "best_score": None, "best_step": 0}
+    state: dict[str, Any] = {"stage": stage, "step": 0, "steps": plan.steps, "best_score": None, "best_step": 0}
     state |= {"seconds": 0.0, "core_seconds": 0.0}  # by the clock, and of the cores of a CPU
+    latest_validation = ""
 
     if run.checkpoint.exists():
         tensors, metadata = load_tensors(run.checkpoint)
         saved = json.loads(metadata["state"])
         if saved["stage"] == stage:
-            state = saved
+            state |= saved
             for part, module in (("network", network), ("averaged", averaged), ("best", best)):
                 load_network(module, under_prefix(part, tensors), str(run.checkpoint))
             restore_optimizer(optimizer, under_prefix("optimizer", tensors))
-            fabric.print(f"{stage}: going on from step {state['step']}")
+            fabric.print(f"{stage}: resuming from step {state['step']}")
     run.rewind_log(stage, state["step"])
 
-    def draw(step: int) -> dict[str, Any]:
-        rng = np.random.default_rng([settings.seed, method.stages.index(stage), step, fabric.global_rank])
+    def draw(step: int) -> Batch:
+        rng = np.random.default_rng([training.seed, staged.stages.index(stage), step, fabric.global_rank])
         first = (step * fabric.world_size + fabric.global_rank) * plan.batch
-        cases = [training[_shuffled(first + i, len(training), settings.seed)] for i in range(plan.batch)]
-        return method.example_batch(stage, cases, cache.mirrored, rng, device)
+        chosen = [cases[_shuffled(first + i, len(cases), training.seed)] for i in range(plan.batch)]
+        return staged.batch(stage, chosen, cache.mirrored, rng, device)
 
-    def evaluate(step: int) -> None:
-        kept = averaged if settings.ema else network
-        method.networks[stage] = kept
-        score = method.validate(stage, validation, device)
-        method.networks[stage] = network
+    def evaluate(step: int) -> str:
+        candidate = averaged if training.ema else network
+        score = staged.validate(stage, {**networks, stage: candidate}, validation, device)
         network.train()
         run.append_log({"stage": stage, "step": step, "validation_mre": round(score, 6)})
         plot(f"{stage}/validation_mre", score, step)
-        state["told"] = f"validation {score:.2f}"
-        progress.update(bar, status=state["told"])
-        few = len(validation) < CHOOSERS
+        text = f"validation {score:.2f}"
+        progress.update(bar, status=text)
+        few = len(validation) < MIN_VALIDATION_CASES
         if few or state["best_score"] is None or not score >= state["best_score"]:
             state.update(best_score=score, best_step=step)
-            best.load_state_dict(kept.state_dict())
+            best.load_state_dict(candidate.state_dict())
+        return text
 
     reader = None if cache.in_memory else ThreadPoolExecutor(1)
     upcoming = reader.submit(draw, state["step"]) if reader else None
     sums: dict[str, torch.Tensor] = {}
-    bar = progress.add_task(stage, total=steps, completed=state["step"], status="")
+    bar = progress.add_task(stage, total=state["steps"], completed=state["step"], status="")
     network.train()
     began, worked = time.monotonic() - state["seconds"], time.process_time() - state["core_seconds"]
-    while state["step"] < steps:
-        step = state["step"]
+    while state["step"] < state["steps"]:
+        step, steps = state["step"], state["steps"]
+        validate_every = max(1, steps // training.validations)
+        checkpoint_every = LOG_EVERY * max(1, training.checkpoint_every // LOG_EVERY)
         batch = upcoming.result() if upcoming else draw(step)
         upcoming = reader.submit(draw, step + 1) if reader and step + 1 < steps else None
         for group in optimizer.param_groups:
             group["lr"] = plan.learning_rate * rate_factor(plan.schedule, step, steps)
-        terms = method.loss(stage, wrapped, batch)
+        terms = staged.loss(stage, wrapped, batch)
         total = torch.stack(list(terms.values())).sum()
         wrapped_optimizer.zero_grad()
         fabric.backward(total)
-        if settings.gradient_clip:
-            fabric.clip_gradients(wrapped, wrapped_optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)
+        if training.gradient_clip:
+            fabric.clip_gradients(wrapped, wrapped_optimizer, max_norm=training.gradient_clip, error_if_nonfinite=False)
         wrapped_optimizer.step()
-        if settings.ema:
-            update_average(averaged, network, min(settings.ema, (1 + step) / (10 + step)))
+        if training.ema:
+            update_average(averaged, network, min(training.ema, (1 + step) / (10 + step)))
         for name, value in {**terms, "loss": total}.items():
             sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach()
         step += 1
@@ -133,16 +145,19 @@ def train_stage(
             run.append_log({"stage": stage, "step": step, **means, **seen, **spent})
             if seen:
                 speed = f"{seen['patches'] / 1e6:.2f} M patches, {seen['patches_per_second']:,} a second"
-                progress.update(bar, status="; ".join(part for part in (speed, state.get("told", "")) if part))
+                progress.update(bar, status="; ".join(part for part in (speed, latest_validation) if part))
             for name, value in means.items():
                 plot(f"{stage}/{name}", value, step)
             sums = {}
         if validation and (step % validate_every == 0 or step == steps):
-            evaluate(step)
-            if step - state["best_step"] >= settings.patience * validate_every:
-                fabric.print(f"{stage}: no better validation since step {state['best_step']}, stopping at {step}")
-                state["step"] = steps
-        if step % checkpoint_every == 0 or state["step"] >= steps:
+            latest_validation = evaluate(step)
+            if step - state["best_step"] >= training.patience * validate_every:
+                fabric.print(f"{stage}: early stopping at step {step}: no improvement since step {state['best_step']}")
+                state["steps"] = steps = step
+        if budget_seconds is not None and step < steps:
+            state["steps"] = steps = steps_in_budget(step, steps, time.monotonic() - began, budget_seconds)
+            progress.update(bar, total=steps)
+        if step % checkpoint_every == 0 or step >= steps:
             parts = {"network": network, "averaged": averaged, "best": best}
             tensors = {k: v for name, part in parts.items() for k, v in with_prefix(name, part.state_dict()).items()}
             tensors |= with_prefix("optimizer", optimizer_tensors(optimizer))
@@ -150,11 +165,21 @@ def train_stage(
                 save_tensors(run.checkpoint, tensors, {"state": json.dumps(state)})
     if reader:
         reader.shutdown()
+    score = f"validation {state['best_score']:.2f}" if validation else ""
+    progress.update(bar, completed=state["steps"], status=score)
     if validation:
-        method.networks[stage] = best
-    else:
-        method.networks[stage] = averaged if settings.ema else network
-    progress.update(bar, completed=steps, status=f"validation {state['best_score']:.2f}" if validation else "")
+        return best
+    return averaged if training.ema else network
+
+
+def steps_in_budget(step: int, steps: int, seconds: float, budget_seconds: float) -> int:
+    """How many steps in all end in time, looked at after each PACE_CHECKS part of `steps`; `steps` between those.
+
+    The pace is that of all steps so far, validations and checkpoints included.
+    """
+    if step % max(1, steps // PACE_CHECKS) or step < FIRST_PACE_STEPS:
+        return steps
+    return max(step + 1, round(step * budget_seconds / max(seconds, 1e-9)))
 
 
 def _patches_seen(each: int, steps: int, seconds: float) -> dict[str, int]:

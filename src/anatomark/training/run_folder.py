@@ -1,6 +1,7 @@
 """The run folder: all that a training leaves behind.
 
-settings.json            every value the run used, the planned ones included
+settings.json            the complete network and training, planned values included
+budget.json              with --minutes: the time and the first number of steps of each stage
 request.json             what was asked for: method, data set, preset, set values; a resumed run must ask the same
 log.jsonl                a line every few steps and every validation
 tensorboard/             the same for TensorBoard
@@ -57,6 +58,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.settings = path / "settings.json"
+        self.budget = path / "budget.json"
         self.request = path / "request.json"
         self.log = path / "log.jsonl"
         self.tensorboard = path / "tensorboard"
@@ -67,6 +69,10 @@ class RunFolder:
 
     def stage(self, name: str) -> Path:
         return self.path / f"stage_{name}.safetensors"
+
+    def stages(self) -> list[Path]:
+        """The weights of the stages that have ended, as long as the run is not finished."""
+        return sorted(self.path.glob("stage_*.safetensors"))
 
     @property
     def finished(self) -> bool:
@@ -115,6 +121,7 @@ class RunFolder:
         shutil.rmtree(self.cache, ignore_errors=True)
         self.request.unlink(missing_ok=True)
         self.settings.unlink(missing_ok=True)
+        self.budget.unlink(missing_ok=True)
         if not keep_folder:
             self.path.rmdir()
 

@@ -1,4 +1,4 @@
-"""Every value of a global-to-local training. `None` means that the plan fills it in from the data.
+"""What may be asked of a global-to-local training.
 
 The preset `noothout2020` holds what Noothout et al. (IEEE TMI 2020, arXiv 2007.05295) state, marked [paper]; everything
 else is this project's choice.
@@ -6,62 +6,79 @@ else is this project's choice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from anatomark.methods.interface import AugmentedSettings, Schedule
+from anatomark.methods.settings import AugmentedSettings, Channels, Schedule, Size, unit
 
 
 class GlobalToLocalSettings(AugmentedSettings):
-    """Flat and complete: what a run used is what its `settings.json` says. Lengths per axis are in array-axis order."""
+    """`None` is decided by the plan."""
 
-    memory_settings: ClassVar[Mapping[str, Sequence[str]]] = {
-        "global": ("global_batch", "global_crop", "global_channels"),
-        "local": ("local_landmarks_per_step", "local_batch", "local_window", "local_channels"),
+    earlier_names: ClassVar[Mapping[str, str]] = {
+        "local_jitter": "window_jitter",
+        "local_uniform": "uniform_window_fraction",
+        "ripple": "elastic_fine",
+        "ripple_elements": "elastic_fine_spacing",
     }
 
     # the global network
-    global_stem: PositiveInt = 16
-    global_blocks: tuple[PositiveInt, ...] = (3, 4, 6, 3)
-    global_channels: tuple[PositiveInt, ...] = (32, 64, 128, 256)
-    global_downsample: tuple[bool, ...] | None = None
-    global_head: PositiveInt = 256
-    global_crop: tuple[PositiveInt, ...] | None = None
-    global_batch: PositiveInt | None = None
-    global_steps: PositiveInt | None = None
-    global_learning_rate: PositiveFloat = 1e-3
-    global_class_weight: PositiveFloat | None = Field(
-        None, description="weight of the cross-entropy (mean over patches)"
+    global_stem: PositiveInt = Field(16, description="channels of the global network's first layer")
+    global_blocks: Size = Field((3, 4, 6, 3), description="residual blocks of each of its stages")
+    global_channels: Size = Field((32, 64, 128, 256), description="channels of each of its stages")
+    global_downsample: tuple[bool, ...] | None = Field(None, description="the stages that begin by halving the grid")
+    global_head: PositiveInt = Field(256, description="channels of its two heads")
+    global_crop: Size | None = Field(
+        None, description="size of its training crops", json_schema_extra=unit("elements of the coarse image")
     )
-    global_schedule: Schedule = "cosine"
+    global_batch: PositiveInt | None = Field(None, description="crops in a step")
+    global_steps: PositiveInt | None = Field(
+        None, description="length of the global stage", json_schema_extra=unit("steps")
+    )
+    global_learning_rate: PositiveFloat = Field(1e-3, description="peak learning rate of the global stage")
+    global_class_weight: PositiveFloat | None = Field(
+        None, description="weight of its cross-entropy (mean over patches)"
+    )
+    global_schedule: Schedule = Field("cosine", description="of the learning rate of the global stage")
 
     # the local networks
-    local: bool = Field(True, description="false: the global stage alone")
-    local_channels: tuple[tuple[PositiveInt, ...], ...] | None = None
-    local_head: PositiveInt = 64
+    local: bool = Field(True, description="refine each landmark by a local network; false: the global stage alone")
+    local_channels: Channels | None = Field(None, description="channels of the local networks' convolutions, by level")
+    local_head: PositiveInt = Field(64, description="channels of their heads")
     local_norm: bool = Field(True, description="batch normalisation in the local networks")
-    local_window: tuple[PositiveInt, ...] | None = Field(None, description="elements; None: from the global error")
-    local_jitter: NonNegativeFloat | None = Field(None, description="s.d. of window centres in training, world units")
-    local_uniform: float = Field(0.15, ge=0, le=1, description="share of windows with the landmark anywhere inside")
-    local_batch: PositiveInt | None = None
-    local_landmarks_per_step: PositiveInt | None = Field(None, description="all, or fewer where memory is short")
-    local_steps: PositiveInt | None = None
-    local_learning_rate: PositiveFloat = 2e-3
-    local_class_weight: PositiveFloat | None = None
-    local_schedule: Schedule = "cosine"
+    local_window: Size | None = Field(
+        None,
+        description="size of their windows; without, from the errors of the global stage",
+        json_schema_extra=unit("elements"),
+    )
+    window_jitter: NonNegativeFloat | None = Field(
+        None,
+        description="s.d. of the centres of training windows; without, from the errors of the global stage",
+        json_schema_extra=unit("mm (or px)"),
+    )
+    uniform_window_fraction: float = Field(
+        0.15, ge=0, le=1, description="part of the training windows with the landmark anywhere inside"
+    )
+    local_batch: PositiveInt | None = Field(None, description="images in a step of the local stage")
+    local_landmarks_per_step: PositiveInt | None = Field(
+        None, description="landmarks whose networks run at once: all, or fewer where memory is short"
+    )
+    local_steps: PositiveInt | None = Field(
+        None, description="length of the local stage", json_schema_extra=unit("steps")
+    )
+    local_learning_rate: PositiveFloat = Field(2e-3, description="peak learning rate of the local stage")
+    local_class_weight: PositiveFloat | None = Field(
+        None, description="weight of its cross-entropy (mean over patches)"
+    )
+    local_schedule: Schedule = Field("cosine", description="of the learning rate of the local stage")
 
     # both
-    coordinate_weight: NonNegativeFloat = Field(1.0, description="weight of the error of the combined coordinate")
+    coordinate_weight: NonNegativeFloat = Field(
+        1.0, description="weight of the error of the posterior-weighted coordinate in the loss"
+    )
     class_prior: bool = Field(True, description="start the classifiers at one positive patch in all")
-
-    def bounds(self, ndim: int) -> tuple[GlobalToLocalSettings, GlobalToLocalSettings]:
-        """With the smallest and the largest local window that the global stage's errors may ask for."""
-        from anatomark.methods.global_to_local.plan import plan_local
-
-        nowhere = 1e9  # an error, in world units, beyond any image
-        return plan_local(self, [0.0], ndim=ndim), plan_local(self, [nowhere], ndim=ndim)
 
 
 def noothout2020(ndim: int) -> dict[str, Any]:
@@ -80,7 +97,7 @@ def noothout2020(ndim: int) -> dict[str, Any]:
         "local_channels": ((32, 32, 32, 32), (64, 64)),
         "local_norm": False,
         "local_window": (16,) * ndim,
-        "local_uniform": 1.0,
+        "uniform_window_fraction": 1.0,
         "local_batch": 4,
         "local_steps": 310_000,
         "local_learning_rate": 1e-3,
@@ -88,15 +105,7 @@ def noothout2020(ndim: int) -> dict[str, Any]:
         "local_schedule": "warm-restarts",
         "coordinate_weight": 0.0,
         "class_prior": False,
-        "mirror": False,
-        "rotation_degrees": 0.0,
-        "scale": 0.0,
-        "shear": 0.0,
-        "elastic": 0.0,
-        "gain": 0.0,
-        "shift": 0.0,
-        "gamma": 0.0,
-        "noise": 0.0,
+        "augmentation": "none",
         "amsgrad": True,
         "weight_decay": 0.0,
         "gradient_clip": 0.0,

@@ -9,18 +9,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
 from anatomark.data.augment import Warp, change_grey_values, draw_warp, sample
 from anatomark.data.cache import CachedCase
 from anatomark.methods.examples import Example, reference_of, strength_of, window_centers
-from anatomark.methods.global_to_local.settings import GlobalToLocalSettings
-
-Floats = NDArray[np.float64]
+from anatomark.methods.global_to_local.plan import GlobalToLocalPlan
 
 
 def local_example(
     case: CachedCase,
-    settings: GlobalToLocalSettings,
+    plan: GlobalToLocalPlan,
     mirrored: NDArray[np.int64],
     rng: np.random.Generator,
     device: torch.device,
@@ -31,25 +30,24 @@ def local_example(
     A window is centred near its landmark, as far off as the global stage errs, and now and then anywhere that holds
     the landmark. An absent landmark gets a window anywhere in the image, to learn what is not the landmark.
     """
-    assert settings.local_window is not None
-    assert settings.local_jitter is not None
+    training, shape = plan.training, plan.network.local_window
     grid = case.image.fine_grid
-    mirror = bool(settings.mirror) and rng.random() < 0.5
+    mirror = training.mirror and rng.random() < 0.5
     points, states = reference_of(case, mirror, mirrored)
     points_index, states = grid.world_to_index(points[chosen]), states[chosen]
     center = window_centers(
         points_index,
         states == State.PRESENT,
         rng,
-        window=settings.local_window,
+        window=shape,
         image=grid.shape,
-        jitter=settings.local_jitter / np.asarray(grid.spacing),
-        uniform=settings.local_uniform,
+        jitter=training.window_jitter / np.asarray(grid.spacing),
+        uniform=training.uniform_window_fraction,
     )
-    strength = strength_of(settings)
+    strength = strength_of(training)
     warp = draw_warp(
         rng,
-        shape=settings.local_window,
+        shape=shape,
         spacing=grid.spacing,
         source_spacing=grid.spacing,
         center_index=center,

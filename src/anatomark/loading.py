@@ -1,0 +1,128 @@
+"""A model from its run folder: one member, or the folds of a run; and the file that says which folds those are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from anatomark import __version__
+from anatomark.card import NAME, Card, first_fault, not_a_model, read_card
+from anatomark.core.grid import Grid
+from anatomark.core.image import Image
+from anatomark.data.alignment import Alignment
+from anatomark.errors import ModelError, UnknownNameError
+from anatomark.formats.atomic import write_json
+from anatomark.methods import detector_class
+from anatomark.methods.error_bound import ErrorBounds
+from anatomark.methods.presence import PresenceModel
+from anatomark.methods.suitability import Suitability
+from anatomark.model import TEMPLATE, Member, Model
+from anatomark.nets.devices import choose_device
+from anatomark.nets.weights import load_tensors
+from anatomark.ready_made import run_folder
+
+ENSEMBLE = "ensemble.json"
+ENSEMBLE_FORMAT = 1
+
+
+def load(run: str | Path, *, device: str = "auto") -> Model:
+    """The model of a run folder, on `device` ("auto", "cpu", "cuda"); of a run with folds, all of these as one.
+
+    A ready-made model is found by its name (see `ready_made`).
+
+    Raises ModelError where the folder has no whole model: not a run, not finished, or weights that do not fit.
+    """
+    folder = run_folder(run)
+    return _load_folds(folder, device) if (folder / ENSEMBLE).exists() else load_model(folder, device=device)
+
+
+def load_model(run: str | Path, *, device: str = "auto") -> Model:
+    """The one model of a run folder without folds; raises as `load`."""
+    folder, chosen = Path(run), choose_device(device)
+    card = read_card(folder)
+    try:
+        kind = detector_class(card.method)
+        network = kind.network_type.model_validate(card.network)
+    except ValidationError as error:
+        raise not_a_model(folder / NAME, f"network.{first_fault(error)}") from None
+    except UnknownNameError as error:
+        raise not_a_model(folder / NAME, str(error)) from None
+    if (network.ndim, network.landmarks) != (card.ndim, len(card.landmarks)):
+        raise not_a_model(folder / NAME, "a network of another dimension or number of landmarks")
+    if len(card.presence.weights) != network.answers:
+        raise not_a_model(folder / NAME, "presence of another number of stages")
+    weights = folder / "model.safetensors"
+    tensors, _ = load_tensors(weights)
+    template = tensors.pop(TEMPLATE, None)
+    presence = PresenceModel(**card.presence.model_dump())
+    detector = kind.load(network, tensors, presence, source=str(weights)).to(torch.device(chosen))
+    alignment = _alignment(folder, card, template)
+    suitability = Suitability.load(folder, len(card.landmarks), card.ndim)
+    return Model(
+        card.landmarks,
+        card.pairs,
+        card.ndim,
+        card.unit,
+        card.dataset,
+        (Member(detector, alignment, suitability),),
+        ErrorBounds.load(folder, card.landmarks, card.unit),
+        device=chosen,
+    )
+
+
+def _alignment(folder: Path, card: Card, array: torch.Tensor | None) -> Alignment | None:
+    """What `card` says of the template, with its grey values `array`; ModelError where they do not go together."""
+    if card.alignment is None:
+        return None
+    try:
+        grid = Grid.from_dict(card.alignment.grid)
+    except (KeyError, TypeError, ValueError):
+        raise not_a_model(folder / NAME, "alignment.grid: not a Grid") from None
+    if (grid.ndim, grid.unit) != (card.ndim, card.unit):
+        raise not_a_model(folder / NAME, "alignment.grid: of another dimension or unit")
+    if array is None or array.dtype != torch.uint8 or tuple(array.shape) != grid.shape:
+        what = "no template" if array is None else "a template of another shape or type"
+        raise ModelError(f"{folder / 'model.safetensors'}: {what}; not this model's weights, or damaged")
+    return Alignment(card.alignment.kind, card.alignment.case, Image(array.numpy(), grid))
+
+
+def save_ensemble(folder: Path, folds: Sequence[Path], bounds: ErrorBounds, presence: PresenceModel | None) -> None:
+    """Write error_bounds.safetensors, then ensemble.json, for a run whose fold folders lie in `folder`."""
+    bounds.save(folder)
+    corrected = None if presence is None else asdict(presence)
+    about = {"format": ENSEMBLE_FORMAT, "anatomark": __version__, "folds": [f.name for f in folds]}
+    write_json(folder / ENSEMBLE, about | {"presence": corrected})
+
+
+def _load_folds(folder: Path, device: str) -> Model:
+    """The folds of a finished run as one model. ModelError for damage, or folds that do not go together."""
+    path = folder / ENSEMBLE
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if about["format"] != ENSEMBLE_FORMAT:
+            raise ModelError(
+                f"{path} has format {about['format']!r}, this version reads {ENSEMBLE_FORMAT}; "
+                "update anatomark, or use the one that wrote it"
+            )
+        folds = [folder / Path(name).name for name in about["folds"]]
+        held = about["presence"]
+        weights = () if held is None else tuple(float(w) for w in held["weights"])
+        presence = None if held is None else PresenceModel(weights, float(held["bias"]), str(held["learned_from"]))
+        if not folds or len(weights) > 1:
+            raise ValueError("folds")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise ModelError(f"{path} does not describe an ensemble; copy it again or train again") from None
+    models = [load_model(fold, device=device) for fold in folds]
+    first = models[0]
+    if len({(m.names, m.ndim, m.unit) for m in models}) > 1:
+        raise ModelError(f"{folder}: the folds find different landmarks; they are not of one run")
+    members = tuple(member for model in models for member in model.members)
+    bounds = ErrorBounds.load(folder, first.names, first.unit)
+    return Model(
+        first.names, first.pairs, first.ndim, first.unit, first.dataset, members, bounds, presence, first.device
+    )

@@ -1,0 +1,87 @@
+"""How global-to-local finds landmarks in an image: one pass over all of it, then one window a landmark."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anatomark import votes
+from anatomark.core.grid import Floats, Grid
+from anatomark.data.working import WorkingImage
+from anatomark.methods.global_to_local.config import GlobalToLocalNetwork
+from anatomark.methods.global_to_local.plan import round_up
+from anatomark.methods.global_to_local.windows import plain_windows
+from anatomark.methods.interface import Located, Networks
+from anatomark.nets.grouped import GroupedNet
+from anatomark.nets.residual import ResidualNet
+
+
+def locate(
+    config: GlobalToLocalNetwork,
+    networks: Networks,
+    image: WorkingImage,
+    device: torch.device,
+    *,
+    upto: str | None = None,
+) -> list[Located]:
+    """The answer of each stage, up to stage `upto`, for one image."""
+    with torch.inference_mode():
+        answers = [_locate_global(cast("ResidualNet", networks["global"]), image, device)]
+        if upto != "global" and config.local:
+            answers.append(_locate_local(config, cast("GroupedNet", networks["local"]), image, answers[0], device))
+    return answers
+
+
+def _locate_global(network: ResidualNet, image: WorkingImage, device: torch.device) -> Located:
+    stride = network.stride
+    size = tuple(round_up(n, stride) for n in image.coarse.shape)
+    low, high = image.window
+    values = torch.zeros((1, 1, *size), device=device)
+    inner = torch.from_numpy(image.coarse.astype(np.float32)).to(device)
+    values[(0, 0, *(slice(n) for n in inner.shape))] = (inner - low) / (high - low)
+    logits, encoded = network(values)
+    return _combined(logits, encoded, stride, np.zeros((1, image.coarse.ndim)), image.coarse_grid)
+
+
+def _locate_local(
+    config: GlobalToLocalNetwork, network: GroupedNet, image: WorkingImage, start: Located, device: torch.device
+) -> Located:
+    window, count = config.local_window, config.local_landmarks_per_step
+    grid = image.fine_grid
+    center = grid.world_to_index(start.points_world)
+    parts: list[Located] = []
+    trusted: list[np.ndarray[tuple[int], np.dtype[np.bool_]]] = []
+    for first in range(0, config.landmarks, count):
+        chosen = slice(first, first + count)
+        values, corner = plain_windows(image.fine, image.window, grid.spacing, window, center[chosen], device)
+        logits, encoded = network(values.unsqueeze(0), first)
+        part = _combined(logits, encoded, network.stride, corner, grid)
+        inside = grid.world_to_index(part.points_world) - corner
+        within = ((inside >= -0.5) & (inside <= np.asarray(window) - 0.5)).all(axis=1)
+        trusted.append(within & (part.mass >= votes.EMPTY_MASS))
+        parts.append(part)
+    # A network that sees no landmark, or puts it outside its window, has no better answer than the one before.
+    better = np.concatenate(trusted)
+    return Located(
+        np.where(better[:, None], np.concatenate([p.points_world for p in parts]), start.points_world),
+        np.where(better, np.concatenate([p.spread for p in parts]), start.spread),
+        np.concatenate([p.mass for p in parts]),
+    )
+
+
+def _combined(logits: Tensor, encoded: Tensor, stride: int, corner_index: Floats, grid: Grid) -> Located:
+    """The posterior-weighted mean of the votes of windows of `grid` that begin at `corner_index` (K, d)."""
+    posterior = logits.float().sigmoid()
+    centers = votes.patch_centers(logits.shape[2:], (stride,) * grid.ndim, logits.device).flatten(1)
+    cast_votes = votes.decode(encoded.float().flatten(3)) + centers
+    scale = torch.tensor(grid.spacing, dtype=torch.float32, device=cast_votes.device).view(-1, 1)
+    mean, spread = votes.combine(cast_votes * scale, posterior.flatten(2))
+    index = (mean[0].double().cpu().numpy() / np.asarray(grid.spacing)) + corner_index
+    return Located(
+        grid.index_to_world(index),
+        spread[0].double().cpu().numpy(),
+        votes.posterior_mass(posterior)[0].double().cpu().numpy(),
+    )

@@ -1,0 +1,177 @@
+"""How global-to-local learns: the global stage, then the local one, whose windows its errors size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anatomark.data.cache import Cache, CachedCase
+from anatomark.methods.examples import crop_example
+from anatomark.methods.global_to_local.config import GlobalToLocalNetwork
+from anatomark.methods.global_to_local.locate import locate
+from anatomark.methods.global_to_local.plan import (
+    BYTES_PER_ACTIVATION,
+    SHARE,
+    GlobalToLocalPlan,
+    global_bytes,
+    size_local,
+)
+from anatomark.methods.global_to_local.windows import local_example
+from anatomark.methods.interface import Batch, Networks, StagePlan
+from anatomark.methods.validation import errors_of, mean_error
+from anatomark.methods.vote_loss import vote_loss
+from anatomark.nets.grouped import GroupedNet, window_values
+from anatomark.nets.residual import ResidualNet
+
+
+@dataclass(frozen=True)
+class GlobalToLocalStages:
+    """The stages "global" and, unless the network is global alone, "local"."""
+
+    plan: GlobalToLocalPlan
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return stages_of(self.plan.network)
+
+    def adapted(self, stage: str, networks: Networks, cache: Cache, device: torch.device) -> Self:
+        """For the local stage: windows sized by the global stage's errors on validation cases."""
+        if stage != "local" or not self.plan.undecided:
+            return self
+        cases = cache.role("validation") or cache.role("train")
+        errors = self._errors(networks, cases, device, upto="global")
+        return replace(self, plan=size_local(self.plan, errors.ravel().tolist()))
+
+    def with_steps(self, stage: str, steps: int) -> Self:
+        training = self.plan.training.model_copy(update={f"{stage}_steps": steps})
+        return replace(self, plan=replace(self.plan, training=training))
+
+    def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module:
+        network, training = self.plan.network, self.plan.training
+        torch.manual_seed(training.seed + self.stages.index(stage))
+        if not training.class_prior:
+            return make_network(network, stage)
+        size, stride = (
+            (training.global_crop, network.global_stride)
+            if stage == "global"
+            else (network.local_window, network.local_stride)
+        )
+        return make_network(network, stage, prior=1 / max(2, math.prod(n // stride for n in size)))
+
+    def stage_plan(self, stage: str) -> StagePlan:
+        network, training = self.plan.network, self.plan.training
+        if stage == "global":
+            return StagePlan(
+                training.global_steps,
+                training.global_batch,
+                training.global_learning_rate,
+                training.global_schedule,
+                share=SHARE[stage] if network.local else 1.0,
+                case_bytes=global_bytes(network, network.global_downsample, training.global_crop),
+                smaller=("global_batch", "global_crop", "global_channels"),
+            )
+        one_landmark = window_values(network.local_channels, network.local_window) * BYTES_PER_ACTIVATION
+        return StagePlan(
+            training.local_steps,
+            training.local_batch,
+            training.local_learning_rate,
+            training.local_schedule,
+            share=SHARE[stage],
+            case_bytes=one_landmark * min(network.local_landmarks_per_step, network.landmarks),
+            smaller=("local_batch", "local_landmarks_per_step", "local_window", "local_channels"),
+        )
+
+    def batch(
+        self,
+        stage: str,
+        cases: Sequence[CachedCase],
+        mirrored: NDArray[np.int64],
+        rng: np.random.Generator,
+        device: torch.device,
+    ) -> Batch:
+        """Random examples of `cases`: "values", "points", "states", and the "first" landmark of a part of all."""
+        network, training = self.plan.network, self.plan.training
+        first = 0
+        if stage == "global":
+            crop = training.global_crop
+            examples = [crop_example(c, training, mirrored, rng, device, level="coarse", crop=crop) for c in cases]
+        else:
+            count, every = network.local_landmarks_per_step, network.landmarks
+            first = int(rng.integers(every - count + 1)) if count < every else 0
+            chosen = slice(first, first + count)
+            examples = [local_example(c, self.plan, mirrored, rng, device, chosen) for c in cases]
+        values, points, states = (torch.stack(part) for part in zip(*examples, strict=True))
+        return {
+            "values": values,
+            "points": points.to(device),
+            "states": states.to(device),
+            "first": torch.tensor(first),
+        }
+
+    def loss(self, stage: str, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """The weighted loss terms of a batch (see `vote_loss`)."""
+        training = self.plan.training
+        values = batch["values"]
+        if stage == "global":
+            logits, encoded = network(values)
+            class_weight = training.global_class_weight
+        else:
+            logits, encoded = network(values, int(batch["first"]))
+            class_weight = training.local_class_weight
+        stride = [n // g for n, g in zip(values.shape[2:], logits.shape[2:], strict=True)]
+        return vote_loss(
+            logits.float(),
+            encoded.float(),
+            batch["points"],
+            batch["states"],
+            stride=stride,
+            class_weight=class_weight,
+            coordinate_weight=training.coordinate_weight,
+        )
+
+    def validate(self, stage: str, networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> float:
+        """Mean radial error (world units) of the stage over the present landmarks of `cases`; NaN if there are none."""
+        return mean_error(self._errors(networks, cases, device, upto=stage))
+
+    def _errors(
+        self, networks: Networks, cases: Sequence[CachedCase], device: torch.device, *, upto: str
+    ) -> NDArray[np.float64]:
+        for module in networks.values():
+            module.eval()
+        return errors_of(
+            lambda image: locate(self.plan.network, networks, image, device, upto=upto)[-1].points_world, cases
+        )
+
+
+def stages_of(network: GlobalToLocalNetwork) -> tuple[str, ...]:
+    return ("global", "local") if network.local else ("global",)
+
+
+def make_network(network: GlobalToLocalNetwork, stage: str, *, prior: float | None = None) -> nn.Module:
+    """The network of a stage; `prior` is the probability of presence that its patches start with."""
+    if stage == "global":
+        return ResidualNet(
+            network.ndim,
+            network.landmarks,
+            stem=network.global_stem,
+            blocks=network.global_blocks,
+            channels=network.global_channels,
+            downsample=network.global_downsample,
+            head=network.global_head,
+            prior=prior,
+        )
+    return GroupedNet(
+        network.ndim,
+        network.landmarks,
+        channels=network.local_channels,
+        head=network.local_head,
+        norm=network.local_norm,
+        prior=prior,
+    )

@@ -1,0 +1,90 @@
+"""What a training learns from, whether its images are files of a data set or come from a cache made elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anatomark.core.grid import Grid, Unit
+from anatomark.data.alignment import chosen_template
+from anatomark.data.cache import Cache, open_cache, prepare, require_alike
+from anatomark.methods.interface import AnyPlan
+from anatomark.methods.settings import Settings
+from anatomark.training.roles import require_landmarks
+
+if TYPE_CHECKING:
+    from anatomark.data.description import Case, Dataset
+
+Progress = Callable[[int, int], None]  # (done, total)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Names and pairs of the landmarks, and the cases of each role by their ids.
+
+    `roles` are {"train": ids, "validation": ids}; `grids()` reads the canonical Grids of the training images, which a
+    plan looks at; `prepare(plan, progress)` gives the Cache at the plan's spacing and pooling, aligned where the plan
+    says so. `template` is the training case to align to where the settings name none. `name` is for the record.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+    ndim: int
+    unit: Unit
+    roles: Mapping[str, Sequence[str]]
+    grids: Callable[[], Sequence[Grid]]
+    prepare: Callable[[AnyPlan, Progress], Cache]
+    template: str | None = None
+
+
+def data_of(dataset: Dataset, roles: Mapping[str, Sequence[Case]], settings: Settings, *, cache: Path) -> TrainingData:
+    """The cases of `roles`, prepared into the folder `cache`; SettingsError where there is nothing to learn from."""
+    require_landmarks(dataset, roles["train"])
+    template = chosen_template(dataset, roles["train"], align=settings.align, template=settings.template)
+
+    def prepared(plan: AnyPlan, progress: Progress) -> Cache:
+        return prepare_cache(dataset, roles, cache, plan, progress)
+
+    return TrainingData(
+        name=dataset.name,
+        names=dataset.names,
+        pairs=dataset.pairs,
+        ndim=dataset.ndim,
+        unit=dataset.unit,
+        roles={role: [case.id for case in cases] for role, cases in roles.items()},
+        grids=lambda: canonical_grids(dataset, roles["train"]),
+        prepare=prepared,
+        template=template,
+    )
+
+
+def prepare_cache(
+    dataset: Dataset, roles: Mapping[str, Sequence[Case]], folder: Path, plan: AnyPlan, progress: Progress
+) -> Cache:
+    """The cache of the images of `roles`, made in `folder` or found there."""
+    training = plan.training
+    prepare(
+        dataset,
+        roles,
+        folder,
+        spacing=plan.network.spacing,
+        pool=plan.network.pool,
+        align=training.align,
+        template=next((case for case in roles["train"] if case.id == training.template), None),
+        progress=progress,
+    )
+    total = sum(map(len, roles.values()))
+    progress(total, total)
+    return open_cache(folder, memory_limit_bytes=int(training.cache_memory_gib * 2**30))
+
+
+def canonical_grids(dataset: Dataset, cases: Sequence[Case]) -> list[Grid]:
+    """The canonical Grids of the images of `cases`, from their headers."""
+    grids: list[Grid] = []
+    for case in cases:
+        grids.append(case.read_grid().canonical())
+        require_alike(grids[-1], dataset, case.image_path)
+    return grids

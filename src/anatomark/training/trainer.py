@@ -1,0 +1,131 @@
+"""The trainer of a run: stages go through the loop, into the run folder, and keep to a time budget."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+from rich.progress import Progress
+from torch import nn
+
+from anatomark.data.cache import Cache
+from anatomark.errors import SettingsError
+from anatomark.formats.atomic import write_json
+from anatomark.methods.interface import AnyDetector, AnyPlan, Networks, Plan, Staged, StagedT
+from anatomark.nets.weights import load_network, load_tensors, save_tensors
+from anatomark.training.curves import Plot
+from anatomark.training.loop import train_stage
+from anatomark.training.run_folder import RunFolder
+from anatomark.training.timing import time_stage
+
+FORMAT = 2  # of settings.json
+
+
+@dataclass(frozen=True, eq=False)
+class RunTrainer:
+    """Trains stages into `run`. `began` is the clock when the training did; `unit` is that of errors in messages."""
+
+    fabric: Fabric
+    run: RunFolder
+    progress: Progress
+    plot: Plot
+    show: Callable[[str], None]
+    unit: str
+    began: float
+
+    @property
+    def device(self) -> torch.device:
+        return self.fabric.device
+
+    def begin(self, staged: StagedT, stage: str, networks: Networks, cache: Cache) -> StagedT:
+        """`staged` with the steps that the time budget leaves to `stage`, found by a few real steps."""
+        if staged.plan.training.minutes is not None and not self.run.stage(stage).exists():
+            staged = self._budgeted(staged, stage, networks, cache)
+        write_plan(self.run, staged.plan)
+        return staged
+
+    def train(self, staged: Staged, stage: str, networks: Networks, cache: Cache) -> nn.Module:
+        """The network of `stage`, trained or, where that has been done, loaded; its validation error is shown."""
+        path = self.run.stage(stage)
+        if path.exists():
+            network = staged.make(stage, networks, cache)
+            load_network(network, load_tensors(path)[0], str(path))
+            network.to(self.device)
+        else:
+            seconds = self._budgets().get(stage, {}).get("seconds")
+            network = train_stage(
+                self.fabric, staged, stage, networks, cache, self.run, self.progress, self.plot, budget_seconds=seconds
+            )
+            save_tensors(path, network.state_dict())
+        if cases := cache.role("validation"):
+            error = staged.validate(stage, {**networks, stage: network}, cases, self.device)
+            self.show(error_line(stage, error, len(cases), cache, self.unit))
+        return network
+
+    def _budgeted(self, staged: StagedT, stage: str, networks: Networks, cache: Cache) -> StagedT:
+        """With the stage's part of the time that is left; a run that was stopped keeps what it had found."""
+        known = self._budgets()
+        if stage not in known:
+            times = time_stage(self.fabric, staged, stage, networks, cache)
+            waiting = staged.stages[staged.stages.index(stage) :]
+            share = staged.stage_plan(stage).share / sum(staged.stage_plan(name).share for name in waiting)
+            cases = len(cache.role("validation"))
+            # After each stage its error is shown; after the last one, presence and error bounds are fitted.
+            after = times.validation * cases * (len(waiting) + 2)
+            left = 60 * staged.plan.training.minutes - (time.monotonic() - self.began) - after
+            seconds = max(0.0, share * left)
+            validations = staged.plan.training.validations * cases * times.validation
+            steps = max(1, int(max(seconds - validations, 0.1 * seconds) / times.step))
+            known = known | {stage: {"seconds": seconds, "steps": steps}}
+            write_json(self.run.budget, known)
+        return staged.with_steps(stage, int(known[stage]["steps"]))
+
+    def _budgets(self) -> dict[str, dict[str, float]]:
+        """The "seconds" and first guess of "steps" of each stage that a time budget has reached."""
+        try:
+            return json.loads(self.run.budget.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            raise SettingsError(f"{self.run.budget} is damaged; choose another --out") from None
+
+
+def error_line(what: str, error: float, cases: int, cache: Cache, unit: str) -> str:
+    """One line with a mean radial error on validation cases, in the template's unit where images are scaled to it."""
+    scaled = cache.alignment is not None and cache.alignment.kind == "affine"
+    where = f" {unit} of the template" if scaled else f" {unit}"
+    return f"{what}: mean radial error {error:.2f}{where} on {cases} validation case" + "s" * (cases != 1)
+
+
+def write_plan(run: RunFolder, plan: AnyPlan) -> None:
+    """Write settings.json: the complete network and training."""
+    parts = {"network": plan.network.model_dump(), "training": plan.training.model_dump()}
+    write_json(run.settings, {"format": FORMAT, **parts, "undecided": plan.undecided})
+
+
+def read_plan(run: RunFolder, kind: type[AnyDetector]) -> AnyPlan:
+    """What `write_plan` wrote; SettingsError where it is damaged or of another version."""
+    try:
+        held = cast("dict[str, Any]", json.loads(run.settings.read_text(encoding="utf-8")))
+        if held.get("format") != FORMAT:
+            raise SettingsError(
+                f"{run.settings} belongs to another version of anatomark, which began this run; "
+                "finish it with that one, or choose another --out"
+            )
+        network = kind.network_type.model_validate(held["network"])
+        training = kind.training_type.model_validate(held["training"])
+        return Plan(network, training, tuple(map(str, held["undecided"])))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise SettingsError(f"{run.settings} is damaged; choose another --out") from None
+
+
+def fabric_of(device: str, precision: str) -> Fabric:
+    """The Fabric of one process."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the plan has named the precision already
+    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
