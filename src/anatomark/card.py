@@ -107,7 +107,8 @@ def _card(path: Path, held: dict[str, Any]) -> Card:
 
 def _from_format_1(held: Mapping[str, Any]) -> dict[str, Any]:
     """The same card in today's format: format 1 held the settings of network and training in one."""
-    network = network_class(held["method"]).from_format_1(held["settings"], len(held["landmarks"]))
+    settings = {"align": "none", **held["settings"]}
+    network = network_class(held["method"]).from_format_1(settings, len(held["landmarks"]))
     rest = {name: value for name, value in held.items() if name != "settings"}
     return {**rest, "format": FORMAT, "network": network.model_dump()}
 

@@ -54,6 +54,8 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
         raise not_a_model(folder / NAME, str(error)) from None
     if (network.ndim, network.landmarks) != (card.ndim, len(card.landmarks)):
         raise not_a_model(folder / NAME, "a network of another dimension or number of landmarks")
+    if network.align != (card.alignment.kind if card.alignment else "none"):
+        raise not_a_model(folder / NAME, "network and alignment disagree")
     if len(card.presence.weights) != network.answers:
         raise not_a_model(folder / NAME, "presence of another number of stages")
     weights = folder / "model.safetensors"

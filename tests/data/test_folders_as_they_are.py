@@ -21,7 +21,7 @@ from anatomark.errors import AnatomarkError, DescriptionError, LandmarkFileError
 from anatomark.formats.images import write_image
 from anatomark.formats.landmarks import write_landmarks
 from anatomark.formats.table import read_table
-from anatomark.training.train import training_roles
+from anatomark.training.roles import training_roles
 
 FORMS = ["NFC", "NFD"]
 

@@ -1,5 +1,7 @@
 """Windows at and over the border: what lies outside the image is 0, and points stay where they are."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,12 +11,14 @@ from anatomark.core.landmarks import State
 from anatomark.data.cache import CachedCase
 from anatomark.data.working import WorkingImage
 from anatomark.methods.examples import crop_example
+from anatomark.methods.global_to_local.plan import GlobalToLocalPlan, plan
 from anatomark.methods.global_to_local.settings import GlobalToLocalSettings
 from anatomark.methods.global_to_local.windows import local_example, plain_windows
+from anatomark.methods.interface import DataFacts
 
 CPU = torch.device("cpu")
 STILL = dict.fromkeys(
-    ("rotation_degrees", "scale", "shear", "elastic", "ripple", "gain", "shift", "gamma", "noise"), 0.0
+    ("rotation_degrees", "scale", "shear", "elastic", "elastic_fine", "gain", "shift", "gamma", "noise"), 0.0
 )
 
 
@@ -37,6 +41,12 @@ def test_a_plain_window_holds_the_image_and_zeros_around_it(center: tuple[float,
     assert (np.abs(inside - (corner[0] + (np.array(size) - 1) / 2)) <= 0.5 + 1e-9).all()
 
 
+def planned(shape: tuple[int, ...], **settings: Any) -> GlobalToLocalPlan:
+    """The plan for images of `shape` with 3 landmarks."""
+    facts = DataFacts((Grid.from_geometry(shape, spacing=(1.0,) * len(shape)),), 3, False, 2**34)
+    return plan(GlobalToLocalSettings(**settings), facts)
+
+
 def case_of(shape: tuple[int, ...], points_index: list[list[float]], states: list[State]) -> CachedCase:
     """A case whose image is 1 in the elements of its landmarks and 0 elsewhere."""
     grid = Grid.from_geometry(shape, spacing=(1.5, 0.7, 2.0)[: len(shape)], origin=(5.0, -9.0, 30.0)[: len(shape)])
@@ -55,8 +65,8 @@ def test_in_examples_a_landmark_stays_on_its_element(shape: tuple[int, ...]) -> 
     """Non-square images, landmarks in the corners, images smaller than the window: image and points go one way."""
     d = len(shape)
     corners = [[0.0] * d, [n - 1.0 for n in shape], [0.0, *(n - 1.0 for n in shape[1:])]]
-    settings = GlobalToLocalSettings(
-        **STILL, spacing=(1.0,) * d, pool=(1,) * d, global_crop=(32,) * d, local_window=(16,) * d, local_jitter=2.0,
+    settings = planned(
+        shape, **STILL, spacing=(1.0,) * d, pool=(1,) * d, global_crop=(32,) * d, local_window=(16,) * d, window_jitter=2.0,
         mirror=False,
     )  # fmt: skip
     order = np.arange(3)
@@ -67,7 +77,7 @@ def test_in_examples_a_landmark_stays_on_its_element(shape: tuple[int, ...]) -> 
             case = case_of(shape, [corners[chosen]] * 3, [State.PRESENT] * 3)
             local, points, states = local_example(case, settings, order, rng, CPU, slice(0, 3))
             whole, points_whole, _ = crop_example(
-                case, settings, order, rng, CPU, level="coarse", crop=settings.global_crop
+                case, settings.training, order, rng, CPU, level="coarse", crop=settings.training.global_crop
             )
             assert (states == State.PRESENT).all()
             windows = [(local[k], points[k]) for k in range(3)] + [(whole[0], points_whole[0])]
@@ -87,7 +97,7 @@ def test_in_examples_a_landmark_stays_on_its_element(shape: tuple[int, ...]) -> 
 def test_a_local_window_holds_its_present_landmark() -> None:
     shape = (60, 44)
     case = case_of(shape, [[3.0, 40.0], [58.0, 2.0], [30.0, 20.0]], [State.PRESENT] * 3)
-    settings = GlobalToLocalSettings(spacing=(1.0, 1.0), pool=(1, 1), local_window=(16, 24), local_jitter=100.0)
+    settings = planned(shape, spacing=(1.0, 1.0), pool=(1, 1), local_window=(16, 24), window_jitter=100.0)
     rng = np.random.default_rng(0)
     for _ in range(40):
         values, points, _ = local_example(case, settings, np.arange(3), rng, CPU, slice(0, 3))
@@ -99,7 +109,7 @@ def test_a_local_window_holds_its_present_landmark() -> None:
 def test_absent_and_unknown_landmarks_get_a_window_and_no_point() -> None:
     states = [State.PRESENT, State.ABSENT, State.NOT_ANNOTATED]
     case = case_of((60, 44), [[3.0, 40.0], [0.0, 0.0], [0.0, 0.0]], states)
-    settings = GlobalToLocalSettings(spacing=(1.0, 1.0), pool=(1, 1), local_window=(16, 24), local_jitter=1.0)
+    settings = planned((60, 44), spacing=(1.0, 1.0), pool=(1, 1), local_window=(16, 24), window_jitter=1.0)
     values, points, told = local_example(case, settings, np.arange(3), np.random.default_rng(0), CPU, slice(0, 3))
     assert torch.isfinite(values).all()
     assert torch.isfinite(points[0]).all()
@@ -109,15 +119,15 @@ def test_absent_and_unknown_landmarks_get_a_window_and_no_point() -> None:
 
 def test_a_mirrored_example_takes_the_partners_name() -> None:
     case = case_of((40, 40), [[10.0, 5.0], [10.0, 30.0], [20.0, 18.0]], [State.PRESENT, State.PRESENT, State.ABSENT])
-    settings = GlobalToLocalSettings(
-        **STILL, spacing=(1.0, 1.0), pool=(1, 1), global_crop=(48, 48), mirror=True, local_window=(16, 16),
-        local_jitter=0.0,
+    settings = planned(
+        (40, 40), **STILL, spacing=(1.0, 1.0), pool=(1, 1), global_crop=(48, 48), mirror=True, local_window=(16, 16),
+        window_jitter=0.0,
     )  # fmt: skip
     mirrored = np.array([1, 0, 2])
     rng = np.random.default_rng(0)
     for _ in range(20):
         values, points, states = crop_example(
-            case, settings, mirrored, rng, CPU, level="coarse", crop=settings.global_crop
+            case, settings.training, mirrored, rng, CPU, level="coarse", crop=settings.training.global_crop
         )
         assert states.tolist() == [State.PRESENT, State.PRESENT, State.ABSENT]
         # the left landmark of an image is left in its mirror image too: 25 elements before the right one

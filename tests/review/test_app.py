@@ -185,7 +185,7 @@ def test_a_broken_image_is_told_and_its_landmarks_are_there(opened):
 
 
 def test_the_assistant_predicts_while_the_page_goes_on(tmp_path, run, phantoms):
-    from anatomark.model import load
+    from anatomark.loading import load
 
     model = load(run, device="cpu")
     study = open_study(phantoms, reviewer="anna", model=model, out=tmp_path)

@@ -45,7 +45,7 @@ def test_a_folder_of_images_takes_its_landmarks_from_who_says_them(made):
 
 
 def test_answers_are_in_the_order_of_the_set(made, run, phantoms):
-    from anatomark.model import load
+    from anatomark.loading import load
     from anatomark.review.study import Answers
 
     model = load(run, device="cpu")
@@ -119,7 +119,7 @@ def test_a_review_that_is_open_elsewhere(made, capsys):
 
 
 def test_a_model_of_other_landmarks_or_another_dimension(made, run, tmp_path):
-    from anatomark.model import load
+    from anatomark.loading import load
 
     model = load(run, device="cpu")
     described = made[0]

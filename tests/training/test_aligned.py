@@ -29,7 +29,7 @@ def failing(*_: object, **__: object) -> None:
     raise RegistrationError("they show other parts")
 
 
-def stop(*_: object) -> None:
+def stop(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -80,19 +80,20 @@ def image(dataset: Dataset) -> Image:
 def test_the_run_and_the_model_name_their_template(aligned_run: Path, model: Model, told: list[str]) -> None:
     chosen = json.loads((aligned_run / "settings.json").read_text())
     card = json.loads((aligned_run / "model.json").read_text())
-    assert model.alignment is not None
-    assert chosen["template"] == card["alignment"]["case"] == model.alignment.case
-    assert chosen["template"] in ("case_000", "case_001")
-    assert f"  template = {chosen['template']}" in "\n".join(told)
+    assert model.members[0].alignment is not None
+    assert chosen["training"]["template"] == card["alignment"]["case"] == model.members[0].alignment.case
+    assert chosen["network"]["align"] == card["network"]["align"] == "affine"
+    assert chosen["training"]["template"] in ("case_000", "case_001")
+    assert f"  template = {chosen['training']['template']}" in "\n".join(told)
     assert "of the template on 1 validation case" in "\n".join(told)
     assert not [line for line in told if "not aligned" in line]
 
 
 def test_what_is_found_is_in_the_images_world(model: Model, image: Image) -> None:
-    placed = model.place(image)
+    placed = model.members[0].place(image)
     assert placed.failure is None
-    s = model.method.settings
-    there = model.method.locate(placed.working_image(spacing=s.spacing, pool=s.pool), torch.device("cpu"))
+    s = model.detector.network
+    there = model.detector.locate(placed.working_image(spacing=s.spacing, pool=s.pool), torch.device("cpu"))
     here, found = model.locate(image), model.predict(image)
     assert found.warning is None
     assert len(here) == len(there) == 2
@@ -115,10 +116,10 @@ def test_a_turned_image_is_seen_as_the_straight_one(
     matrix[:d, d] = (30.0, -45.0, 12.0)[:d]
     content = Image(image.array, Grid(image.grid.shape, matrix @ image.grid.affine))
     turned = content.resampled(content.grid.enclosing(np.eye(d)[:, ::-1], min(image.grid.spacing)))
-    assert model.alignment is not None
-    case = next(case for case in dataset.cases if case.id == model.alignment.case)
+    assert model.members[0].alignment is not None
+    case = next(case for case in dataset.cases if case.id == model.members[0].alignment.case)
     fixed = Located(case.reference.points, np.ones(len(model.names)), np.ones(len(model.names)))
-    monkeypatch.setattr(model.method, "locate", lambda *_, **__: [fixed, fixed])  # all it knows is the template
+    monkeypatch.setattr(type(model.detector), "locate", lambda *_, **__: [fixed, fixed])  # all it knows is the template
 
     straight, found = model.predict(image), model.predict(turned)
     assert straight.warning is found.warning is None
@@ -153,8 +154,8 @@ def test_a_template_that_does_not_fit_is_no_model(model: Model, tmp_path: Path) 
         (tmp_path / name / "model.json").write_text(json.dumps(card | changes))
         return tmp_path / name
 
-    assert model.alignment is not None
-    grid = model.alignment.template.grid
+    assert model.members[0].alignment is not None
+    grid = model.members[0].alignment.template.grid
     for name, value in (
         ("none", None),
         ("kind", {"kind": "rigid", "case": "a", "grid": grid.to_dict()}),
@@ -184,15 +185,15 @@ def test_an_image_that_cannot_be_aligned_is_predicted_as_it_lies_and_told(
     from anatomark.cli.main import app
 
     noise = Image(np.random.default_rng(0).normal(0, 90, image.array.shape).astype(np.int16), image.grid)
-    s = model.method.settings
+    s = model.detector.network
     working = working_image(noise, spacing=s.spacing, pool=s.pool)
-    expected = model.method.locate(working, torch.device("cpu"))[-1]
+    expected = model.detector.locate(working, torch.device("cpu"))[-1]
     found = model.predict(noise)
     np.testing.assert_array_equal(found.landmarks.points, expected.points_world)
     np.testing.assert_array_equal(found.spread, expected.spread)
     assert found.warning is not None
     assert found.warning.startswith("not aligned to case_00")
-    assert found.warning.endswith("; predicted as it lies")
+    assert found.warning.endswith("; predicted unaligned")
 
     file = tmp_path / "noise.nii.gz" if model.ndim == 3 else tmp_path / "noise.mha"
     write_image(noise, file)
@@ -214,9 +215,9 @@ def test_training_tells_which_cases_could_not_be_aligned(
     few = {**settings, "align": "rigid", "template": "case_001", "global_steps": 1, "local_steps": 1}
     model = load(train(dataset, out=tmp_path / "run", device="cpu", settings=few, show=told.append), device="cpu")
     lines = [line for line in told if "not aligned" in line]
-    assert lines == [f"case_00{k}: not aligned to case_001: they show other parts; used as it lies" for k in range(3)]
-    assert model.alignment is not None
-    assert (model.alignment.kind, model.alignment.case) == ("rigid", "case_001")
+    assert lines == [f"case_00{k}: not aligned to case_001: they show other parts; used unaligned" for k in range(3)]
+    assert model.members[0].alignment is not None
+    assert (model.members[0].alignment.kind, model.members[0].alignment.case) == ("rigid", "case_001")
 
 
 def test_a_stopped_run_keeps_its_template(
@@ -226,14 +227,14 @@ def test_a_stopped_run_keeps_its_template(
     monkeypatch.setattr(alignment, "most_typical", lambda _: 1)
     few = {**settings, "global_steps": 1, "local_steps": 1}
     with monkeypatch.context() as stopped:
-        stopped.setattr("anatomark.training.loop.train_stage", stop)
+        stopped.setattr("anatomark.training.trainer.train_stage", stop)
         with pytest.raises(KeyboardInterrupt):
             train(dataset, out=tmp_path / "run", device="cpu", settings=few)
     monkeypatch.setattr(alignment, "most_typical", lambda _: 0)  # as if annotations had changed meanwhile
     run = train(dataset, out=tmp_path / "run", device="cpu", settings=few)
     again = load(run, device="cpu")
-    assert again.alignment is not None
-    assert again.alignment.case == "case_001"
+    assert again.members[0].alignment is not None
+    assert again.members[0].alignment.case == "case_001"
 
 
 def test_an_unknown_template_makes_no_run(dataset: Dataset, settings: dict[str, Any], tmp_path: Path) -> None:
@@ -246,10 +247,13 @@ def test_an_unknown_template_makes_no_run(dataset: Dataset, settings: dict[str, 
 
 def test_images_that_were_prepared_unaligned_are_refused(dataset: Dataset, settings: dict[str, Any]) -> None:
     from anatomark.data.cache import Cache
-    from anatomark.methods import method_class
-    from anatomark.training.train import _require_alignment, resolve_settings
+    from anatomark.methods.global_to_local.plan import plan
+    from anatomark.methods.global_to_local.settings import GlobalToLocalSettings
+    from anatomark.methods.interface import DataFacts
+    from anatomark.training.run import _require_alignment
 
-    planned = resolve_settings(method_class("global-to-local"), dataset.ndim, None, settings)
+    grid = dataset.cases[0].read_grid().canonical()
+    planned = plan(GlobalToLocalSettings(**settings), DataFacts((grid,), len(dataset.names), False, 2**34))
     with pytest.raises(SettingsError, match="align='affine', but the prepared images are not"):
         _require_alignment(planned, Cache(dataset.names, (), (), True), print)
 
@@ -259,9 +263,9 @@ def test_calibration_measures_errors_and_spreads_in_the_images_own_world(
 ) -> None:
     """In the world of a template twice as large, all lengths are others; the bounds are of the image's."""
     case = dataset.split("val")[0]
-    s = model.method.settings
-    assert model.alignment is not None
-    template = dataset.case(model.alignment.case)
+    s = model.detector.network
+    assert model.members[0].alignment is not None
+    template = dataset.case(model.members[0].alignment.case)
     prepare(
         dataset, {"validation": [case]}, tmp_path, spacing=s.spacing, pool=s.pool, align="affine", template=template
     )
@@ -270,7 +274,7 @@ def test_calibration_measures_errors_and_spreads_in_the_images_own_world(
     found = model.predict(case.read_image())
 
     def own_lengths(case: CachedCase) -> tuple[np.ndarray, np.ndarray]:
-        points, spread = own_answer(case, model.method, torch.device("cpu"))
+        points, spread = own_answer(case, model.detector, torch.device("cpu"))
         return radial(points, own_world(case, case.points_world)), spread
 
     errors, spread = own_lengths(cached)

@@ -120,7 +120,7 @@ def test_presence_is_learned_from_a_split_with_absent_landmarks(phantoms: Path, 
     calibrate(copy, phantoms, split="test", device="cpu")
     model = load(copy, device="cpu")
     assert isinstance(model, Model)
-    assert model.method.presence.learned_from.startswith("cases of the split test")
+    assert model.detector.presence.learned_from.startswith("cases of the split test")
     assert (model.predict(image).presence != before).any()
 
 

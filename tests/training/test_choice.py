@@ -3,45 +3,58 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from anatomark.core.grid import Grid
+from anatomark.core.landmarks import State
+from anatomark.data.cache import Cache, CachedCase
+from anatomark.data.working import WorkingImage
 from anatomark.methods.global_to_local.method import GlobalToLocal
+from anatomark.methods.global_to_local.settings import GlobalToLocalSettings
+from anatomark.methods.global_to_local.stages import GlobalToLocalStages
 from anatomark.methods.interface import DataFacts
-from anatomark.training.loop import CHOOSERS, train_stage
-from anatomark.training.made_up import made_up_cache, made_up_case
+from anatomark.training.loop import MIN_VALIDATION_CASES, train_stage
+from anatomark.training.run import progress_bar
 from anatomark.training.run_folder import RunFolder
-from anatomark.training.train import fabric_of, progress_bar, resolve_settings
+from anatomark.training.trainer import fabric_of
 
 
-class Told:
-    """A method that says of its validations what it is told to, and remembers the weights that it was asked about."""
+class Scripted:
+    """Stages whose validations come out as scripted, and that remember the weights which were validated."""
 
-    def __init__(self, method: Any, scores: list[float]) -> None:
-        self._method, self._scores = method, scores
+    def __init__(self, staged: GlobalToLocalStages, scores: list[float]) -> None:
+        self._staged, self._scores = staged, scores
         self.seen: list[torch.Tensor] = []
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._method, name)
+        return getattr(self._staged, name)
 
-    def validate(self, stage: str, cases: Any, device: Any) -> float:
-        self.seen.append(next(self._method.networks[stage].parameters()).detach().clone())
+    def validate(self, stage: str, networks: Any, cases: Any, device: Any) -> float:
+        self.seen.append(next(networks[stage].parameters()).detach().clone())
         return self._scores[len(self.seen) - 1]
 
 
-@pytest.mark.parametrize(("cases", "kept", "validated"), [(1, 3, 4), (CHOOSERS - 1, 3, 4), (CHOOSERS, 1, 3)])
+def case(grid: Grid, role: str, seed: int) -> CachedCase:
+    rng = np.random.default_rng(seed)
+    array = rng.random(grid.shape).astype(np.float16)
+    points = grid.index_to_world(rng.uniform(0, 1, (2, 2)) * (np.array(grid.shape) - 1))
+    image = WorkingImage(array, grid, array, grid, (0.0, 1.0))
+    return CachedCase(f"{role} {seed}", f"{seed}", role, image, points, np.full(2, State.PRESENT, dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("cases", "kept", "validated"), [(1, 3, 4), (MIN_VALIDATION_CASES - 1, 3, 4), (MIN_VALIDATION_CASES, 1, 3)]
+)
 def test_few_cases_do_not_choose(tiny: dict[str, Any], tmp_path: Path, cases: int, kept: int, validated: int) -> None:
-    grid = Grid.from_geometry((48, 40), spacing=(1.0, 1.0))
+    grid = Grid.from_geometry((24, 20), spacing=(2.0, 2.0))
     asked = {**tiny, "spacing": [2.0, 2.0], "global_steps": 4, "validations": 4, "patience": 1, "ema": 0.5}
-    chosen = resolve_settings(GlobalToLocal, 2, None, asked)
-    planned = GlobalToLocal.plan(chosen, DataFacts((grid,), 2, False, 1e9), on_gpu=False)
+    plan = GlobalToLocal.plan(GlobalToLocalSettings(**asked), DataFacts((grid,), 2, False, 1e9))
     roles = ["train", "train", *["validation"] * cases]
-    members = [made_up_case(grid, planned, landmarks=2, role=role, seed=k) for k, role in enumerate(roles)]
-    cache = made_up_cache(*members)
-    method = Told(GlobalToLocal(planned, ndim=2, landmarks=2), [3.0, 1.0, 2.0, 2.5])
-    run = RunFolder(tmp_path)
-    method.begin("global", cache, torch.device("cpu"))
-    train_stage(fabric_of("cpu", "32-true"), method, "global", cache, run, progress_bar(False), lambda *_: None)  # type: ignore[arg-type]
-    assert len(method.seen) == validated, "with enough cases, patience has ended it"
-    assert torch.equal(next(method.networks["global"].parameters()), method.seen[kept])
+    cache = Cache(("a", "b"), (), tuple(case(grid, role, k) for k, role in enumerate(roles)), in_memory=True)
+    staged: Any = Scripted(GlobalToLocalStages(plan), [3.0, 1.0, 2.0, 2.5])
+    run, fabric = RunFolder(tmp_path), fabric_of("cpu", "32-true")
+    network = train_stage(fabric, staged, "global", {}, cache, run, progress_bar(False), lambda *_: None)
+    assert len(staged.seen) == validated, "with enough cases, patience has ended it"
+    assert torch.equal(next(network.parameters()), staged.seen[kept])

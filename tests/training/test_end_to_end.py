@@ -114,7 +114,7 @@ def test_a_finished_run_is_left_as_it_is_and_another_request_is_refused(
     before = (run / "model.safetensors").stat().st_mtime_ns
     said: list[str] = []
     train(phantoms, out=run, device="cpu", settings=tiny, show=said.append)
-    assert "has ended" in said[0]
+    assert "is finished" in said[0]
     assert (run / "model.safetensors").stat().st_mtime_ns == before
     with pytest.raises(SettingsError, match=r"\(settings.global_steps was 20, now 30\); choose another --out"):
         train(phantoms, out=run, device="cpu", settings={**tiny, "global_steps": 30})
@@ -122,9 +122,9 @@ def test_a_finished_run_is_left_as_it_is_and_another_request_is_refused(
 
 def test_the_run_folder_says_all_that_was_used(run: Path) -> None:
     settings = json.loads((run / "settings.json").read_text())
-    assert all(
-        settings[name] is not None for name in ("spacing", "pool", "global_crop", "local_window", "local_jitter")
-    )
+    assert settings["undecided"] == []
+    assert all(settings["network"][name] is not None for name in ("spacing", "pool", "local_window"))
+    assert all(settings["training"][name] is not None for name in ("global_crop", "window_jitter"))
     assert list((run / "tensorboard").glob("events*"))
     assert not (run / "cache").exists()
     names = {key for record in losses(run) for key in record}

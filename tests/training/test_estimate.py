@@ -16,7 +16,8 @@ from anatomark.methods import method_class
 from anatomark.methods.interface import DataFacts
 from anatomark.training.estimate import Estimate, estimate
 from anatomark.training.memory import GIB, cache_bytes, require_room, stage_memory
-from anatomark.training.train import resolve_settings, train
+from anatomark.training.request import resolve_settings
+from anatomark.training.train import train
 
 SHORT = {"global_steps": 12, "local_steps": 12}
 TINY_TWO_STAGE = {"channels": [[4, 4], [6]], "hidden": [8], "rank": 2, "stage1_batch": 2, "stage2_batch": 1}
@@ -52,7 +53,7 @@ def told(phantoms: Path, tiny: dict[str, Any], tmp_path_factory: pytest.TempPath
 
 
 def test_parameters_are_those_of_the_trained_networks(told: tuple[Estimate, list[str]], run: Path) -> None:
-    networks = load(run, device="cpu").method.networks
+    networks = load(run, device="cpu").detector.networks
     found = {stage.name: stage.parameters for stage in told[0].stages}
     assert found["global"] == sum(p.numel() for p in networks["global"].parameters())
     assert found["local"] == sum(p.numel() for p in networks["local"].parameters())

@@ -1,8 +1,11 @@
 """Cross-validation: who is left out by whom, going on after a stop, the average of the folds, and its bounds."""
 
 import json
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,14 +13,16 @@ import pytest
 
 from anatomark import evaluate, load, load_dataset, train
 from anatomark.cli.main import run as command
-from anatomark.core.landmarks import Landmarks
-from anatomark.ensemble import Ensemble, robust_mean
+from anatomark.combined import Answer, trimmed_mean
+from anatomark.core.grid import Grid
+from anatomark.core.image import Image
 from anatomark.errors import ModelError, SettingsError
 from anatomark.formats.table import read_table
+from anatomark.loading import load_model
 from anatomark.methods.error_bound import NAME, ErrorBounds
-from anatomark.methods.prediction import Prediction
 from anatomark.methods.presence import PresenceModel
-from anatomark.model import load_model
+from anatomark.methods.suitability import Judgement
+from anatomark.model import Model
 from anatomark.predict import predict_to_folder
 from anatomark.training import folds as subject
 from anatomark.training.calibrate import calibrate, radial
@@ -83,7 +88,6 @@ def test_the_bounds_are_those_of_the_out_of_fold_errors(flat: Path, ended: Path)
         names=dataset.names,
     )
     model = load(ended, device="cpu")
-    assert isinstance(model, Ensemble)
     assert model.bounds.source == subject.BY_FOLDS
     spread = np.linspace(0, 5, len(dataset.names))
     np.testing.assert_array_equal(model.bounds.bound(spread, 0.8), bounds.bound(spread, 0.8))
@@ -105,7 +109,7 @@ def test_a_stopped_run_goes_on_with_the_fold_that_was_stopped(
     with pytest.raises(KeyboardInterrupt):
         train(flat, out=out, folds=3, **asked)
     assert not (out / "ensemble.json").exists()
-    with pytest.raises(ModelError, match="its training has not ended"):
+    with pytest.raises(ModelError, match="its training has not finished"):
         load(out)
     monkeypatch.setattr(subject, "_predicted", real)
     before = {path: path.stat().st_mtime_ns for path in out.glob("fold[12]/model.safetensors")}
@@ -114,7 +118,7 @@ def test_a_stopped_run_goes_on_with_the_fold_that_was_stopped(
 
     train(flat, out=out, folds=3, **asked, show=began.append)
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what was done is not done again"
-    assert sum("has ended" in line for line in began) == 2
+    assert sum("is finished" in line for line in began) == 2
     for name in ("out_of_fold.csv", "ensemble.json", NAME, "fold2/model.safetensors", "fold3/model.safetensors"):
         assert (out / name).read_bytes() == (ended / name).read_bytes(), name
 
@@ -145,11 +149,10 @@ def test_a_damaged_ensemble(ended: Path, tmp_path: Path) -> None:
 def test_the_average_of_the_folds(flat: Path, ended: Path, tmp_path: Path) -> None:
     image = load_dataset(flat).split("test")[0].read_image()
     model = load(ended, device="cpu")
-    assert isinstance(model, Ensemble)
-    each = [m.predict(image) for m in model.models]
+    each = [load_model(ended / f"fold{number}", device="cpu").predict(image) for number in (1, 2, 3)]
     answer = model.predict(image, coverage=0.8)
     points = np.stack([p.landmarks.points for p in each])
-    np.testing.assert_array_equal(answer.landmarks.points, robust_mean(points))
+    np.testing.assert_array_equal(answer.landmarks.points, trimmed_mean(points))
     apart2 = ((points - answer.landmarks.points) ** 2).sum(-1).mean(0)
     np.testing.assert_allclose(answer.spread**2, np.mean([p.spread**2 for p in each], axis=0) + apart2)
     assert model.presence is not None, "some landmarks are absent in the phantoms"
@@ -198,38 +201,31 @@ def test_the_command_takes_folds(flat: Path, tmp_path: Path, capsys: pytest.Capt
     assert not (tmp_path / "run").exists()
 
 
-def test_robust_mean_leaves_out_what_went_astray() -> None:
+def test_trimmed_mean_leaves_out_what_went_astray() -> None:
     near = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
     points = np.stack([*near, [60.0, 1.0]])[:, None]
-    np.testing.assert_allclose(robust_mean(points), [[1, 1]])
-    np.testing.assert_allclose(robust_mean(points[:4]), [[1, 1]])
-    np.testing.assert_allclose(robust_mean(points[:2]), [[1, 0]], err_msg="of two, none can be called astray")
-    np.testing.assert_allclose(robust_mean(np.repeat(points[:1], 3, axis=0)), [[0, 0]])
+    np.testing.assert_allclose(trimmed_mean(points), [[1, 1]])
+    np.testing.assert_allclose(trimmed_mean(points[:4]), [[1, 1]])
+    np.testing.assert_allclose(trimmed_mean(points[:2]), [[1, 0]], err_msg="of two, none can be called astray")
+    np.testing.assert_allclose(trimmed_mean(np.repeat(points[:1], 3, axis=0)), [[0, 0]])
 
 
-class Fixed:
-    """A fold that always says the same."""
-
-    names, pairs, ndim, unit, dataset, device = ("tip",), (), 2, "mm", "none", "cpu"
-
-    def __init__(self, x: float, spread: float, presence: float) -> None:
-        self.answer = Prediction(
-            Landmarks.from_points(self.names, np.array([[x, 0.0]])), np.array([presence]), np.array([spread])
-        )
-
-    def predict(self, image: Any, **asked: Any) -> Prediction:
-        return self.answer
+def member(x: float, spread: float, presence: float) -> Any:
+    """A member that always gives the same answer."""
+    answer = Answer(np.array([[x, 0.0]]), np.array([presence]), np.array([spread]), Judgement(math.nan))
+    return SimpleNamespace(answer=lambda image, device, source: answer)
 
 
 def test_an_average_by_hand() -> None:
-    folds: Any = (Fixed(-1, 2, 0.5), Fixed(1, 4, 0.9))
+    members = (member(-1, 2, 0.5), member(1, 4, 0.9))
     errors = np.full((20, 1), 3.0)
     bounds = ErrorBounds.fitted(errors, np.ones((20, 1)), subjects=[str(k) for k in range(20)], names=("tip",))
-    image: Any = None
-    answer = Ensemble(folds, bounds).predict(image)
+    image = Image(np.arange(16.0).reshape(4, 4), Grid.from_geometry((4, 4), spacing=(1.0, 1.0)))
+    model = Model(("tip",), (), 2, "mm", "none", members, bounds)
+    answer = model.predict(image)
     np.testing.assert_allclose(answer.landmarks.points, [[0, 0]])
     np.testing.assert_allclose(answer.presence, [0.7])
     np.testing.assert_allclose(answer.spread, [np.sqrt((4 + 16) / 2 + 1)])
     np.testing.assert_allclose(answer.error_bound, [3.0], err_msg="constant spreads say nothing")
-    corrected = Ensemble(folds, bounds, PresenceModel((0.0,), 0.0)).predict(image)
+    corrected = replace(model, presence=PresenceModel((0.0,), 0.0)).predict(image)
     np.testing.assert_allclose(corrected.presence, [0.5])

@@ -35,7 +35,6 @@ class TrainingValues(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    align: Align = Field("none", description="bring images into a template's world before all else: the kind of map")
     template: str | None = Field(
         None, description="id of the training case to align to; without, the most typical one. A copy is in the model"
     )
@@ -70,6 +69,7 @@ class Settings(TrainingValues):
     # What settings were called before: these names still load.
     earlier_names: ClassVar[Mapping[str, str]] = {}
 
+    align: Align = Field("none", description="bring images into a template's world before all else: the kind of map")
     spacing: tuple[PositiveFloat, ...] | None = Field(
         None,
         description="spacing of the working images along each array axis; without, from the data",
@@ -145,6 +145,7 @@ class Network(BaseModel):
     landmarks: PositiveInt
     spacing: tuple[PositiveFloat, ...] = Field(min_length=2, max_length=3)
     pool: Size
+    align: Align
 
     @property
     def ndim(self) -> int:

@@ -72,7 +72,7 @@ def prepare_cache(
         folder,
         spacing=plan.network.spacing,
         pool=plan.network.pool,
-        align=training.align,
+        align=plan.network.align,
         template=next((case for case in roles["train"] if case.id == training.template), None),
         progress=progress,
     )

@@ -137,7 +137,7 @@ def plan_for(request: Request, data: TrainingData) -> AnyPlan:
 
 def _require_alignment(plan: AnyPlan, cache: Cache, say: Callable[[str], None]) -> None:
     """Say which images could not be aligned; SettingsError where alignment was asked for and none is there."""
-    align = plan.training.align
+    align = plan.network.align
     if align != (cache.alignment.kind if cache.alignment else "none"):
         raise SettingsError(f"align={align!r}, but the prepared images are not; prepare them so, or leave it out")
     for case in cache.cases:

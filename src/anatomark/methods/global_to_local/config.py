@@ -21,6 +21,7 @@ class GlobalToLocalNetwork(Network):
     local_norm: bool
     local_window: Size
     local_landmarks_per_step: PositiveInt
+    local_passes: PositiveInt = 1  # older models may look more than once, each time around the answer before
 
     @property
     def answers(self) -> int:

@@ -31,7 +31,11 @@ def locate(
     with torch.inference_mode():
         answers = [_locate_global(cast("ResidualNet", networks["global"]), image, device)]
         if upto != "global" and config.local:
-            answers.append(_locate_local(config, cast("GroupedNet", networks["local"]), image, answers[0], device))
+            local = cast("GroupedNet", networks["local"])
+            answer = answers[0]
+            for _ in range(config.local_passes):
+                answer = _locate_local(config, local, image, answer, device)
+            answers.append(answer)
     return answers
 
 
