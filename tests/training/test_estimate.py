@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,25 +13,27 @@ from anatomark.cli.main import run as command
 from anatomark.core.grid import Grid
 from anatomark.data.phantoms import make_phantoms
 from anatomark.errors import ImageError, SettingsError
-from anatomark.methods import method_class
-from anatomark.methods.interface import DataFacts
+from anatomark.methods import detector_class
+from anatomark.methods.interface import DataFacts, StagePlan
+from anatomark.methods.memory import GIB, require_memory, too_large
 from anatomark.training.estimate import Estimate, estimate
-from anatomark.training.memory import GIB, cache_bytes, require_room, stage_memory
 from anatomark.training.request import resolve_settings
 from anatomark.training.train import train
 
 SHORT = {"global_steps": 12, "local_steps": 12}
-TINY_TWO_STAGE = {"channels": [[4, 4], [6]], "hidden": [8], "rank": 2, "stage1_batch": 2, "stage2_batch": 1}
+TINY_TWO_STAGE = {
+    "channels": [[4, 4], [6]],
+    "head_channels": [8],
+    "joint_rank": 2,
+    "stage1_batch": 2,
+    "stage2_batch": 1,
+}
 
 
-def needs(
-    method: str, settings: dict[str, Any], *, ndim: int = 2, landmarks: int = 5, free: float = 64 * GIB
-) -> dict[str, Any]:
-    """{stage: StageMemory} of a training on images of a usual size."""
-    kind: Any = method_class(method)
-    facts = facts_of(ndim, landmarks, free)
-    planned = kind.plan(resolve_settings(kind, ndim, None, settings), facts, on_gpu=False)
-    return {need.name: need for need in stage_memory(kind, planned, facts, "cpu")}
+def planned(method: str, settings: dict[str, Any], *, ndim: int = 2, landmarks: int = 5, free: float = 64 * GIB) -> Any:
+    """The plan for images of a usual size; it raises where a stage does not fit into `free` bytes."""
+    kind = detector_class(method)
+    return kind.plan(resolve_settings(kind, ndim, None, settings), facts_of(ndim, landmarks, free))
 
 
 def facts_of(ndim: int, landmarks: int, free: float) -> DataFacts:
@@ -41,7 +44,7 @@ def facts_of(ndim: int, landmarks: int, free: float) -> DataFacts:
 @pytest.fixture(scope="module", autouse=True)
 def short_trials() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("anatomark.training.estimate.TRIAL_SECONDS", 0.3)
+        patch.setattr("anatomark.training.estimate.TRIAL_CASES", 2)
         yield
 
 
@@ -53,7 +56,8 @@ def told(phantoms: Path, tiny: dict[str, Any], tmp_path_factory: pytest.TempPath
 
 
 def test_parameters_are_those_of_the_trained_networks(told: tuple[Estimate, list[str]], run: Path) -> None:
-    networks = load(run, device="cpu").detector.networks
+    networks: Any = load(run, device="cpu").detector
+    networks = networks.networks
     found = {stage.name: stage.parameters for stage in told[0].stages}
     assert found["global"] == sum(p.numel() for p in networks["global"].parameters())
     assert found["local"] == sum(p.numel() for p in networks["local"].parameters())
@@ -71,7 +75,7 @@ def test_an_estimate_holds_together(told: tuple[Estimate, list[str]], phantoms: 
     parts = sum(stage.seconds + stage.validation_seconds for stage in found.stages)
     assert found.seconds > parts > 0
     assert found.free_bytes > found.training_bytes > found.prediction_bytes / 2 > 0.05 * GIB
-    assert 0.5 < found.training_bytes / max(stage.bytes for stage in found.stages) < 2  # shapes alone, and measured
+    assert found.training_bytes >= max(stage.bytes for stage in found.stages)
 
 
 def test_a_person_reads_all_of_it(told: tuple[Estimate, list[str]]) -> None:
@@ -98,80 +102,37 @@ def test_folds_are_that_many_trainings_on_fewer_cases(
         estimate(phantoms, settings=tiny | SHORT, device="cpu", folds=1)
 
 
-@pytest.mark.parametrize("method", ["global-to-local", "two-stage"])
-@pytest.mark.parametrize("ndim", [2, 3])
-def test_two_thousand_landmarks_need_more(method: str, ndim: int) -> None:
-    settings = {"channels": [[4, 4], [6]]} if method == "two-stage" else {"local_landmarks_per_step": 5}
-    few, many = (needs(method, settings, ndim=ndim, landmarks=n) for n in (5, 2000))
-    for stage, need in few.items():
-        assert many[stage].parameters > need.parameters
-        assert many[stage].bytes > need.bytes
-
-
-def test_memory_grows_with_the_batch_and_the_window() -> None:
-    base = {"local_batch": 2, "local_window": (64, 64), "global_batch": 2}
-    small = needs("global-to-local", base)
-    batch = needs("global-to-local", base | {"local_batch": 8, "global_batch": 8})
-    window = needs("global-to-local", base | {"local_window": (128, 128)})
-    for stage in ("global", "local"):
-        assert batch[stage].bytes > small[stage].bytes
-        assert batch[stage].fixed_bytes == small[stage].fixed_bytes
-    assert window["local"].bytes - window["local"].fixed_bytes > 3 * (
-        small["local"].bytes - small["local"].fixed_bytes
-    ), "four times the elements"
-    assert window["global"].bytes == small["global"].bytes
-
-
-def test_a_moment_of_the_optimizer_takes_as_much_as_the_weights() -> None:
-    plain, more = (needs("global-to-local", {"amsgrad": on})["global"] for on in (False, True))
-    assert more.bytes - plain.bytes == pytest.approx(4 * plain.parameters)
-
-
-def test_frozen_weights_have_no_moments() -> None:
-    found = needs("two-stage", TINY_TWO_STAGE)
-    assert found["stage2_frozen"].parameters == found["stage2"].parameters
-    assert found["stage2_frozen"].bytes < found["stage2"].bytes
-
-
-def test_images_left_on_the_disk_take_no_memory() -> None:
-    kind: Any = method_class("global-to-local")
-    facts = facts_of(2, 5, GIB)
-    planned = kind.plan(kind.Settings(), facts, on_gpu=False)
-    assert cache_bytes(planned, facts.grids) == 4 * 2 * 160 * 208 * 2, "four images, two levels of float16"
-    assert cache_bytes(planned.model_copy(update={"cache_memory_gib": 0.0}), facts.grids) == 0
-
-
 TOO_LARGE = [
     (
-        {"global_batch": 60},
-        r"stage global needs about [\d.]+ GiB, 1\.0 GiB are free; set global_batch=(\d+) or a smaller",
+        {"global_batch": 600},
+        r"stage global needs about [\d.]+ GiB, 1\.0 GiB are free; set global_batch=(\d+) or a smaller global_crop",
     ),
-    ({"local_batch": 600}, r"stage local needs .* set local_batch=(\d+) or a smaller local_window"),
-    (
-        {"local_landmarks_per_step": 400, "local_batch": 1},
-        r"stage local needs .* set local_landmarks_per_step=(\d+) or ",
-    ),
-    (
-        {"local_channels": [[300, 300], [600]], "local_batch": 1},
-        r"stage local needs .* parameters are too many, set a smal",
-    ),
+    ({"local_batch": 600}, r"stage local needs .* set local_batch=(\d+) or a smaller local_landmarks_per_step"),
 ]
 
 
 @pytest.mark.parametrize(("settings", "message"), TOO_LARGE)
 def test_what_cannot_fit_is_refused_and_the_setting_named(settings: dict[str, Any], message: str) -> None:
-    kind: Any = method_class("global-to-local")
-    facts = facts_of(2, 400, GIB)
     small = {"local_landmarks_per_step": 1, "global_batch": 1, "local_batch": 1, "local_window": (64, 64)}
-    planned = kind.plan(kind.Settings(**{**small, "local_channels": [[2, 2]], **settings}), facts, on_gpu=False)
+    few = small | {"local_channels": [[2, 2]] if "global_batch" in settings else [[16, 16], [16]]}
     with pytest.raises(SettingsError, match=message) as raised:
-        require_room(kind, planned, facts, "cpu")
+        planned("global-to-local", few | settings, landmarks=400, free=GIB)
     assert "\n" not in str(raised.value)
     name, _, value = str(raised.value).partition("; set ")[2].partition(" ")[0].partition("=")
-    if value:  # what it says to set fits, and one more does not
-        require_room(kind, planned.model_copy(update={name: int(value)}), facts, "cpu")
-        with pytest.raises(SettingsError):
-            require_room(kind, planned.model_copy(update={name: int(value) + 1}), facts, "cpu")
+    planned("global-to-local", few | {name: int(value)}, landmarks=400, free=GIB)  # what it says to set fits,
+    with pytest.raises(SettingsError):  # and one more does not
+        planned("global-to-local", few | {name: int(value) + 1}, landmarks=400, free=GIB)
+
+
+def test_where_not_even_one_case_fits_another_setting_is_named() -> None:
+    stage = StagePlan(10, 4, 1e-3, "cosine", case_bytes=3 * GIB, smaller=("batch", "crop", "channels"))
+    staged: Any = SimpleNamespace(stages=("one",), stage_plan=lambda name: stage)
+    require_memory(staged, 12 * GIB)
+    with pytest.raises(
+        SettingsError, match=r"stage one needs about 12\.0 GiB, 2\.0 GiB are free; set batch=1 and a "
+    ):
+        require_memory(staged, 2 * GIB)
+    assert "set batch=3 or a smaller crop or channels" in str(too_large("one", 12 * GIB, 9 * GIB, stage))
 
 
 def test_neither_begins_what_cannot_fit(phantoms: Path, tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -18,39 +18,61 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Augmentation(StrEnum):
+    """How strongly training images are augmented."""
+
+    none = "none"
+    default = "default"
+    strong = "strong"
+
+
 def train(
     dataset: Annotated[Path, typer.Argument(help="The description: dataset.yaml.")],
-    out: Annotated[Path, typer.Option(help="The run folder to make, or to go on with after a stop.")],
+    out: Annotated[Path, typer.Option(help="The run folder to make, or to resume after a stop.")],
     method: Annotated[str, typer.Option(help="The localization method.")] = "global-to-local",
     preset: Annotated[
         str | None, typer.Option(help="A set of settings, such as noothout2020: the published ones.")
     ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="How long the whole training may take on this machine, in minutes.")
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="How often each training image is seen, over all stages together.")
+    ] = None,
+    augmentation: Annotated[
+        Augmentation | None, typer.Option(help="How far training images are turned, scaled, bent and changed in grey.")
+    ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of docs/settings.md; may be repeated."),
     ] = None,
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
     root: Annotated[Path | None, typer.Option(help="Folder that the data lie under.")] = None,
-    train_split: Annotated[str, typer.Option(help="The split to learn from.")] = "train",
+    train_split: Annotated[str, typer.Option(help="The training split.")] = "train",
     validation_split: Annotated[
         str | None,
-        typer.Option(help="The split to choose by; without it, some training subjects are set aside."),
+        typer.Option(
+            help="The split for validation (model selection); without it, some training subjects are set aside."
+        ),
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(help="Cross-validate: train as many networks, each without its part of the subjects."),
+        typer.Option(help="Cross-validation: train as many models, each without its part of the subjects."),
     ] = None,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Only say what memory and time it will take; nothing is trained.")
+        bool, typer.Option("--estimate", help="Only show how much memory and time it will take; nothing is trained.")
     ] = False,
 ) -> None:
-    """Train on a data set and leave a model in the run folder. The same command goes on after a stop."""
+    """Train on a data set and leave a model in the run folder. The same command resumes after a stop."""
     from anatomark.training.request import parse_setting
     from anatomark.training.train import train as run
 
+    options = {"minutes": minutes, "epochs": epochs, "augmentation": augmentation and augmentation.value}
+    options = {name: value for name, value in options.items() if value is not None}
     asked = {
         "method": method,
         "preset": preset,
-        "settings": dict(parse_setting(text) for text in set_ or []),
+        "settings": {**options, **dict(parse_setting(text) for text in set_ or [])},
         "device": device.value,
         "root": root,
         "train_split": train_split,
@@ -66,6 +88,6 @@ def train(
     try:
         run(dataset, out=out, **asked)
     except KeyboardInterrupt:
-        print(f"interrupted; the same command goes on from the last checkpoint in {out}", file=sys.stderr)
+        print(f"interrupted; the same command resumes from the last checkpoint in {out}", file=sys.stderr)
         raise typer.Exit(130) from None
     print(f"model: {out}")

@@ -101,6 +101,7 @@ def train_from_cache(
         learned.bounds,
         device=request.device,
     ).save(run.path)
+    say(f"{run.path}: finished in {(time.monotonic() - began) / 60:.1f} minutes")
     for leftover in (run.checkpoint, run.budget, *run.stages()):
         leftover.unlink(missing_ok=True)
     if not plan.training.keep_cache:
@@ -153,7 +154,8 @@ def plan_text(plan: AnyPlan, request: Request, data: TrainingData, precision: st
     for name in type(request.settings).model_fields:
         value = values.get(name)
         given = getattr(request.settings, name) is not None or name in plan.undecided
-        if not given and value is not None and name not in STRENGTHS["none"]:
+        waiting = name in STRENGTHS["none"] or (request.settings.minutes is not None and name.endswith("steps"))
+        if not given and value is not None and not waiting:
             if isinstance(value, tuple) and value and isinstance(value[0], float):
                 value = tuple(round(v, 3) for v in value)
             value = round(value, 3) if isinstance(value, float) else value

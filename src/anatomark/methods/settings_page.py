@@ -1,0 +1,93 @@
+"""The page of settings, docs/settings.md, made from the settings classes themselves.
+
+`python -m anatomark.methods.settings_page > docs/settings.md` writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic.fields import FieldInfo
+
+from anatomark.methods import METHODS, detector_class
+from anatomark.methods.settings import Settings
+
+# What a user may want to set; all else is there to replicate a published training or to try an idea.
+USER_SETTINGS = (
+    "minutes",
+    "epochs",
+    "spacing",
+    "align",
+    "template",
+    "validation_fraction",
+    "augmentation",
+    "mirror",
+    "seed",
+    "precision",
+    "cache_memory_gib",
+    "local",
+    "refine",
+    "sigma",
+    "atlases",
+    "registration",
+)
+
+INTRODUCTION = """# Settings of a training
+
+Every setting has a default, or the plan decides it from the data; `anatomark train` shows what was planned, and the
+run's settings.json has all values. `--minutes`, `--epochs` and `--augmentation` are options of `anatomark train`; any
+setting can be given as `--set name=value`, in Python as `settings={"name": value}`. An earlier name of a setting works
+as well as the present one.
+
+This page is made by `python -m anatomark.methods.settings_page`; a test compares.
+
+## For users
+"""
+
+EXPERT = """
+## For replications and experiments
+
+What only a replication of a published training needs. A preset, such as `--preset noothout2020`, is a set of these.
+"""
+
+
+def settings_page() -> str:
+    """docs/settings.md: the user's settings in one table, then the others of each method."""
+    classes = {name: detector_class(name).settings_type for name in METHODS}
+    every = {field: info for kind in classes.values() for field, info in kind.model_fields.items()}
+    user = [_row(name, every[name], _methods_with(name, classes)) for name in USER_SETTINGS]
+    common = set.intersection(*(set(kind.model_fields) for kind in classes.values()))
+    parts = [INTRODUCTION, _table("setting | of | what it is | unit | default", user), EXPERT]
+    sections = {"All methods": {n: i for n, i in every.items() if n in common}}
+    sections |= {
+        name: {n: i for n, i in kind.model_fields.items() if n not in common} for name, kind in classes.items()
+    }
+    for title, fields in sections.items():
+        rows = [_row(name, info) for name, info in fields.items() if name not in USER_SETTINGS]
+        parts += [f"\n### {title}\n", _table("setting | what it is | unit | default", rows)]
+    renamed = sorted(
+        {f"`{old}` is now `{new}`" for kind in classes.values() for old, new in kind.earlier_names.items()}
+    )
+    parts += ["\n## Earlier names\n", "\n".join(f"- {line}" for line in renamed)]
+    return "\n".join(parts) + "\n"
+
+
+def _methods_with(name: str, classes: Mapping[str, type[Settings]]) -> str:
+    having = [method for method, kind in classes.items() if name in kind.model_fields]
+    return "all" if len(having) == len(classes) else ", ".join(having)
+
+
+def _row(name: str, info: FieldInfo, *more: str) -> str:
+    extra = info.json_schema_extra
+    unit = extra.get("unit", "") if isinstance(extra, dict) else ""
+    default = "planned" if info.default is None else str(info.default).lower()
+    return " | ".join([f"| `{name}`", *more, info.description or "", str(unit), f"{default} |"])
+
+
+def _table(heading: str, rows: list[str]) -> str:
+    columns = heading.count("|") + 1
+    return "\n".join([f"| {heading} |", "|---" * columns + "|", *rows])
+
+
+if __name__ == "__main__":
+    print(settings_page(), end="")
