@@ -11,94 +11,97 @@ from torch import Tensor
 
 from anatomark import votes
 from anatomark.core.landmarks import State
-from anatomark.methods.two_stage.joint import JointAnswer, patch_centers
-from anatomark.methods.two_stage.look import Seen
+from anatomark.methods.two_stage.joint import JointOutput, patch_centers_grid_mm
+from anatomark.methods.two_stage.refinement import RefinementOutput
 from anatomark.methods.vote_loss import CLASS_WEIGHT, vote_loss
 
 SMOOTH = 0.04  # patches: below this error the loss is quadratic
 
 
 def displacement_loss(
-    found: Tensor,
-    points: Tensor,
+    displacement: Tensor,
+    points_grid_mm: Tensor,
     states: Tensor,
     *,
     spacing: Tensor,
     stride: int,
-    near: float,
-    far_weight: float,
+    distance_decay: float,
+    distance_floor: float,
 ) -> Tensor:
     """Mean L1 error of the encoded displacements of patches, far ones counting less.
 
-    `found` (B, N, d, *grid) are displacements in units of the finest spacing.
-
-    `points` (B, N, d) are landmarks in world units along the array axes, NaN unless present; `states` (B, N). A patch
-    at distance r counts exp(-r / near) + far_weight. Landmarks that are not annotated or absent count nowhere.
+    `displacement` (B, N, d, *grid) is in units of the finest spacing; `points_grid_mm` (B, N, d) are landmarks in the
+    grid frame, NaN unless present; `states` (B, N). A patch at distance r has the weight exp(-r / distance_decay) +
+    distance_floor. Landmarks that are not annotated or absent count nowhere.
     """
-    present = present_of(points, states)
-    known = torch.where(present.unsqueeze(-1), points, torch.zeros_like(points))
-    target = known.unsqueeze(-1) - patch_centers(found.shape[3:], stride, spacing)
-    error = votes.encode(found.flatten(3)) - votes.encode(target / spacing.min())
+    present = present_of(points_grid_mm, states)
+    known = torch.where(present.unsqueeze(-1), points_grid_mm, torch.zeros_like(points_grid_mm))
+    target = known.unsqueeze(-1) - patch_centers_grid_mm(displacement.shape[3:], stride, spacing)
+    error = votes.encode(displacement.flatten(3)) - votes.encode(target / spacing.min())
     error = error.abs().sum(2)
-    weight = torch.exp(-target.square().sum(2).sqrt() / near) + far_weight
+    weight = torch.exp(-target.square().sum(2).sqrt() / distance_decay) + distance_floor
     weight = weight * present.unsqueeze(-1)
     return (error * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def joint_loss(
-    answer: JointAnswer,
-    points: Tensor,
+    output: JointOutput,
+    points_grid_mm: Tensor,
     states: Tensor,
     *,
     spacing: Tensor,
     stride: int,
-    say_weight: float,
+    attention_loss_weight: float,
     class_weight: float,
 ) -> dict[str, Tensor]:
-    """The terms {"coordinate", "earlier", "say", "class"} of stage 2; arguments as in `displacement_loss`.
+    """The terms {"coordinate", "intermediate", "attention", "class"} of stage 2, for an output of training.
 
-    Errors of coordinates are in patches. "say" is the cross-entropy between what patches count and a Gaussian of one
-    patch around the landmark. An absent landmark, or one outside the image, teaches the classifier only.
+    The other arguments are as in `displacement_loss`. Errors of coordinates are in patches. "attention" is the
+    cross-entropy between the weights of the votes and a Gaussian of one patch around the landmark. An absent landmark,
+    or one outside the image, teaches the classifier only. Raises ValueError for an output of prediction.
     """
-    present = present_of(points, states)
-    known = torch.where(present.unsqueeze(-1), points, torch.zeros_like(points))
+    if output.vote_log_weights is None:
+        raise ValueError("the output is one of prediction, which has no weights of votes; call the network in training")
+    present = present_of(points_grid_mm, states)
+    known = torch.where(present.unsqueeze(-1), points_grid_mm, torch.zeros_like(points_grid_mm))
     patch = stride * spacing.min()
 
-    def error(found: Tensor) -> Tensor:
-        each = F.smooth_l1_loss(found / patch, known / patch, beta=SMOOTH, reduction="none").sum(-1)
+    def error(points: Tensor) -> Tensor:
+        each = F.smooth_l1_loss(points / patch, known / patch, beta=SMOOTH, reduction="none").sum(-1)
         return _mean(each, present)
 
-    grid = answer.posterior.shape[2:]
+    grid = output.posterior.shape[2:]
     target, _ = votes.holders(known / spacing, present, grid, (stride,) * len(grid))
-    entropy = F.binary_cross_entropy_with_logits(answer.posterior.float().flatten(2), target, reduction="none").mean(-1)
-    assert answer.says is not None
-    far = (known.unsqueeze(-1) - patch_centers(grid, stride, spacing)).square().sum(2) / patch**2
-    near = (-far / 2).softmax(-1)
-    say = -(near * answer.says).sum(-1).mean(0)
+    entropy = F.binary_cross_entropy_with_logits(output.posterior.float().flatten(2), target, reduction="none").mean(-1)
+    far = (known.unsqueeze(-1) - patch_centers_grid_mm(grid, stride, spacing)).square().sum(2) / patch**2
+    nearness = (-far / 2).softmax(-1)
+    attention = -(nearness * output.vote_log_weights).sum(-1).mean(0)
     return {
-        "coordinate": error(answer.voted),
-        "earlier": torch.stack([error(points) for points in answer.earlier]).mean(),
-        "say": say_weight * _mean(say, present),
+        "coordinate": error(output.joint_points),
+        "intermediate": torch.stack([error(points) for points in output.intermediate_points]).mean(),
+        "attention": attention_loss_weight * _mean(attention, present),
         "class": class_weight * math.prod(grid) * _mean(entropy, states != State.NOT_ANNOTATED),
     }
 
 
-def look_loss(seen: Seen, points: Tensor, states: Tensor, *, window: Sequence[int]) -> dict[str, Tensor]:
-    """The terms {"look_displacement", "look_class", "look_coordinate"} of close looks at `window` elements (d).
+def refinement_loss(
+    output: RefinementOutput, points_index: Tensor, states: Tensor, *, window: Sequence[int]
+) -> dict[str, Tensor]:
+    """The terms {"refine_displacement", "refine_class", "refine_coordinate"} of windows of `window` elements (d).
 
-    `points` (B, N, d) in elements of the image; the terms are those of `vote_loss`.
+    `points_index` (B, N, d) in elements of the image; the terms are those of `vote_loss`.
     """
-    grid = seen.logits.shape[2:]
+    grid = output.logits.shape[2:]
     terms = vote_loss(
-        seen.logits,
-        seen.encoded,
-        points - seen.first,
+        output.logits,
+        output.encoded,
+        points_index - output.corner,
         states,
         stride=[n // g for n, g in zip(window, grid, strict=True)],
         class_weight=CLASS_WEIGHT * math.prod(grid),
         coordinate_weight=1.0,
     )
-    return {f"look_{name}": value for name, value in terms.items()}
+    return {f"refine_{name}": value for name, value in terms.items()}
 
 
 def present_of(points: Tensor, states: Tensor) -> Tensor:

@@ -1,143 +1,187 @@
-"""The plan: settings that the data decide, filled in from image sizes, spacings, landmarks and device memory."""
+"""The plan: network and training completed from image sizes, spacings, landmarks and device memory."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from anatomark.errors import SettingsError
-from anatomark.methods.interface import DataFacts
+from anatomark.methods.interface import DataFacts, Plan
+from anatomark.methods.settings import Channels, Size, planned_augmentation, stage_steps, take
+from anatomark.methods.two_stage.config import TwoStageNetwork, TwoStageTraining
 from anatomark.methods.two_stage.settings import TwoStageSettings
 from anatomark.nets.grouped import window_values
-from anatomark.nets.ladder import stride_and_margin
+from anatomark.nets.patch_net import stride_and_margin
 
-# Elements along the longest side of an image: a working resolution that the whole image is looked at in one pass.
+TwoStagePlan = Plan[TwoStageNetwork, TwoStageTraining]
+
+# Elements along the longest side of an image: a working resolution at which one pass sees the whole image.
 SIDE = {2: 320, 3: 96}
 SIDE_ON_GPU = {2: 640, 3: 160}
-CHANNELS = {2: ((32, 32), (64, 64), (128, 128, 128)), 3: ((16,), (32, 32), (128, 128))}
-CONTEXT = {2: (2, 4), 3: (2,)}
+CHANNELS: dict[int, Channels] = {2: ((32, 32), (64, 64), (128, 128, 128)), 3: ((16,), (32, 32), (128, 128))}
+DILATIONS: dict[int, Size] = {2: (2, 4), 3: (2,)}
 MANY_VOTES = 4_000_000  # of an image in training; where there would be more, patches are twice as far apart
-CHANNELS_OF_MANY = {2: ((32, 32), (64, 64), (128, 128), (128, 128)), 3: ((16,), (32, 32), (64, 64), (128, 128))}
-CONTEXT_OF_MANY: dict[int, tuple[int, ...]] = {2: (2,), 3: ()}
+CHANNELS_OF_MANY: dict[int, Channels] = {
+    2: ((32, 32), (64, 64), (128, 128), (128, 128)),
+    3: ((16,), (32, 32), (64, 64), (128, 128)),
+}
+DILATIONS_OF_MANY: dict[int, Size] = {2: (2,), 3: ()}
 CROP_PATCHES = {2: 16, 3: 8}  # along each axis; a crop's margins cost as much, so many patches share them
 STAGE1_BATCH = {2: 8, 3: 2}
 STAGE2_BATCH, STAGE2_BATCH_ON_GPU = {2: 4, 3: 1}, 4  # with one volume a step, there are more steps in the same time
-STEPS = {2: (1_500, 200, 1_500), 3: (1_200, 100, 1_200)}  # of the stages
-STEPS_ON_GPU = (10_000, 1_000, 10_000)
-NEAR = {2: 1 / 20, 3: 1 / 8}  # of the longest side
-FAR_WEIGHT = {2: 0.1, 3: 0.01}  # there are more far patches in 3D
+STEPS = {
+    2: {"stage1": 1_500, "stage2_frozen": 200, "stage2": 1_500},
+    3: {"stage1": 1_200, "stage2_frozen": 100, "stage2": 1_200},
+}
+STEPS_ON_GPU = {"stage1": 10_000, "stage2_frozen": 1_000, "stage2": 10_000}
+SHARE = {"stage1": 0.3, "stage2_frozen": 0.05, "stage2": 0.65}  # of a time budget
+DISTANCE_DECAY = {2: 1 / 20, 3: 1 / 8}  # of the longest side
+DISTANCE_FLOOR = {2: 0.1, 3: 0.01}  # there are more far patches in 3D
 DISPLACEMENT_WEIGHT = {2: 1.0, 3: 0.3}
-MOST_LOOKS = 100  # landmarks; with more, their small networks would take longer than the network of all
-LOOK_LEVEL, LOOK_WINDOW = {2: 1, 3: 0}, {2: 64, 3: 16}  # finer features in 3D, whose elements are larger
-LOOK_CHANNELS = {2: ((32, 32), (64, 64)), 3: ((16, 16), (32, 32))}
-RIPPLE = {2: 0.1, 3: 0.0}
+MOST_REFINED = 100  # landmarks; with more, their small networks would take longer than the network of all
+REFINE_LEVEL, REFINE_WINDOW = {2: 1, 3: 0}, {2: 64, 3: 16}  # finer features in 3D, whose elements are larger
+REFINE_CHANNELS: dict[int, Channels] = {2: ((32, 32), (64, 64)), 3: ((16, 16), (32, 32))}
+ELASTIC_FINE = {2: 0.1, 3: 0.0}
 ENOUGH_IMAGES = 4  # in a step, for their statistics to stand for all
-LARGEST_IMAGE = {2: 1024, 3: 256}  # along each axis; a larger one is trained on by parts
+LARGEST_CROP = {2: 1024, 3: 256}  # along each axis; a larger image is trained on by parts
 BYTES_PER_ACTIVATION = 10  # bf16 or fp32 values kept for the backward pass, with the normalisation's copies
 
 
-def plan(settings: TwoStageSettings, facts: DataFacts, *, on_gpu: bool) -> TwoStageSettings:
-    """The settings with everything filled in. Raises SettingsError that names all that do not fit the data."""
+def plan(asked: TwoStageSettings, facts: DataFacts) -> TwoStagePlan:
+    """Network and training. Raises SettingsError that names all settings that do not fit the data."""
     d = facts.grids[0].ndim
     native = np.median([grid.spacing for grid in facts.grids], axis=0)
     extent = np.median([grid.extent for grid in facts.grids], axis=0)
     longest = float(extent.max())
-    spacing = settings.spacing or tuple(np.maximum(native, longest / (SIDE_ON_GPU if on_gpu else SIDE)[d]).tolist())
-    faults = [
-        f"{name} has {len(value)} entries, the images have {d} axes"
-        for name, value in (
-            ("spacing", spacing),
-            ("pool", settings.pool),
-            ("stage1_crop", settings.stage1_crop),
-            ("image", settings.image),
-            ("look_window", settings.look_window),
-        )
-        if value is not None and len(value) != d
-    ]
+    side = SIDE_ON_GPU if facts.on_gpu else SIDE
+    spacing = asked.spacing or tuple(np.maximum(native, longest / side[d]).tolist())
     patches = math.prod((extent / np.asarray(spacing) / 4).tolist()) if len(spacing) == d else 0
     many = facts.landmarks * patches > MANY_VOTES
-    channels = settings.channels or (CHANNELS_OF_MANY if many else CHANNELS)[d]
-    if not all(channels):
-        faults.append(f"channels {channels} needs at least one convolution in each level")
-    look, wrong = plan_look(settings, facts.landmarks, len(channels), d)
-    faults += wrong
-    if settings.pool is not None and any(n != 1 for n in settings.pool):
-        faults.append(f"pool is {settings.pool}; two-stage works at one resolution, set spacing instead")
-    if faults:
+    channels = asked.channels or (CHANNELS_OF_MANY if many else CHANNELS)[d]
+    refinement = _refinement(asked, facts.landmarks, len(channels), d)
+    if faults := _faults(asked, d, spacing, channels, refinement):
         raise SettingsError("; ".join(faults))
-    context = settings.context
-    if context is None:  # those that belong to other channels would make patches of any size
-        context = () if settings.channels else (CONTEXT_OF_MANY if many else CONTEXT)[d]
-    stride, margin = stride_and_margin(channels, context)
-    crop = settings.stage1_crop or (CROP_PATCHES[d] * stride,) * d
+    dilations = asked.dilations
+    if dilations is None:  # those that belong to other channels would make patches of any size
+        dilations = () if asked.channels else (DILATIONS_OF_MANY if many else DILATIONS)[d]
+    stride, margin = stride_and_margin(channels, dilations)
+    stage1_crop = asked.stage1_crop or (CROP_PATCHES[d] * stride,) * d
     sizes = np.array([grid.extent for grid in facts.grids]) / np.asarray(spacing)
-    image = settings.image or tuple(
-        min(stride * math.ceil(n / stride - 1e-9), stride * (LARGEST_IMAGE[d] // stride))
+    stage2_crop = asked.stage2_crop or tuple(
+        min(stride * math.ceil(n / stride - 1e-9), stride * (LARGEST_CROP[d] // stride))
         for n in np.percentile(sizes, 90, axis=0)
     )
-    for name, value in (("stage1_crop", crop), ("image", image)):
-        if any(n % stride for n in value):
-            faults.append(f"{name} {value} must be multiples of {stride}, the stride of channels")
-    if faults:
+    if faults := [
+        f"{name} {value} must be multiples of {stride}, the stride of channels"
+        for name, value in (("stage1_crop", stage1_crop), ("stage2_crop", stage2_crop))
+        if any(n % stride for n in value)
+    ]:
         raise SettingsError("; ".join(faults))
-    budget = 0.5 * facts.memory_bytes
-    one = training_bytes(channels, [n + 2 * margin for n in image], facts.landmarks, stride, settings.hidden)
-    if look["look"]:
-        features = [n // 2 ** look["look_level"] for n in look["look_window"]]
-        one += facts.landmarks * window_values(look["look_channels"], features) * BYTES_PER_ACTIVATION
-    if one > 2 * budget:
+    one_crop, one = (
+        patch_bytes(channels, facts.landmarks, asked.head_channels, [n + 2 * margin for n in crop])
+        for crop in (stage1_crop, stage2_crop)
+    )
+    one += refinement_bytes(refinement, facts.landmarks)
+    if one > facts.memory_bytes:
         raise SettingsError(
-            f"one image of stage 2 needs about {one / 2**30:.1f} GiB, {2 * budget / 2**30:.1f} GiB may be used; "
-            "set a coarser spacing, a smaller image or fewer channels"
+            f"one image of stage 2 needs about {one / 2**30:.1f} GiB, {facts.memory_bytes / 2**30:.1f} GiB may be "
+            "used; set a coarser spacing, a smaller stage2_crop or fewer channels"
         )
-    stage2_batch = settings.stage2_batch or int(
-        max(1, min(STAGE2_BATCH_ON_GPU if on_gpu else STAGE2_BATCH[d], budget // one))
-    )
-    steps = STEPS_ON_GPU if on_gpu else STEPS[d]
-    fixed = stage2_batch < ENOUGH_IMAGES if settings.fixed_normalisation is None else settings.fixed_normalisation
-    return settings.model_copy(
-        update={
-            "spacing": spacing,
-            "pool": (1,) * d,
-            "channels": channels,
-            "context": context,
-            "near": settings.near or longest * NEAR[d],
-            "far_weight": _given(settings.far_weight, FAR_WEIGHT[d]),
-            "displacement_weight": _given(settings.displacement_weight, DISPLACEMENT_WEIGHT[d]),
-            "ripple": _given(settings.ripple, RIPPLE[d]),
-            "stage1_crop": crop,
-            "stage1_batch": settings.stage1_batch or STAGE1_BATCH[d],
-            "stage1_steps": settings.stage1_steps or steps[0],
-            **look,
-            "look_jitter": _given(settings.look_jitter, stride * float(min(spacing))),
-            "image": image,
-            "stage2_batch": stage2_batch,
-            "fixed_normalisation": fixed,
-            "frozen_steps": settings.frozen_steps or steps[1],
-            "stage2_steps": settings.stage2_steps or steps[2],
-            "mirror": facts.has_pairs if settings.mirror is None else settings.mirror,
-        }
+    stage1_batch = asked.stage1_batch or int(max(1, min(STAGE1_BATCH[d], facts.memory_bytes // one_crop)))
+    most = STAGE2_BATCH_ON_GPU if facts.on_gpu else STAGE2_BATCH[d]
+    stage2_batch = asked.stage2_batch or int(max(1, min(most, 0.5 * facts.memory_bytes // one)))
+    batches = {"stage1": stage1_batch, "stage2_frozen": stage2_batch, "stage2": stage2_batch}
+    own = {"stage1": asked.stage1_steps, "stage2_frozen": asked.frozen_steps, "stage2": asked.stage2_steps}
+    defaults = STEPS_ON_GPU if facts.on_gpu else STEPS[d]
+    steps = {
+        stage: stage_steps(asked, own[stage], defaults[stage], cases=len(facts.grids), batch=batch, share=SHARE[stage])
+        for stage, batch in batches.items()
+    }
+    planned: dict[str, object] = {
+        "landmarks": facts.landmarks,
+        "spacing": spacing,
+        "pool": (1,) * d,
+        "channels": channels,
+        "dilations": dilations,
+        "refine": refinement.used,
+        "refine_level": refinement.level,
+        "refine_window": refinement.window,
+        "refine_channels": refinement.channels,
+        "refine_jitter": _given(asked.refine_jitter, stride * float(min(spacing))),
+        "distance_decay": asked.distance_decay or longest * DISTANCE_DECAY[d],
+        "distance_floor": _given(asked.distance_floor, DISTANCE_FLOOR[d]),
+        "displacement_weight": _given(asked.displacement_weight, DISPLACEMENT_WEIGHT[d]),
+        "stage1_crop": stage1_crop,
+        "stage1_batch": stage1_batch,
+        "stage1_steps": steps["stage1"],
+        "stage2_crop": stage2_crop,
+        "stage2_batch": stage2_batch,
+        "frozen_steps": steps["stage2_frozen"],
+        "stage2_steps": steps["stage2"],
+        "fixed_normalisation": (
+            stage2_batch < ENOUGH_IMAGES if asked.fixed_normalisation is None else asked.fixed_normalisation
+        ),
+        **planned_augmentation(asked, has_pairs=facts.has_pairs, elastic_fine=ELASTIC_FINE[d]),
+    }
+    return Plan(take(TwoStageNetwork, asked, planned), take(TwoStageTraining, asked, planned))
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """Whether there is a refinement, and what it sees: the settings refine and refine_level, _window, _channels."""
+
+    used: bool
+    level: int
+    window: Size
+    channels: Channels
+
+    @property
+    def cell(self) -> int:
+        """Elements along each axis of a cell."""
+        return 2 ** (self.level + len(self.channels) - 1)
+
+
+def _refinement(asked: TwoStageSettings, landmarks: int, levels: int, ndim: int) -> Refinement:
+    return Refinement(
+        landmarks <= MOST_REFINED if asked.refine is None else asked.refine,
+        min(REFINE_LEVEL[ndim], levels - 1) if asked.refine_level is None else asked.refine_level,
+        asked.refine_window or (REFINE_WINDOW[ndim],) * ndim,
+        asked.refine_channels or REFINE_CHANNELS[ndim],
     )
 
 
-def plan_look(settings: TwoStageSettings, landmarks: int, levels: int, ndim: int) -> tuple[dict[str, Any], list[str]]:
-    """The settings of the close look but for its jitter, and what does not fit together."""
-    faults = []
-    level = min(LOOK_LEVEL[ndim], levels - 1) if settings.look_level is None else settings.look_level
-    if level >= levels:
-        faults.append(f"look_level is {level}; channels has {levels} levels, of which 0 is the first")
-    channels = settings.look_channels or LOOK_CHANNELS[ndim]
-    if not all(channels):
-        faults.append(f"look_channels {channels} needs at least one convolution in each level")
-    window = settings.look_window or (LOOK_WINDOW[ndim],) * ndim
-    cell = 2 ** (level + len(channels) - 1)
-    if any(n % cell for n in window):
-        faults.append(f"look_window {window} must be multiples of {cell}, a cell of look_channels")
-    look = landmarks <= MOST_LOOKS if settings.look is None else settings.look
-    return {"look": look, "look_level": level, "look_window": window, "look_channels": channels}, faults
+def _faults(
+    asked: TwoStageSettings, ndim: int, spacing: Sequence[float], channels: Channels, refinement: Refinement
+) -> list[str]:
+    """What of the settings does not go together, or not with images of `ndim` axes."""
+    faults = [
+        f"{name} has {len(value)} entries, the images have {ndim} axes"
+        for name, value in (
+            ("spacing", spacing),
+            ("pool", asked.pool),
+            ("stage1_crop", asked.stage1_crop),
+            ("stage2_crop", asked.stage2_crop),
+            ("refine_window", asked.refine_window),
+        )
+        if value is not None and len(value) != ndim
+    ]
+    for name, levels in (("channels", channels), ("refine_channels", refinement.channels)):
+        if not all(levels):
+            faults.append(f"{name} {levels} needs at least one convolution in each level")
+    if refinement.level >= len(channels):
+        faults.append(
+            f"refine_level is {refinement.level}; channels has {len(channels)} levels, of which 0 is the first"
+        )
+    if any(n % refinement.cell for n in refinement.window):
+        faults.append(
+            f"refine_window {refinement.window} must be multiples of {refinement.cell}, a cell of refine_channels"
+        )
+    if asked.pool is not None and any(n != 1 for n in asked.pool):
+        faults.append(f"pool is {asked.pool}; two-stage works at one resolution, set spacing instead")
+    return faults
 
 
 def _given(value: float | None, otherwise: float) -> float:
@@ -145,15 +189,21 @@ def _given(value: float | None, otherwise: float) -> float:
     return otherwise if value is None else value
 
 
-def training_bytes(
-    channels: Sequence[Sequence[int]], padded: Sequence[int], landmarks: int, stride: int, hidden: Sequence[int]
-) -> float:
-    """Rough memory (bytes) that training end to end takes for one image of `padded` elements."""
+def patch_bytes(channels: Channels, landmarks: int, head_channels: Sequence[int], padded: Sequence[int]) -> float:
+    """Rough memory (bytes) that the patch network's training keeps of one image of `padded` elements."""
     d = len(padded)
     elements, total = float(math.prod(padded)), 0.0
     for level in channels:
         total += elements * sum(level) * 1.5
         elements /= 2**d
-    patches = math.prod(padded) / stride**d
-    total += patches * (sum(hidden) * 2 + landmarks * (d * 4 + 6))
+    patches = math.prod(padded) / 2 ** ((len(channels) - 1) * d)
+    total += patches * (sum(head_channels) * 2 + landmarks * (d * 4 + 6))
     return total * BYTES_PER_ACTIVATION
+
+
+def refinement_bytes(refinement: Refinement, landmarks: int) -> float:
+    """And what the refinement keeps of its windows."""
+    if not refinement.used:
+        return 0.0
+    features = [n // 2**refinement.level for n in refinement.window]
+    return landmarks * window_values(refinement.channels, features) * BYTES_PER_ACTIVATION

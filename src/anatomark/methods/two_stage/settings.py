@@ -1,4 +1,4 @@
-"""Every value of a two-stage training. `None` means that the plan fills it in from the data.
+"""What may be asked of a two-stage training.
 
 The paper (Zhang, Liu, Shen, IEEE TIP 2017, doi 10.1109/TIP.2017.2721106) states the two stages and their roles; layers,
 patch size, losses and optimiser could not be read and are this project's choice throughout.
@@ -6,70 +6,111 @@ patch size, losses and optimiser could not be read and are this project's choice
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from anatomark.methods.interface import AugmentedSettings
+from anatomark.methods.settings import AugmentedSettings, Channels, Size, unit
 
 
 class TwoStageSettings(AugmentedSettings):
-    """Flat and complete: what a run used is what its `settings.json` says. Lengths per axis are in array-axis order."""
+    """`None` is decided by the plan. Lengths per axis are in array-axis order."""
 
-    memory_settings: ClassVar[Mapping[str, Sequence[str]]] = {
-        "stage1": ("stage1_batch", "stage1_crop", "channels"),
-        "stage2_frozen": ("stage2_batch", "image", "channels"),
-        "stage2": ("stage2_batch", "image", "channels"),
+    earlier_names: ClassVar[Mapping[str, str]] = {
+        "say_weight": "attention_loss_weight",
+        "look": "refine",
+        "look_level": "refine_level",
+        "look_window": "refine_window",
+        "look_channels": "refine_channels",
+        "look_jitter": "refine_jitter",
+        "near": "distance_decay",
+        "far_weight": "distance_floor",
+        "near_landmarks": "landmark_crop_fraction",
+        "image": "stage2_crop",
+        "hidden": "head_channels",
+        "rank": "joint_rank",
+        "context": "dilations",
+        "ripple": "elastic_fine",
+        "ripple_elements": "elastic_fine_spacing",
     }
 
-    ripple: float | None = Field(
-        None, ge=0, le=0.15, description="s.d. of finer elastic control points, share of their distance"
-    )
-
     # the network of patches
-    channels: tuple[tuple[PositiveInt, ...], ...] | None = Field(
-        None, description="unpadded convolutions of each level; the stride is 2^(levels - 1)"
+    channels: Channels | None = Field(
+        None, description="channels of the unpadded convolutions, by level; patches lie 2^(levels - 1) elements apart"
     )
-    context: tuple[PositiveInt, ...] | None = Field(
+    dilations: Size | None = Field(
         None, description="dilations of further convolutions on the last level, for a larger patch"
     )
-    hidden: tuple[PositiveInt, ...] = Field((256,), description="1x1 layers before the displacements")
+    head_channels: Size = Field((256,), description="channels of the 1x1 layers before the displacements")
 
     # stage 1: displacements from patches
-    stage1_crop: tuple[PositiveInt, ...] | None = Field(None, description="elements; a crop holds crop/stride patches")
-    stage1_batch: PositiveInt | None = None
-    stage1_steps: PositiveInt | None = None
-    stage1_learning_rate: PositiveFloat = 2e-3
-    near_landmarks: float = Field(0.5, ge=0, le=1, description="share of crops drawn around a landmark, else anywhere")
-    near: PositiveFloat | None = Field(None, description="distance (world units) at which a patch counts 1/e")
-
-    far_weight: NonNegativeFloat | None = Field(None, description="what the farthest patch still counts")
+    stage1_crop: Size | None = Field(
+        None, description="size of the training crops of stage 1", json_schema_extra=unit("elements")
+    )
+    stage1_batch: PositiveInt | None = Field(None, description="crops in a step of stage 1")
+    stage1_steps: PositiveInt | None = Field(None, description="length of stage 1", json_schema_extra=unit("steps"))
+    stage1_learning_rate: PositiveFloat = Field(2e-3, description="peak learning rate of stage 1")
+    landmark_crop_fraction: float = Field(
+        0.5, ge=0, le=1, description="part of the crops of stage 1 around a landmark; the others lie anywhere"
+    )
+    distance_decay: PositiveFloat | None = Field(
+        None,
+        description="distance at which the weight of a patch's displacement has fallen to 1/e",
+        json_schema_extra=unit("mm (or px)"),
+    )
+    distance_floor: NonNegativeFloat | None = Field(
+        None, description="weight that the displacement of the farthest patch still has"
+    )
 
     # stage 2: all landmarks jointly
-    image: tuple[PositiveInt, ...] | None = Field(
-        None, description="elements of an image in training; None: whole ones"
+    stage2_crop: Size | None = Field(
+        None,
+        description="size of the images of stage 2 in training; without, whole ones up to a largest size",
+        json_schema_extra=unit("elements"),
     )
-    rounds: PositiveInt = Field(2, description="rounds of voting; each weighs patches by their distance from the last")
-    rank: PositiveInt = Field(32, description="numbers between the voted coordinates and their joint correction")
-    stage2_batch: PositiveInt | None = None
-    frozen_steps: PositiveInt | None = Field(None, description="steps of the extra layers alone")
-    frozen_learning_rate: PositiveFloat = 5e-3
-    stage2_steps: PositiveInt | None = Field(None, description="steps end to end")
-    stage2_learning_rate: PositiveFloat = 2e-3
-    fixed_normalisation: bool | None = Field(None, description="keep stage 1's; None: with less than 4 images a step")
-    displacement_weight: NonNegativeFloat | None = Field(None, description="weight of stage 1's loss in stage 2")
-    say_weight: NonNegativeFloat = Field(0.1, description="weight of the votes' cross-entropy with the nearest patches")
-    class_weight: NonNegativeFloat = Field(0.3, description="weight of the classifier behind the presence")
+    rounds: PositiveInt = Field(
+        2, description="rounds of voting; each weighs patches by their distance from the points of the one before"
+    )
+    joint_rank: PositiveInt = Field(
+        32, description="size of the bottleneck between the mean votes of all landmarks and their joint correction"
+    )
+    stage2_batch: PositiveInt | None = Field(None, description="images in a step of stage 2")
+    frozen_steps: PositiveInt | None = Field(
+        None,
+        description="length of the part of stage 2 that trains the extra layers alone",
+        json_schema_extra=unit("steps"),
+    )
+    frozen_learning_rate: PositiveFloat = Field(5e-3, description="peak learning rate of the extra layers alone")
+    stage2_steps: PositiveInt | None = Field(
+        None, description="length of stage 2, end to end", json_schema_extra=unit("steps")
+    )
+    stage2_learning_rate: PositiveFloat = Field(2e-3, description="peak learning rate of stage 2, end to end")
+    fixed_normalisation: bool | None = Field(
+        None, description="keep the normalisation of stage 1 in stage 2; without, if a step has less than 4 images"
+    )
+    displacement_weight: NonNegativeFloat | None = Field(None, description="weight of the loss of stage 1 in stage 2")
+    attention_loss_weight: NonNegativeFloat = Field(
+        0.1, description="weight of the cross-entropy between the attention weights and the patches next to a landmark"
+    )
+    class_weight: NonNegativeFloat = Field(0.3, description="weight of the loss of the classifier behind the presence")
 
-    # the close look, stage 2's last layers
-    look: bool | None = Field(None, description="a close look around each voted point; None: unless landmarks are many")
-    look_level: NonNegativeInt | None = Field(None, description="level of `channels` whose features it sees; 0: finest")
-    look_window: tuple[PositiveInt, ...] | None = Field(None, description="elements it sees around a point")
-    look_channels: tuple[tuple[PositiveInt, ...], ...] | None = Field(
-        None, description="convolutions of each level of the small network of each landmark"
+    # the refinement, stage 2's last layers
+    refine: bool | None = Field(
+        None, description="refine each landmark in a window around it; without, for up to 100 landmarks"
     )
-    look_jitter: NonNegativeFloat | None = Field(None, description="s.d. of its place in training, world units")
+    refine_level: NonNegativeInt | None = Field(
+        None, description="level of `channels` whose features the refinement sees; 0 is the finest"
+    )
+    refine_window: Size | None = Field(
+        None, description="size of the windows of the refinement", json_schema_extra=unit("elements")
+    )
+    refine_channels: Channels | None = Field(
+        None, description="channels of the convolutions of each landmark's refinement network, by level"
+    )
+    refine_jitter: NonNegativeFloat | None = Field(
+        None, description="s.d. of the centres of training windows", json_schema_extra=unit("mm (or px)")
+    )
 
 
 PRESETS: dict[str, Callable[[int], dict[str, Any]]] = {}  # the paper's settings are not public
