@@ -9,6 +9,7 @@ import pytest
 from anatomark import __version__
 from anatomark.cli import main as cli
 from anatomark.errors import ImageError
+from tests.evaluation.made import made_metrics, made_rows
 
 
 @pytest.fixture
@@ -115,10 +116,8 @@ def test_help_imports_nothing_heavy():
 
 
 def test_a_landmark_name_in_brackets_is_shown_whole(monkeypatch, capsys):
-    line = {"n": 1, "n_missing": 0, "mre": 1.0, "median": 1.0, "sd": None, "sdr": dict.fromkeys(("2", "4"), 100.0)}
-    line["mre_interval"] = None
-    nothing = dict.fromkeys(("mean_shape", "observers", "unknown_images", "n_training_cases", "split"))
-    metrics = {"unit": "mm", "overall": line, "landmarks": {"tip [x]": line}, "n_cases": 1, "radii": [2, 4], **nothing}
+    rows, _ = made_rows(cases=2, names=["tip [x]"], absent=False, misses=False)
+    metrics = made_metrics(rows)
     monkeypatch.setattr("anatomark.evaluation.evaluate.evaluate", lambda *_, **__: metrics)
     assert cli.run(["evaluate", "a.yaml", "--predictions", "p.csv", "--out", "out"]) == 0
     assert "worst: tip [x]" in capsys.readouterr().out

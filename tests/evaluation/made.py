@@ -1,7 +1,6 @@
 """Made-up evaluations: rows, cases with pictures, and metrics of the documented shape with every part filled."""
 
-import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,11 +8,14 @@ from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.core.landmarks import State
 from anatomark.data.measurements import Measurement
-from anatomark.evaluation.bootstrap import of_subjects
+from anatomark.evaluation.bootstrap import bootstrap_for
+from anatomark.evaluation.coverage import Coverage, LevelCoverage, PresenceBin
 from anatomark.evaluation.equivalence import equivalence
-from anatomark.evaluation.measurements import measurement_scores
-from anatomark.evaluation.metrics import RADII, cumulative, describe_block, missing, worst
+from anatomark.evaluation.measurements import ObserverAgreement, measurement_scores
+from anatomark.evaluation.metrics import RADII, cumulative, describe_landmarks, largest_errors, missed_landmarks
+from anatomark.evaluation.observers import ObserverStatistics, PredictionScores
 from anatomark.evaluation.presence import presence_scores
+from anatomark.evaluation.results import Evaluation, MeanShapeScores
 from anatomark.evaluation.rows import Answer, Rows, fingerprint
 
 RNG_SEED = 7
@@ -64,47 +66,78 @@ def made_metrics(rows, **changes):
     """Metrics with every part, numbers from the evaluator's own functions; `changes` replaces parts, say with None."""
     rng = np.random.default_rng(RNG_SEED)
     names = rows.names
-    bootstrap = of_subjects(rows.subjects, 200, 0)
+    bootstrap = bootstrap_for(rows.subjects, 200, 0)
 
-    def blocks(scored, error=None):
-        return describe_block(scored, names, error=error, subjects=rows.subjects, bootstrap=bootstrap)
+    def scores(scored, error=None):
+        return describe_landmarks(scored, names, error=error, subjects=rows.subjects, bootstrap=bootstrap)
 
     distances = np.abs(rng.normal(0, 1.5, rows.states.shape))
-    inter, model = blocks(distances), blocks(rows.scored, rows.error)
+    inter, model, shape = scores(distances), scores(rows.scored, rows.error), scores(rows.scored + 5)
     test = equivalence(rows.radial - distances, names, rows.subjects, bootstrap, 0.5)
-    among = [{"against": who, **model, "equivalence": test} for who in ("senior", "junior", "every observer")]
-    among.append({"against": "consensus (mean)", **model, "equivalence": None, "equivalence_note": "it holds them"})
+    among = [
+        PredictionScores(against, model.overall, model.landmarks, test)
+        for against in ("senior", "junior", "every observer")
+    ]
+    among.append(PredictionScores("consensus (mean)", model.overall, model.landmarks, None, "it holds them"))
     classes = {"names": ["I", "II"], "thresholds": [2.0]}
     angle = Measurement.model_validate(
         {"name": "ANB", "kind": "angle", "points": [names[0], names[-1], names[len(names) // 2]], "classes": classes}
     )
     measured = measurement_scores([angle], rows, bootstrap) if len(names) > 2 else None
-    between = {"n": 9, "mean_absolute_error": 1.25, "bias": 0.5, "sd": 1.0, "class_agreement": 87.5}
-    measured = [m | {"observers": between} for m in measured] if measured else None
-    bounded = {name: 90.0 + k for k, name in enumerate(names[:8])}
-    everything = {
-        "dataset": "made_up", "split": "test", "unit": rows.unit, "n_cases": len(rows.cases), "n_training_cases": 0,
-        "n_subjects": len(bootstrap.subjects), "radii": list(RADII), "missing": missing(rows),
-        "cases": list(rows.cases), "unknown_images": [], "presence_threshold": 0.5,
-        "versions": {"anatomark": "0.1.0", "numpy": "2.0"},
-        "command": "anatomark evaluate dataset.yaml --predictions predictions.csv --out out",
-        "fingerprint": fingerprint(rows), "bootstrap": {"samples": 200, "seed": 0, "level": 0.95},
-        "bootstrap_note": None if bootstrap.possible else "no intervals: fewer than two subjects, or no resamples",
-        **model, "ced": cumulative(rows.scored), "worst": worst(rows), "presence": presence_scores(rows, bootstrap),
-        "mean_shape": {**blocks(rows.scored + 5), "training_cases": 9, "placement": "made up"}, "mean_shape_note": None,
-        "observers": {
-            "names": ["senior", "junior"], "inter": inter, "intra": None, "consensus": "mean",
-            "intra_note": "no observer has several sessions in a case", "pairs": [], "each": [], "model": among,
-        },
-        "measurements": measured,
-        "coverage": {
-            "nominal": 0.9, "overall": 91.2, "overall_interval": [88.0, 94.0], "mean_bound": 2.0, "n": 60,
-            "calibrated_by": "30 validation cases", "landmarks": dict.fromkeys(names) | bounded,
-            "withheld": dict.fromkeys(names[8:], "too few cases"),
-            "curve": [{"nominal": 50.0, "observed": 52.0}, {"nominal": 90.0, "observed": 91.2}],
-            "presence_curve": [
-                {"predicted": 20.0, "observed": 25.0, "n": 9}, {"predicted": 95.0, "observed": 97.0, "n": 60},
-            ],
-        },
-    }  # fmt: skip
-    return copy.deepcopy(everything) | changes
+    between = ObserverAgreement(n=9, mean_absolute_error=1.25, bias=0.5, sd=1.0, class_agreement=87.5)
+    metrics = Evaluation(
+        dataset="made_up",
+        split="test",
+        unit=rows.unit,
+        n_cases=len(rows.cases),
+        n_subjects=len(bootstrap.subjects),
+        n_training_cases=0,
+        radii=list(RADII),
+        bootstrap=bootstrap.settings,
+        bootstrap_note=None if bootstrap.possible else "no intervals: fewer than two subjects, or no resamples",
+        overall=model.overall,
+        landmarks=model.landmarks,
+        ced=cumulative(rows.scored),
+        worst=largest_errors(rows),
+        missing=missed_landmarks(rows),
+        presence=presence_scores(rows, bootstrap),
+        presence_threshold=0.5,
+        mean_shape=MeanShapeScores(shape.overall, shape.landmarks, training_cases=9, placement="made up"),
+        mean_shape_note=None,
+        observers=ObserverStatistics(
+            names=["senior", "junior"],
+            sessions={"senior": 1, "junior": 1},
+            n_cases=len(rows.cases),
+            n_subjects=len(bootstrap.subjects),
+            inter=inter,
+            intra=None,
+            intra_note="no observer has several sessions in a case",
+            pairs=[],
+            each=[],
+            consensus="mean",
+            model=among,
+        ),
+        observers_note=None,
+        measurements=[replace(m, observers=between) for m in measured] if measured else None,
+        measurements_note=None,
+        coverage=Coverage(
+            nominal=0.9,
+            overall=91.2,
+            overall_interval=(88.0, 94.0),
+            landmarks=dict.fromkeys(names) | {name: 90.0 + k for k, name in enumerate(names[:8])},
+            mean_bound=2.0,
+            n=60,
+            calibrated_by="30 validation cases",
+            withheld=dict.fromkeys(names[8:], "too few cases"),
+            curve=[LevelCoverage(50.0, 52.0), LevelCoverage(90.0, 91.2)],
+            presence_curve=[PresenceBin(20.0, 25.0, 9), PresenceBin(95.0, 97.0, 60)],
+        ),
+        coverage_note=None,
+        reviews=[],
+        cases=list(rows.cases),
+        unknown_images=[],
+        versions={"anatomark": "0.1.0", "numpy": "2.0"},
+        command="anatomark evaluate dataset.yaml --predictions predictions.csv --out out",
+        fingerprint=fingerprint(rows),
+    )
+    return replace(metrics, **changes)

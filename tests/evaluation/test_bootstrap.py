@@ -6,8 +6,8 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from anatomark.errors import SettingsError
-from anatomark.evaluation.bootstrap import Bootstrap, checked_samples, of_subjects
-from anatomark.evaluation.metrics import describe_block
+from anatomark.evaluation.bootstrap import Bootstrap, bootstrap_for, checked_samples
+from anatomark.evaluation.metrics import describe_landmarks
 
 
 def drawn_subjects(bootstrap):
@@ -63,52 +63,54 @@ def test_resamples_are_the_same_whether_they_are_kept_or_drawn_again(monkeypatch
 def test_the_interval_of_a_mean_is_scipys_where_each_case_is_a_subject():
     errors = np.random.default_rng(0).exponential(2.0, size=(80, 1))
     subjects = [f"s{i}" for i in range(80)]
-    told = describe_block(errors, ["a"], subjects=subjects, bootstrap=of_subjects(subjects, 20_000))["overall"]
+    told = describe_landmarks(errors, ["a"], subjects=subjects, bootstrap=bootstrap_for(subjects, 20_000)).overall
     oracle = stats.bootstrap((errors[:, 0],), np.mean, n_resamples=20_000, method="percentile", rng=1)
-    assert_allclose(told["mre_interval"], list(oracle.confidence_interval), atol=0.02)
+    assert_allclose(told.mre_interval, list(oracle.confidence_interval), atol=0.02)
     oracle = stats.bootstrap((errors[:, 0],), np.median, n_resamples=20_000, method="percentile", rng=1)
-    assert_allclose(told["median_interval"], list(oracle.confidence_interval), atol=0.04)
+    assert_allclose(told.median_interval, list(oracle.confidence_interval), atol=0.04)
     oracle = stats.bootstrap((errors[:, 0] <= 2,), lambda x, axis: x.mean(axis) * 100, method="percentile", rng=1)
-    assert_allclose(told["sdr_interval"]["2"], list(oracle.confidence_interval), atol=1.3)
+    assert_allclose(told.sdr_interval["2"], list(oracle.confidence_interval), atol=1.3)
 
 
 def test_cases_of_one_subject_stay_together():
     """Ten equal images of each person tell no more than one of each: the interval must not shrink."""
     errors = np.random.default_rng(0).exponential(2.0, size=(20, 1))
     people = [f"p{i}" for i in range(20)]
-    once = describe_block(errors, ["a"], subjects=people, bootstrap=of_subjects(people))["overall"]
-    ten = describe_block(
-        errors.repeat(10, 0), ["a"], subjects=np.repeat(people, 10).tolist(), bootstrap=of_subjects(people)
+    once = describe_landmarks(errors, ["a"], subjects=people, bootstrap=bootstrap_for(people)).overall
+    ten = describe_landmarks(
+        errors.repeat(10, 0), ["a"], subjects=np.repeat(people, 10).tolist(), bootstrap=bootstrap_for(people)
     )
-    assert_allclose(ten["overall"]["mre_interval"], once["mre_interval"])
+    assert_allclose(ten.overall.mre_interval, once.mre_interval)
     alone = [f"c{i}" for i in range(200)]
-    apart = describe_block(errors.repeat(10, 0), ["a"], subjects=alone, bootstrap=of_subjects(alone))["overall"]
-    assert np.ptp(apart["mre_interval"]) < 0.5 * np.ptp(once["mre_interval"])
+    apart = describe_landmarks(errors.repeat(10, 0), ["a"], subjects=alone, bootstrap=bootstrap_for(alone)).overall
+    assert np.ptp(apart.mre_interval) < 0.5 * np.ptp(once.mre_interval)
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     rng = np.random.default_rng(5)
     subjects = [f"s{i}" for i in range(60)]
-    bootstrap = of_subjects(subjects, 400)
+    bootstrap = bootstrap_for(subjects, 400)
     errors = rng.gamma(4.0, 0.5, size=(60, 300))  # 300 landmarks, each of mean 2
-    block = describe_block(errors, [str(k) for k in range(300)], subjects=subjects, bootstrap=bootstrap)
-    covered = [lo <= 2 <= hi for lo, hi in (line["mre_interval"] for line in block["landmarks"].values())]
+    block = describe_landmarks(errors, [str(k) for k in range(300)], subjects=subjects, bootstrap=bootstrap)
+    covered = [lo <= 2 <= hi for lo, hi in (line.mre_interval for line in block.landmarks.values())]
     assert 0.90 <= np.mean(covered) <= 0.98
 
 
 def test_no_interval_for_a_single_subject():
-    block = describe_block(np.array([[1.0], [2.0]]), ["a"], subjects=["p", "p"], bootstrap=of_subjects(["p", "p"]))
-    assert block["overall"]["mre"] == 1.5
-    assert block["overall"]["mre_interval"] is None
-    assert block["overall"]["n_subjects"] == 1
+    block = describe_landmarks(
+        np.array([[1.0], [2.0]]), ["a"], subjects=["p", "p"], bootstrap=bootstrap_for(["p", "p"])
+    )
+    assert block.overall.mre == 1.5
+    assert block.overall.mre_interval is None
+    assert block.overall.n_subjects == 1
 
 
 def test_a_landmark_that_one_subject_of_several_has_gets_none():
     errors = np.array([[1.0, 2.0], [2.0, np.nan], [1.5, np.nan]])
-    block = describe_block(errors, ["a", "b"], subjects=list("xyz"), bootstrap=of_subjects("xyz"))
-    assert block["landmarks"]["a"]["mre_interval"] is not None
-    assert block["landmarks"]["b"]["mre_interval"] is None
-    assert block["landmarks"]["b"]["sdr_interval"] == {"2": None, "2.5": None, "3": None, "4": None}
+    block = describe_landmarks(errors, ["a", "b"], subjects=list("xyz"), bootstrap=bootstrap_for("xyz"))
+    assert block.landmarks["a"].mre_interval is not None
+    assert block.landmarks["b"].mre_interval is None
+    assert block.landmarks["b"].sdr_interval == {"2": None, "2.5": None, "3": None, "4": None}
 
 
 @pytest.mark.parametrize("samples", [-1, 5, 10**7])
@@ -118,5 +120,7 @@ def test_too_few_samples_for_tails_are_refused(samples):
 
 
 def test_no_samples_no_intervals():
-    block = describe_block(np.array([[1.0], [2.0]]), ["a"], subjects=["p", "q"], bootstrap=of_subjects(["p", "q"], 0))
-    assert block["overall"]["mre_interval"] is None
+    block = describe_landmarks(
+        np.array([[1.0], [2.0]]), ["a"], subjects=["p", "q"], bootstrap=bootstrap_for(["p", "q"], 0)
+    )
+    assert block.overall.mre_interval is None

@@ -1,5 +1,7 @@
 """Charts: the numbers that are drawn, by hand; names are text; however many landmarks, a chart stays readable."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -7,23 +9,25 @@ from numpy.testing import assert_allclose
 from anatomark.evaluation.chart_agreement import MOST_POINTS, bland_altman, coverage, farthest, reliability
 from anatomark.evaluation.chart_bias import bias_arrows, bias_shape, centred_mean
 from anatomark.evaluation.charts import MOST_BOXES, boxed, boxes, cumulative, curve, embed, label
+from anatomark.evaluation.measurements import MeasuredCase, MeasurementScores
+from anatomark.evaluation.metrics import CumulativeErrors, describe
 from tests.evaluation.made import made_metrics, made_rows
 
 
 def test_a_curve_counts_misses_and_leaves_out_what_is_not_annotated():
     drawn = curve(np.array([1.0, 3.0, np.inf, np.nan]), np.array([0.5, 1.0, 2.9, 3.0, 100]))
-    assert_allclose(drawn["percent"], [0, 100 / 3, 100 / 3, 200 / 3, 200 / 3])
-    assert curve(np.array([np.nan]), np.array([1.0]))["percent"] == [0]
+    assert_allclose(drawn.percent, [0, 100 / 3, 100 / 3, 200 / 3, 200 / 3])
+    assert curve(np.array([np.nan]), np.array([1.0])).percent == [0]
 
 
 def test_curves_keep_their_names_and_radii_are_marked():
-    one = {"radius": [0.0, 5.0], "percent": [0.0, 100.0]}
+    one = CumulativeErrors([0.0, 5.0], [0.0, 100.0])
     figure = cumulative({"prediction": one, "mean shape": one}, (2.0, 7.0), "px")
     assert [trace.name for trace in figure.data] == ["prediction", "mean shape"]
     assert [shape.x0 for shape in figure.layout.shapes] == [2, 7]
     assert figure.layout.xaxis.range[1] > 7
     assert "px" in figure.layout.xaxis.title.text
-    assert len(cumulative({"prediction": {"radius": [0.0, 1.0], "percent": []}}, (2.0,), "mm").data) == 1
+    assert len(cumulative({"prediction": CumulativeErrors([0.0, 1.0], [])}, (2.0,), "mm").data) == 1
 
 
 def test_boxes_are_the_quartiles_and_95_percent_and_the_worst_has_its_case():
@@ -42,8 +46,9 @@ def test_boxes_are_the_quartiles_and_95_percent_and_the_worst_has_its_case():
 
 def test_the_observers_box_stands_beside_and_is_theirs():
     rows, _ = made_rows(cases=9, names=2, absent=False, misses=False)
-    theirs = {"landmark_0": {"median": 2.0, "percentiles": {"25": 1.0, "75": 3.0, "90": 4.0, "95": 5.0}}}
-    figure = boxes(rows, theirs | {"landmark_1": {"median": None, "percentiles": dict.fromkeys(("25", "75", "95"))}})
+    nothing = describe(np.array([]))
+    known = replace(nothing, median=2.0, percentiles={"25": 1.0, "75": 3.0, "90": 4.0, "95": 5.0})
+    figure = boxes(rows, {"landmark_0": known, "landmark_1": nothing})
     own, observers, _ = figure.data
     assert observers.name == "between observers"
     assert (*observers.q1, *observers.median, *observers.q3, *observers.upperfence) == (1, 2, 3, 5)
@@ -73,11 +78,12 @@ def test_the_mean_shape_does_not_see_where_worlds_begin():
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_arrows_start_at_the_landmark_and_are_the_bias_times_the_factor(ndim):
     rows, _ = made_rows(ndim, cases=8, names=3, absent=False, misses=False)
-    blocks = made_metrics(rows)["landmarks"]
-    for block, clear in zip(blocks.values(), (True, False, False), strict=True):
-        block["bias"] = dict(zip("xyz", (1.0, -0.5, 0.25)[:ndim], strict=False))
-        block["bias_interval"] = {a: [v - 0.1, v + 0.1] if clear else [-2, 2] for a, v in block["bias"].items()}
-    shape = bias_shape(rows, blocks)
+    bias = dict(zip("xyz", (1.0, -0.5, 0.25)[:ndim], strict=False))
+    landmarks = {}
+    for (name, scores), clear in zip(made_metrics(rows).landmarks.items(), (True, False, False), strict=True):
+        intervals = {a: (v - 0.1, v + 0.1) if clear else (-2, 2) for a, v in bias.items()}
+        landmarks[name] = replace(scores, bias=bias, bias_interval=intervals)
+    shape = bias_shape(rows, landmarks)
     assert shape is not None
     assert shape.clear.tolist() == [True, False, False]
     figure = bias_arrows(shape, "mm")
@@ -98,22 +104,26 @@ def test_arrows_start_at_the_landmark_and_are_the_bias_times_the_factor(ndim):
 
 def test_without_bias_there_are_no_arrows():
     rows, _ = made_rows(cases=2, names=2)
-    blocks = made_metrics(rows)["landmarks"]
-    for block in blocks.values():
-        block["bias"] = dict.fromkeys("xy")
-    assert bias_shape(rows, blocks) is None
+    landmarks = made_metrics(rows).landmarks
+    without = {name: replace(scores, bias=dict.fromkeys("xy")) for name, scores in landmarks.items()}
+    assert bias_shape(rows, without) is None
 
 
 def test_bland_altman_draws_differences_over_means():
     values = [("a", 10.0, 12.0), ("b", 20.0, 19.0), ("c", 5.0, None)]
-    rows = [{"case": c, "reference": r, "predicted": p} for c, r, p in values]
-    figure = bland_altman({"unit": "mm", "bias": 0.5, "limits": [-3.66, 4.66], "rows": rows})
+    measured = MeasurementScores(
+        name="width", kind="distance", unit="mm", n=3, n_missing=1, mean_absolute_error=1.5, bias=0.5,
+        bias_interval=None, sd=2.12, limits=(-3.66, 4.66), rows=[MeasuredCase(*v) for v in values], classes=None,
+        observers=None,
+    )  # fmt: skip
+    figure = bland_altman(measured)
     (dots,) = figure.data
     assert list(dots.x) == [11, 19.5]
     assert list(dots.y) == [2, -1]
     assert sorted(shape.y0 for shape in figure.layout.shapes) == [-3.66, 0, 0.5, 4.66]
-    many = [{"case": str(i), "reference": 1.0, "predicted": 1.0} for i in range(5 * MOST_POINTS)]
-    assert len(bland_altman({"unit": "", "bias": 0.0, "limits": None, "rows": many}).data[0].x) == MOST_POINTS
+    many = [MeasuredCase(str(i), 1.0, 1.0) for i in range(5 * MOST_POINTS)]
+    figure = bland_altman(replace(measured, unit="", bias=0.0, limits=None, rows=many))
+    assert len(figure.data[0].x) == MOST_POINTS
 
 
 def test_coverage_shows_those_that_are_farthest_from_the_promise():
@@ -132,5 +142,5 @@ def test_names_are_short_and_no_markup():
     assert label("<b>x</b>") == "&lt;b&gt;x&lt;/b&gt;"
     assert label("a" * 30 + "b" * 30).count("…") == 1
     assert len(label("a" * 300)) == 32
-    figure = cumulative({"prediction": {"radius": [0.0, 1.0], "percent": [0.0, 1.0]}}, (2.0,), "mm")
+    figure = cumulative({"prediction": CumulativeErrors([0.0, 1.0], [0.0, 1.0])}, (2.0,), "mm")
     assert 'id="chart-x"' in embed(figure, "chart-x")

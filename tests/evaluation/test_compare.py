@@ -139,7 +139,7 @@ def test_wrong_calls_are_one_line(folder):
     (folder / "one.csv").write_text("image,landmark,x,y,frame\np0_0,tip,0,0,LPS\n")
     (folder / "two.csv").write_text("image,landmark,x,y,frame\np1_1,tip,0,0,LPS\n")
     refused = [
-        (("a/predictions.csv",), {}, SettingsError, "wanted two or more"),
+        (("a/predictions.csv",), {}, SettingsError, "give two or more"),
         (("a/predictions.csv", "c.csv"), {}, FrameError, "frame"),
         (("one.csv", "two.csv"), {}, UnknownNameError, "no case in common"),
         (("one.csv", "two.csv"), {"names": ["x", "x"]}, SettingsError, "2 different"),

@@ -7,8 +7,8 @@ import pytest
 
 from anatomark.core.landmarks import State
 from anatomark.errors import ModelError, UnknownNameError
-from anatomark.evaluation.bootstrap import of_subjects
-from anatomark.evaluation.coverage import bounds_of, coverage, coverage_part, presence_curve, with_bounds
+from anatomark.evaluation.bootstrap import bootstrap_for
+from anatomark.evaluation.coverage import bounds_of, coverage, coverage_by_model, presence_curve, with_bounds
 from anatomark.evaluation.rows import Answer, Rows
 from anatomark.methods.error_bound import ErrorBounds
 
@@ -35,10 +35,10 @@ def test_the_predictions_own_bounds_by_hand() -> None:
     found, note = coverage(rows([[1, 5], [3, 1]], bound=np.array([[1.0, 6.0], [2.0, np.nan]])), None)
     assert note is None
     assert found is not None
-    assert (found["nominal"], found["n"], found["curve"]) == (0.9, 3, None)
-    assert found["overall"] == pytest.approx(200 / 3)
-    assert found["landmarks"] == {"a": 50.0, "b": 100.0}
-    assert found["mean_bound"] == pytest.approx(3.0)
+    assert (found.nominal, found.n, found.curve) == (0.9, 3, None)
+    assert found.overall == pytest.approx(200 / 3)
+    assert found.landmarks == {"a": 50.0, "b": 100.0}
+    assert found.mean_bound == pytest.approx(3.0)
 
 
 def test_only_present_references_with_a_point_count_also_if_said_absent() -> None:
@@ -47,8 +47,8 @@ def test_only_present_references_with_a_point_count_also_if_said_absent() -> Non
     held = rows([[3, 1], [np.nan, 2]], bound=np.full((2, 2), 2.0), answers=answers, predicted=predicted)
     found, _ = coverage(held, None)
     assert found is not None
-    assert found["n"] == 2
-    assert found["landmarks"] == {"a": 0.0, "b": 100.0}
+    assert found.n == 2
+    assert found.landmarks == {"a": 0.0, "b": 100.0}
 
 
 def test_a_models_bounds_and_their_curve() -> None:
@@ -59,13 +59,13 @@ def test_a_models_bounds_and_their_curve() -> None:
     )
     errors = np.repeat(np.arange(1.0, 101)[:, None], 2, axis=1)
     held = rows(errors, spread=np.ones((100, 2)), bound=np.zeros((100, 2)))
-    found, _ = coverage(held, bounds, nominal=0.8, bootstrap=of_subjects(held.subjects, 200))
+    found, _ = coverage(held, bounds, nominal=0.8, bootstrap=bootstrap_for(held.subjects, 200))
     assert found is not None
-    assert found["overall"] == pytest.approx(80)
-    assert found["curve"] == [{"nominal": p, "observed": pytest.approx(p)} for p in range(50, 100, 5)]
-    low, high = found["overall_interval"]
+    assert found.overall == pytest.approx(80)
+    assert [(p.nominal, p.observed) for p in found.curve] == [(p, pytest.approx(p)) for p in range(50, 100, 5)]
+    low, high = found.overall_interval
     assert 68 < low < 76 < 84 < high < 92, "two standard errors are 8 percent"
-    assert found["withheld"] == {}
+    assert found.withheld == {}
 
 
 def test_bounds_that_predictions_lack_come_from_the_model() -> None:
@@ -83,8 +83,8 @@ def test_withheld_landmarks_are_named() -> None:
     bounds = ErrorBounds.fitted(errors, np.ones((20, 2)), subjects=[str(k) for k in range(20)], names=NAMES)
     found, _ = coverage(rows([[1, 1], [2, 2]], spread=np.ones((2, 2))), bounds)
     assert found is not None
-    assert found["landmarks"] == {"a": 50.0, "b": None}
-    assert found["withheld"] == {"b": "b is present in 1 of the calibration subjects, wanted are 3"}
+    assert found.landmarks == {"a": 50.0, "b": None}
+    assert found.withheld == {"b": "b is present in 1 of the calibration subjects, wanted are 3"}
 
 
 def test_nothing_to_judge_has_a_reason() -> None:
@@ -104,9 +104,9 @@ def test_a_model_of_other_landmarks_or_another_unit(tmp_path: Path) -> None:
     subjects = [str(k) for k in range(20)]
     held = rows([[1, 5]], spread=np.ones((1, 2)))
     pixels = ErrorBounds.fitted(ones, ones, subjects=subjects, names=NAMES, unit="px")
-    assert coverage_part(held, pixels)["coverage_note"] == "the model's bounds are in px, the data in mm"
+    assert coverage_by_model(held, pixels) == (None, "the model's bounds are in px, the data in mm")
     with pytest.raises(UnknownNameError, match="finds 'c'"):
-        coverage_part(held, ErrorBounds.fitted(ones, ones, subjects=subjects, names=("c", "d")))
+        coverage_by_model(held, ErrorBounds.fitted(ones, ones, subjects=subjects, names=("c", "d")))
     with pytest.raises(ModelError, match="not a run folder"):
         bounds_of(tmp_path)
 
@@ -117,10 +117,10 @@ def test_presence_said_and_true() -> None:
     states = np.array([[1, 1], [2, 1], [2, 0]]).astype(np.uint8)
     assert (State.ABSENT, State.PRESENT, State.NOT_ANNOTATED) == (1, 2, 0)
     found = presence_curve(rows(np.ones((3, 2)), presence=presence, states=states))
-    assert found == [
-        {"predicted": pytest.approx(6), "observed": 0.0, "n": 2},
-        {"predicted": pytest.approx(75), "observed": 50.0, "n": 2},
-        {"predicted": 100.0, "observed": 100.0, "n": 1},
+    assert [(b.predicted, b.observed, b.n) for b in found] == [
+        (pytest.approx(6), 0.0, 2),
+        (pytest.approx(75), 50.0, 2),
+        (100.0, 100.0, 1),
     ]
     assert presence_curve(rows(np.ones((3, 2)), presence=presence)) is None, "nothing is absent"
     assert presence_curve(rows([[1, np.nan]])) is None, "nobody said a presence"

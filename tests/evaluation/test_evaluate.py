@@ -216,7 +216,7 @@ def test_wrong_tables_are_refused_in_one_line(tmp_path):
         (make_table(["case_3"], ["nose"], one), UnknownNameError, "nose"),
         (make_table(["other"], ["tip"], one), UnknownNameError, "none of the 1 images"),
         (make_table(["case_3"] * 2, ["tip"] * 2, good.coordinates[:2]), LandmarkFileError, "case_3 tip"),
-        (make_table(["case_3", "case_3.mha"], ["tip"] * 2, one.repeat(2, 0)), LandmarkFileError, "more than"),
+        (make_table(["case_3", "case_3.mha"], ["tip"] * 2, one.repeat(2, 0)), LandmarkFileError, "duplicate"),
         (make_table(["case_3"], ["tip"], one[:, :2]), LandmarkFileError, "2D"),
         (make_table(["case_3"], ["tip"], one, unit="px"), FrameError, "px"),
         (make_table(["case_3"] * 2, ["tip"] * 2, one.repeat(2, 0), observer="ab"), LandmarkFileError, "a, b"),
@@ -346,10 +346,10 @@ def test_the_command_prints_where_the_report_is(tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
     from anatomark.cli import evaluate as verb
-    from anatomark.data import description
+    from anatomark.evaluation import evaluate as scoring
 
     data = make_dataset(tmp_path)
-    monkeypatch.setattr(description, "load_dataset", lambda path, root=None: data)
+    monkeypatch.setattr(scoring, "load_dataset", lambda path, root=None: data)
     path = tmp_path / "predictions.csv"
     lines = [f"case_3,{n},{x},{y},{z}" for n, (x, y, z) in zip(NAMES, data.cases[3].reference.points, strict=True)]
     path.write_text("\n".join(["image,landmark,x,y,z", *lines]) + "\n")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as Pillow
 
 from anatomark.errors import ImageError
-from anatomark.evaluation.gallery import bounds, case_errors, gallery
+from anatomark.evaluation.gallery import case_errors, gallery
 from anatomark.evaluation.pictures import PREDICTED_COLOUR, crop
 from tests.evaluation.made import made_rows
 
@@ -67,7 +67,7 @@ def test_nothing_found_shows_nothing():
 def test_predictions_without_bounds_have_none_in_the_pictures():
     rows, cases = made_rows(cases=2, names=2)
     rows = replace(rows, bound=np.full(rows.states.shape, np.nan))
-    assert np.isnan(bounds(rows)).all()
+    assert np.isnan(rows.bound).all()
     shown = gallery(rows, cases)
     assert "bound" not in shown.points["Worst"][0].caption
 

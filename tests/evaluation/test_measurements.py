@@ -10,8 +10,8 @@ from anatomark.core.landmarks import State
 from anatomark.data.measurements import Classes, Measurement, measure, measurement_faults
 from anatomark.data.schema import parse
 from anatomark.errors import DescriptionError
-from anatomark.evaluation.bootstrap import of_subjects
-from anatomark.evaluation.measurements import between_observers, classification, measurement_scores
+from anatomark.evaluation.bootstrap import bootstrap_for
+from anatomark.evaluation.measurements import MeasuredCase, between_observers, classification, measurement_scores
 from anatomark.evaluation.rows import Answer, Rows
 
 NAMES = ("o", "x", "y", "d", "far")
@@ -108,16 +108,16 @@ def make_rows(lengths, predicted, answers=None):
 def test_agreement_by_hand():
     m = Measurement(name="width", kind="distance", points=["o", "x"])
     rows = make_rows([10, 12, 14, 16], [11, 12, 17, 16], [[2, 2], [2, 2], [2, 2], [2, Answer.ABSENT]])
-    (told,) = measurement_scores([m], rows, of_subjects(rows.subjects))
-    assert (told["unit"], told["n"], told["n_missing"]) == ("mm", 4, 1)
-    assert told["bias"] == pytest.approx(4 / 3)
-    assert told["mean_absolute_error"] == pytest.approx(4 / 3)
+    (told,) = measurement_scores([m], rows, bootstrap_for(rows.subjects))
+    assert (told.unit, told.n, told.n_missing) == ("mm", 4, 1)
+    assert told.bias == pytest.approx(4 / 3)
+    assert told.mean_absolute_error == pytest.approx(4 / 3)
     sd = np.std([1, 0, 3], ddof=1)
-    assert told["sd"] == pytest.approx(sd)
-    assert_allclose(told["limits"], [4 / 3 - 1.96 * sd, 4 / 3 + 1.96 * sd])
-    assert told["rows"][3] == {"case": "c3", "reference": 16, "predicted": None}
-    assert told["bias_interval"][0] <= 4 / 3 <= told["bias_interval"][1]
-    assert told["classes"] is None
+    assert told.sd == pytest.approx(sd)
+    assert_allclose(told.limits, [4 / 3 - 1.96 * sd, 4 / 3 + 1.96 * sd])
+    assert told.rows[3] == MeasuredCase("c3", reference=16, predicted=None)
+    assert told.bias_interval[0] <= 4 / 3 <= told.bias_interval[1]
+    assert told.classes is None
 
 
 def test_observers_measure_apart_by_hand():
@@ -125,12 +125,12 @@ def test_observers_measure_apart_by_hand():
     m = Measurement(name="width", kind="distance", points=["o", "x"], classes=classes)
     values = [np.array([9.0, 12, 14, np.nan]), np.array([11.0, 12, 11, 3])]
     told = between_observers(m, values)
-    assert (told["n"], told["bias"]) == (3, pytest.approx(-1 / 3))
-    assert told["mean_absolute_error"] == pytest.approx(5 / 3)
-    assert told["sd"] == pytest.approx(np.std([2, 0, -3], ddof=1))
-    assert told["class_agreement"] == pytest.approx(200 / 3)
+    assert (told.n, told.bias) == (3, pytest.approx(-1 / 3))
+    assert told.mean_absolute_error == pytest.approx(5 / 3)
+    assert told.sd == pytest.approx(np.std([2, 0, -3], ddof=1))
+    assert told.class_agreement == pytest.approx(200 / 3)
     three = between_observers(m, [*values, values[0]])
-    assert (three["n"], three["bias"]) == (9, None)
+    assert (three.n, three.bias) == (9, None)
     assert between_observers(m, values[:1]) is None
     assert between_observers(m, [values[0], np.full(4, np.nan)]) is None
 
@@ -140,16 +140,16 @@ def test_classes_by_hand():
     reference = np.array([0.5, 0.9, 1.0, 1.5, 2.0, 3.0])
     predicted = np.array([0.5, 1.2, 1.0, np.nan, 2.5, 1.9])
     told = classification(classes, reference, predicted)
-    assert told["confusion"] == {
+    assert told.confusion == {
         "low": {"low": 1, "normal": 1, "high": 0, "missing": 0},
         "normal": {"low": 0, "normal": 1, "high": 0, "missing": 1},
         "high": {"low": 0, "normal": 1, "high": 1, "missing": 0},
     }
-    assert told["rate"] == pytest.approx(50)
-    assert told["mean_class_rate"] == pytest.approx(50)
+    assert told.rate == pytest.approx(50)
+    assert told.mean_class_rate == pytest.approx(50)
     one = classification(classes, np.array([0.5, 0.6, 0.7, 1.5]), np.array([0.5, 0.6, 1.7, 1.5]))
-    assert one["rate"] == pytest.approx(75)
-    assert one["mean_class_rate"] == pytest.approx((200 / 3 + 100) / 2)
+    assert one.rate == pytest.approx(75)
+    assert one.mean_class_rate == pytest.approx((200 / 3 + 100) / 2)
 
 
 GOOD = {"name": "s", "dimension": 2, "landmarks": ["a", "b", "c"], "images": {}}

@@ -10,11 +10,11 @@ from numpy.testing import assert_allclose
 from anatomark import compare_observers
 from anatomark.data.description import load_dataset
 from anatomark.errors import FrameError, LandmarkFileError, SettingsError
-from anatomark.evaluation.bootstrap import of_subjects
+from anatomark.evaluation.bootstrap import bootstrap_for
 from anatomark.evaluation.consensus import checked_consensus, consensus_of
 from anatomark.evaluation.equivalence import checked_margin, equivalence
 from anatomark.evaluation.evaluate import evaluate
-from anatomark.evaluation.holm import holm
+from anatomark.evaluation.holm_correction import holm_correction
 from anatomark.evaluation.observers import model_among_observers, observer_statistics, pairs_between, pairs_within
 from anatomark.evaluation.placements import Placements
 from anatomark.evaluation.rows import Answer, Rows
@@ -30,32 +30,32 @@ def make_placements(points, observers, columns=None):
 
 
 def statistics(placements, **options):
-    return observer_statistics(placements, bootstrap=of_subjects(placements.subjects, 200), **options)
+    return observer_statistics(placements, bootstrap=bootstrap_for(placements.subjects, 200), **options)
 
 
 def test_every_pair_of_observers_counts_once_in_each_case():
     told = statistics(make_placements([[[0, 0], [3, 4], [0, 4]], [[0, 0], [1, 0], [NAN, NAN]]], "abc"))
-    assert told["names"] == ["a", "b", "c"]
-    assert told["inter"]["overall"]["n"] == 4  # 5, 4, 3 in the first case, 1 in the second
-    assert told["inter"]["overall"]["mre"] == pytest.approx(13 / 4)
-    assert told["intra"] is None
-    assert "several sessions" in told["intra_note"]
-    of = {tuple(pair["between"]): pair["overall"] for pair in told["pairs"]}
-    assert of["a", "b"]["mre"] == 3
-    assert of["a", "b"]["bias"] == {"x": 2, "y": 2}
-    assert of["b", "c"]["n"] == 1
+    assert told.names == ["a", "b", "c"]
+    assert told.inter.overall.n == 4  # 5, 4, 3 in the first case, 1 in the second
+    assert told.inter.overall.mre == pytest.approx(13 / 4)
+    assert told.intra is None
+    assert "several sessions" in told.intra_note
+    of = {tuple(pair.between): pair.overall for pair in told.pairs}
+    assert of["a", "b"].mre == 3
+    assert of["a", "b"].bias == {"x": 2, "y": 2}
+    assert of["b", "c"].n == 1
 
 
 def test_sessions_are_of_one_person_and_only_the_first_is_compared_with_others():
     points = [[[0, 0], [0, 2], [10, 0], [10, 4], [10, 1]]]
     told = statistics(make_placements(points, ("a", "a", "b", "b", "b"), ("as1", "as2", "bs1", "bs2", "bs3")))
-    assert told["sessions"] == {"a": 2, "b": 3}
-    assert told["inter"]["overall"]["n"] == 1
-    assert told["inter"]["overall"]["mre"] == 10
-    assert told["intra"]["overall"]["n"] == 4  # 2; 4, 1, 3
-    assert told["intra"]["overall"]["mre"] == pytest.approx(10 / 4)
+    assert told.sessions == {"a": 2, "b": 3}
+    assert told.inter.overall.n == 1
+    assert told.inter.overall.mre == 10
+    assert told.intra.overall.n == 4  # 2; 4, 1, 3
+    assert told.intra.overall.mre == pytest.approx(10 / 4)
     # a, by its first session, against the mean of b's sessions (10, 5/3)
-    assert told["each"][0]["overall"]["mre"] == pytest.approx(np.hypot(10, 5 / 3))
+    assert told.each[0].overall.mre == pytest.approx(np.hypot(10, 5 / 3))
 
 
 def test_a_first_session_that_lacks_a_case_gives_way_to_the_next():
@@ -67,10 +67,10 @@ def test_a_first_session_that_lacks_a_case_gives_way_to_the_next():
 
 def test_the_consensus_of_the_others_leaves_the_observer_out():
     told = statistics(make_placements([[[0, 0], [2, 0], [4, 6]]], "abc"))
-    each = {line["observer"]: line["overall"] for line in told["each"]}
-    assert each["a"]["mre"] == pytest.approx(np.hypot(3, 3))
-    assert each["a"]["bias"] == {"x": -3, "y": -3}
-    assert each["c"]["mre"] == pytest.approx(np.hypot(3, 6))
+    each = {line.observer: line.overall for line in told.each}
+    assert each["a"].mre == pytest.approx(np.hypot(3, 3))
+    assert each["a"].bias == {"x": -3, "y": -3}
+    assert each["c"].mre == pytest.approx(np.hypot(3, 6))
 
 
 def test_nobody_to_compare_is_none():
@@ -115,25 +115,25 @@ def make_rows(placements, predicted, answers=None):
 
 
 def among(placements, rows, margin=0.5, **options):
-    bootstrap = of_subjects(placements.subjects, 400)
+    bootstrap = bootstrap_for(placements.subjects, 400)
     entries = model_among_observers(rows, placements, bootstrap=bootstrap, margin=margin, **options)
-    return {entry["against"]: entry for entry in entries}
+    return {entry.against: entry for entry in entries}
 
 
 def test_the_model_among_two_observers_by_hand():
     placements = make_placements([[[0, 0], [4, 0]], [[0, 0], [2, 0]]], "sj")
     told = among(placements, make_rows(placements, [[1, 0], [1, 0]]))
     assert list(told) == ["s", "j", "every observer", "consensus (mean)"]
-    assert told["s"]["overall"]["mre"] == 1
-    assert told["j"]["overall"]["mre"] == 2  # 3 and 1
-    assert told["every observer"]["overall"]["n"] == 4
-    assert told["consensus (mean)"]["overall"]["mre"] == 0.5
-    assert told["consensus (mean)"]["equivalence"] is None
+    assert told["s"].overall.mre == 1
+    assert told["j"].overall.mre == 2  # 3 and 1
+    assert told["every observer"].overall.n == 4
+    assert told["consensus (mean)"].overall.mre == 0.5
+    assert told["consensus (mean)"].equivalence is None
     # model to s minus j to s: 1 - 4, 1 - 2; model to j minus s to j: 3 - 4, 1 - 2
-    assert told["s"]["equivalence"]["overall"]["difference"] == -2
-    assert told["j"]["equivalence"]["overall"]["difference"] == -1
-    assert told["every observer"]["equivalence"]["overall"]["difference"] == -1.5
-    assert told["every observer"]["equivalence"]["overall"]["n"] == 2
+    assert told["s"].equivalence.overall.difference == -2
+    assert told["j"].equivalence.overall.difference == -1
+    assert told["every observer"].equivalence.overall.difference == -1.5
+    assert told["every observer"].equivalence.overall.n == 2
 
 
 def test_the_model_against_the_consensus_without_one_by_hand():
@@ -142,8 +142,8 @@ def test_the_model_against_the_consensus_without_one_by_hand():
     without = [(3, 3), (2, 3), (1, 0)]
     model = [np.hypot(*p) for p in without]
     theirs = [np.hypot(3, 3), np.hypot(0, 3), np.hypot(3, 6)]
-    assert told["overall"]["mre"] == pytest.approx(np.mean(model))
-    assert told["equivalence"]["overall"]["difference"] == pytest.approx(np.mean(model) - np.mean(theirs))
+    assert told.overall.mre == pytest.approx(np.mean(model))
+    assert told.equivalence.overall.difference == pytest.approx(np.mean(model) - np.mean(theirs))
 
 
 def test_an_observer_more_is_as_far_as_an_observer():
@@ -153,10 +153,10 @@ def test_an_observer_more_is_as_far_as_an_observer():
     placements = make_placements(drawn[:, :3], "abc")
     told = among(placements, make_rows(placements, drawn[:, 3]), margin=0.2)
     for against in ("a", "every observer", "consensus without one (mean)"):
-        test = told[against]["equivalence"]["overall"]
-        assert abs(test["difference"]) < 0.04, against
-        assert test["equivalent"]
-        assert test["two_sided"]
+        test = told[against].equivalence.overall
+        assert abs(test.difference) < 0.04, against
+        assert test.equivalent
+        assert test.two_sided
 
 
 def test_a_worse_model_is_farther_and_a_better_one_nearer():
@@ -164,34 +164,34 @@ def test_a_worse_model_is_farther_and_a_better_one_nearer():
     truth, drawn = np.zeros((200, 2)), rng.normal(size=(200, 2, 2))
     placements = make_placements(drawn, "ab")
     away = make_rows(placements, truth + np.array([3, 0]))
-    worse = among(placements, away)["every observer"]["equivalence"]["overall"]
-    assert (worse["equivalent"], worse["verdict"]) == (False, "farther")
-    assert worse["p"] > 0.99
-    better = among(placements, make_rows(placements, truth), margin=0.3)["every observer"]["equivalence"]["overall"]
-    assert (better["equivalent"], better["two_sided"], better["verdict"]) == (True, False, "nearer")
-    assert better["p"] < 0.01
+    worse = among(placements, away)["every observer"].equivalence.overall
+    assert (worse.equivalent, worse.verdict) == (False, "farther")
+    assert worse.p > 0.99
+    better = among(placements, make_rows(placements, truth), margin=0.3)["every observer"].equivalence.overall
+    assert (better.equivalent, better.two_sided, better.verdict) == (True, False, "nearer")
+    assert better.p < 0.01
 
 
 def test_a_missing_prediction_is_a_failure_and_leaves_the_test():
     placements = make_placements([[[0, 0], [1, 0]]] * 3, "ab")
     rows = make_rows(placements, [[0, 0], [0, 0], [NAN, NAN]], [2, 2, 0])
     told = among(placements, rows)["a"]
-    assert (told["overall"]["n"], told["overall"]["n_missing"]) == (3, 1)
-    assert told["overall"]["sdr"]["4"] == pytest.approx(200 / 3)
-    assert told["equivalence"]["overall"]["n"] == 2
+    assert (told.overall.n, told.overall.n_missing) == (3, 1)
+    assert told.overall.sdr["4"] == pytest.approx(200 / 3)
+    assert told.equivalence.overall.n == 2
 
 
 def test_equivalence_of_each_landmark_and_the_margin():
     difference = np.array([[0.1, 2.0], [0.2, 2.2], [0.1, 1.8], [0.2, 2.0]])
     subjects = list("wxyz")
-    told = equivalence(difference, ("near", "far"), subjects, of_subjects(subjects, 500), 0.5)
-    assert told["landmarks"]["near"]["equivalent"]
-    assert told["landmarks"]["far"]["verdict"] == "farther"
-    assert told["landmarks"]["far"]["difference"] == 2
-    assert told["landmarks"]["near"]["p_holm"] == pytest.approx(2 * told["landmarks"]["near"]["p"])
-    one = equivalence(difference[:1], ("near", "far"), ["w"], of_subjects(["w"], 500), 0.5)
-    assert one["overall"]["difference"] == pytest.approx(1.05)
-    assert one["overall"]["equivalent"] is None
+    told = equivalence(difference, ("near", "far"), subjects, bootstrap_for(subjects, 500), 0.5)
+    assert told.landmarks["near"].equivalent
+    assert told.landmarks["far"].verdict == "farther"
+    assert told.landmarks["far"].difference == 2
+    assert told.landmarks["near"].p_holm == pytest.approx(2 * told.landmarks["near"].p)
+    one = equivalence(difference[:1], ("near", "far"), ["w"], bootstrap_for(["w"], 500), 0.5)
+    assert one.overall.difference == pytest.approx(1.05)
+    assert one.overall.equivalent is None
     assert checked_margin(None, (2.0, 4.0)) == 0.5
     with pytest.raises(SettingsError, match="margin"):
         checked_margin(0.0, (2.0,))
@@ -199,9 +199,9 @@ def test_equivalence_of_each_landmark_and_the_margin():
 
 def test_holm_by_hand():
     # 4 p-values: .01 * 4, .02 * 3, .03 * 2 -> not below the one before, .8
-    assert_allclose(holm([0.02, 0.8, 0.01, 0.03]), [0.06, 0.8, 0.04, 0.06])
-    assert holm([None, 0.5]) == [None, 0.5]
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert_allclose(holm_correction([0.02, 0.8, 0.01, 0.03]), [0.06, 0.8, 0.04, 0.06])
+    assert holm_correction([None, 0.5]) == [None, 0.5]
+    assert holm_correction([0.9, 0.8]) == [1.0, 1.0]
 
 
 DESCRIPTION = """\
@@ -282,13 +282,13 @@ def test_wrong_calls_are_one_line(raters):
     refused = [
         (([table],), {}, FrameError, "frame"),
         (([],), {}, SettingsError, "nothing to compare"),
-        (([table],), {"frame": "RAS", "session": "("}, SettingsError, "no regular expression"),
+        (([table],), {"frame": "RAS", "session": "("}, SettingsError, "not a regular expression"),
         (([table],), {"frame": "RAS", "session": "r"}, SettingsError, "needs a group"),
         (([table],), {"frame": "RAS", "split": "test"}, SettingsError, "no split"),
         (([table, raters / "flat.csv"],), {"frame": "RAS"}, FrameError, "2D in mm and 3D in mm"),
         (([raters / "alone.csv"],), {}, LandmarkFileError, "by two observers"),
-        (([raters / "dataset.yaml"],), {"frame": "RAS"}, SettingsError, "belong into"),
-        (([raters / "alone.csv", raters / "alone.csv"],), {}, LandmarkFileError, "twice"),
+        (([raters / "dataset.yaml"],), {"frame": "RAS"}, SettingsError, "belong in"),
+        (([raters / "alone.csv", raters / "alone.csv"],), {}, LandmarkFileError, "duplicate"),
     ]  # fmt: skip
     for arguments, options, error, words in refused:
         with pytest.raises(error, match=words) as caught:

@@ -10,6 +10,8 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from anatomark.core.landmarks import State
+from anatomark.evaluation.metrics import MissedLandmark
+from anatomark.evaluation.observers import PairScores
 from anatomark.evaluation.report import report_html
 from anatomark.evaluation.sentences import sentences, summary
 from tests.evaluation.made import made_metrics, made_rows
@@ -70,7 +72,7 @@ def test_a_full_page_has_all_sections_and_numbers(ndim):
     page = page_of(rows, cases, metrics, baseline=rows)
     for words in (
         *HEADINGS.values(),
-        f"predictions lie {metrics['overall']['mre']:.2f} mm (95 % interval",
+        f"predictions lie {metrics.overall.mre:.2f} mm (95 % interval",
         "prediction to junior",
         "To every observer the prediction is ",
         "said II",
@@ -82,10 +84,10 @@ def test_a_full_page_has_all_sections_and_numbers(ndim):
         "Systematic error",
         "observers in the same class (%)",
         " 87.5 ",
-        metrics["measurements"][0]["unit"],
+        metrics.measurements[0].unit,
         "Worst case: ",
         ", bound 2.00 mm",
-        metrics["fingerprint"],
+        metrics.fingerprint,
         "anatomark evaluate dataset.yaml",
         "200 samples, seed 0",
     ):
@@ -99,29 +101,29 @@ def test_a_full_page_has_all_sections_and_numbers(ndim):
 
 
 def test_intervals_stand_below_their_numbers(full, full_page):
-    page, overall = full_page, full[2]["overall"]
+    page, overall = full_page, full[2].overall
     for key in ("mre", "median"):
-        low, high = overall[f"{key}_interval"]
+        low, high = getattr(overall, f"{key}_interval")
         assert f"[{low:.2f}, {high:.2f}]" in page.text
-    low, high = overall["sdr_interval"]["2"]
+    low, high = overall.sdr_interval["2"]
     assert f"[{low:.1f}, {high:.1f}]" in page.text
 
 
 @pytest.mark.parametrize("key", OPTIONAL)
 def test_a_part_that_is_none_says_why_or_is_gone(full, key):
     rows, cases, metrics = full
-    told = page_of(rows, cases, metrics | {key: None, f"{key}_note": "the moon was full"})
+    told = page_of(rows, cases, replace(metrics, **{key: None, f"{key}_note": "the moon was full"}))
     assert HEADINGS[key] in told.text
     assert "the moon was full." in told.text
-    gone = page_of(rows, cases, metrics | {key: None})
+    gone = page_of(rows, cases, replace(metrics, **{key: None}))
     assert f" {HEADINGS[key]} " not in gone.text
     assert key not in {"observers", "measurements"} & set(gone.ids)
 
 
 def test_without_any_optional_part_the_errors_remain(full):
     rows, cases, metrics = full
-    nothing = dict.fromkeys((*OPTIONAL, "mean_shape", "bootstrap", "worst", "presence", "fingerprint"))
-    page = page_of(rows, cases, metrics | nothing | {"mean_shape_note": "no split called train"})
+    nothing = dict.fromkeys((*OPTIONAL, "mean_shape")) | {"worst": [], "missing": [], "fingerprint": ""}
+    page = page_of(rows, cases, replace(metrics, **nothing, mean_shape_note="no split called train"))
     assert "Error of each landmark" in page.text
     assert "No mean shape: no split called train." in page.text
     assert "fingerprint" not in page.text
@@ -129,9 +131,9 @@ def test_without_any_optional_part_the_errors_remain(full):
 
 def test_charts_without_anything_to_draw_are_left_out(full):
     rows, cases, metrics = full
-    bare = metrics["coverage"] | {"curve": None, "presence_curve": None, "landmarks": dict.fromkeys(rows.names)}
-    blocks = {name: block | {"bias": dict.fromkeys("xy")} for name, block in metrics["landmarks"].items()}
-    page = page_of(rows, cases, metrics | {"coverage": bare, "landmarks": blocks})
+    bare = replace(metrics.coverage, curve=None, presence_curve=None, landmarks=dict.fromkeys(rows.names))
+    landmarks = {name: replace(scores, bias=dict.fromkeys("xy")) for name, scores in metrics.landmarks.items()}
+    page = page_of(rows, cases, replace(metrics, coverage=bare, landmarks=landmarks))
     drawn = {name for name in page.ids if name.startswith("chart-")}
     assert drawn == {"chart-cumulative", "chart-boxes", "chart-measurement-0"}
     assert "Error bounds of 90 % held" in page.text
@@ -141,15 +143,25 @@ def test_foreign_text_stays_text(full):
     evil = "</script><img src=x onerror=alert(1)><b>%{x}{{7*7}}"
     rows, cases = made_rows(names=[evil, "b&b", 'quote"d', "plain"])
     metrics = made_metrics(rows, dataset=evil, split=evil, command=evil)
-    metrics["worst"][0]["case"] = evil
-    metrics["observers"]["names"][0] = evil
-    metrics["observers"]["model"][0]["against"] = evil
-    metrics["measurements"][0] |= {"name": evil, "unit": evil}
-    metrics["measurements"][0]["rows"][0]["case"] = evil
-    metrics["measurements"][0]["classes"]["confusion"] = {evil: {evil: 1}}
-    metrics["missing"] = [{"case": evil, "landmark": evil, "reason": evil}]
-    metrics["versions"][evil] = evil
-    metrics["unknown_images"] = [evil]
+    (measured,), observers = metrics.measurements, metrics.observers
+    measured = replace(
+        measured,
+        name=evil,
+        unit=evil,
+        rows=[replace(measured.rows[0], case=evil), *measured.rows[1:]],
+        classes=replace(measured.classes, confusion={evil: {evil: 1}}),
+    )
+    metrics = replace(
+        metrics,
+        worst=[replace(metrics.worst[0], case=evil), *metrics.worst[1:]],
+        observers=replace(
+            observers, names=[evil, "junior"], model=[replace(observers.model[0], against=evil), *observers.model[1:]]
+        ),
+        measurements=[measured],
+        missing=[MissedLandmark(evil, evil, evil)],
+        versions={**metrics.versions, evil: evil},
+        unknown_images=[evil],
+    )
     text = report_html(metrics, rows, cases)
     page = Page(text)
     rows, cases = made_rows(names=4)
@@ -178,7 +190,7 @@ def test_nothing_is_fetched_and_the_policy_says_so(full_page):
 def test_one_case_and_one_landmark():
     rows, cases = made_rows(cases=1, names=1)
     metrics = made_metrics(rows)
-    assert metrics["overall"]["mre_interval"] is None
+    assert metrics.overall.mre_interval is None
     page = page_of(rows, cases, metrics)
     assert "On 1 case of split test" in page.text
     assert "of 1 landmark." in page.text
@@ -190,11 +202,11 @@ def test_one_case_and_one_landmark():
 
 def test_the_pairs_of_many_observers_are_left_to_the_metrics(full):
     rows, cases, metrics = full
-    block = metrics["observers"]["inter"]
+    inter = metrics.observers.inter
 
     def with_pairs(n):
-        pairs = [{"between": [f"anna{k}", "ben"], "n_cases": 1, **block} for k in range(n)]
-        return metrics | {"observers": metrics["observers"] | {"pairs": pairs}}
+        pairs = [PairScores((f"anna{k}", "ben"), 1, inter.overall, inter.landmarks) for k in range(n)]
+        return replace(metrics, observers=replace(metrics.observers, pairs=pairs))
 
     few, many = page_of(rows, cases, with_pairs(3)), page_of(rows, cases, with_pairs(66))
     assert "anna2 to ben" in few.text
@@ -244,8 +256,12 @@ def test_the_summary_is_one_sentence_and_remarks():
     assert first.endswith("of 70 landmarks.")
     assert any("3 of the cases are in split train" in s for s in rest)
     assert any(s.startswith("1 was not found") for s in rest)
-    overall = metrics["observers"]["model"][2]["equivalence"]["overall"]
-    overall |= {"difference": 0.7, "interval": [0.6, 0.8], "equivalent": False, "verdict": "farther"}
+    scores = metrics.observers.model[2]
+    overall = replace(
+        scores.equivalence.overall, difference=0.7, interval=(0.6, 0.8), equivalent=False, verdict="farther"
+    )
+    scores = replace(scores, equivalence=replace(scores.equivalence, overall=overall))
+    metrics = replace(metrics, observers=replace(metrics.observers, model=[scores]))
     assert "the prediction is farther than they are from each other: +0.70 mm (90 % interval 0.60 to 0.80)" in summary(
         metrics
     )

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 from markdown_it import MarkdownIt
@@ -33,33 +34,32 @@ def cells_of(text):
 def made():
     rows, _ = made_rows(names=("plain", EVIL, "c", "d"))
     metrics = made_metrics(rows)
-    metrics["measurements"][0]["name"] = EVIL
-    return metrics
+    return replace(metrics, measurements=[replace(metrics.measurements[0], name=EVIL)])
 
 
 def test_markdown_holds_the_numbers_of_the_metrics():
     metrics = made()
     accuracy, observers, equivalence, measurements = cells_of(markdown(metrics))
     assert accuracy[0][:4] == ["Landmark", "n", "missed", "MRE (mm)"]
-    assert [row[0] for row in accuracy[1:]] == [*metrics["landmarks"], "All", "Between observers", "Mean shape"]
-    overall = metrics["overall"]
-    low, high = overall["mre_interval"]
-    assert accuracy[5][1:4] == [str(overall["n"]), "1", f"{overall['mre']:.2f} [{low:.2f}, {high:.2f}]"]
-    assert accuracy[5][-1] == f"{overall['sdr']['4']:.1f}"
+    assert [row[0] for row in accuracy[1:]] == [*metrics.landmarks, "All", "Between observers", "Mean shape"]
+    overall = metrics.overall
+    low, high = overall.mre_interval
+    assert accuracy[5][1:4] == [str(overall.n), "1", f"{overall.mre:.2f} [{low:.2f}, {high:.2f}]"]
+    assert accuracy[5][-1] == f"{overall.sdr['4']:.1f}"
     assert observers[1][0] == "Between observers"
     assert "Prediction to junior" in [row[0] for row in observers]
-    assert [row[0] for row in equivalence[1:]] == [*metrics["landmarks"], "All"]
+    assert [row[0] for row in equivalence[1:]] == [*metrics.landmarks, "All"]
     assert measurements[1][0] == EVIL
     assert measurements[0][7:] == ["Observers", "Right", "By class", "Observers alike"]
     assert (measurements[1][7], measurements[1][-1]) == ("1.25", "87.5")
-    bare = metrics["measurements"][0] | {"observers": None, "classes": None}
-    assert len(cells_of(markdown(metrics | {"measurements": [bare]}))[-1][0]) == 7
+    bare = replace(metrics.measurements[0], observers=None, classes=None)
+    assert len(cells_of(markdown(replace(metrics, measurements=[bare])))[-1][0]) == 7
     widths = [{len(row) for row in table} for table in (accuracy, observers, equivalence, measurements)]
     assert [len(w) for w in widths] == [1] * 4
 
 
 def test_parts_that_are_none_have_no_table():
-    metrics = made() | {"observers": None, "measurements": None, "mean_shape": None}
+    metrics = replace(made(), observers=None, measurements=None, mean_shape=None)
     (accuracy,) = cells_of(markdown(metrics))
     assert [row[0] for row in accuracy[-2:]] == ["d", "All"]
     assert latex(metrics).count(r"\begin{tabular}") == 1

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from anatomark.cli.evaluate import Frame, parse_radii
+from anatomark.evaluation.numbers import p_value
 from anatomark.methods.prediction import SAID_ABSENT_BELOW
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from anatomark.evaluation.comparison import Comparison, PairComparison
 
 
 def compare(
@@ -33,14 +39,9 @@ def compare(
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
 ) -> None:
     """Compare predictions of several methods: paired differences, intervals, tests, and the sentence for a paper."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from anatomark.evaluation.compare import compare as compare_predictions
 
-    from anatomark.evaluation.compare import compare as run
-    from anatomark.evaluation.compare import p_text
-
-    found = run(
+    comparison = compare_predictions(
         dataset,
         predictions,
         names=name or None,
@@ -53,20 +54,34 @@ def compare(
         samples=samples,
         seed=seed,
     )
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    for pair, said in zip(found["pairs"], found["sentences"], strict=True):
-        table = Table(box=None, header_style="bold")
-        difference = f"{pair['a']} − {pair['b']} ({found['unit']})"
-        for k, heading in enumerate(("landmark", "n", difference, "95 % interval", "p (Holm)", "nearer")):
-            table.add_column(Text(heading), justify="right" if k else "left")
-        for landmark, line in [("all", pair["overall"]), *pair["landmarks"].items()]:
-            interval = "–" if line["interval"] is None else "{:.2f} – {:.2f}".format(*line["interval"])
-            number = "–" if line["difference"] is None else f"{line['difference']:.2f}"
-            p = p_text(line["p_holm"]).removeprefix("p ").removeprefix("= ")
-            table.add_row(Text(landmark), str(line["n"]), number, interval, p, Text(line["better"] or "–"))
-        console.print(table)
-        console.print(said, markup=False, highlight=False)
-    if found["left_out"]:
-        console.print(f"{len(found['left_out'])} cases that not all predictions name were left out.")
+    _show(comparison)
     if out is not None:
         print(f"written: {out / 'compare.md'}, compare.csv, compare.json")
+
+
+def _show(comparison: Comparison) -> None:
+    """A table and a sentence for each pair."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    for pair, text in zip(comparison.pairs, comparison.sentences, strict=True):
+        console.print(_table(pair, comparison.unit))
+        console.print(text, markup=False, highlight=False)
+    if comparison.left_out:
+        console.print(f"{len(comparison.left_out)} cases that not all predictions name were left out.")
+
+
+def _table(pair: PairComparison, unit: str) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold")
+    difference = f"{pair.a} − {pair.b} ({unit})"
+    for k, heading in enumerate(("landmark", "n", difference, "95 % interval", "p (Holm)", "nearer")):
+        table.add_column(Text(heading), justify="right" if k else "left")
+    for landmark, line in [("all", pair.overall), *pair.landmarks.items()]:
+        interval = "–" if line.interval is None else "{:.2f} – {:.2f}".format(*line.interval)
+        mean = "–" if line.difference is None else f"{line.difference:.2f}"
+        better = Text(line.better or "–")
+        table.add_row(Text(landmark), str(line.n), mean, interval, p_value(line.p_holm), better)
+    return table

@@ -5,12 +5,18 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from anatomark.evaluation.numbers import number
 from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import SAID_ABSENT_BELOW
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from anatomark.evaluation.results import Evaluation
 
 
 class Frame(StrEnum):
@@ -83,63 +89,71 @@ def parse_radii(text: str) -> tuple[float, ...]:
         raise SettingsError(f"--radii is {text!r}; wanted lengths such as 2,2.5,3,4") from None
 
 
-def _show(metrics: dict, out: Path) -> None:
+def _show(metrics: Evaluation, out: Path) -> None:
+    """The table, the summary and the remarks."""
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     from anatomark.evaluation.sentences import summary
 
-    console, unit = Console(width=None if sys.stdout.isatty() else 120), metrics["unit"]
-    radii = [f"{r:g}" for r in (metrics["radii"][0], metrics["radii"][-1])]
-    table = Table(box=None, header_style="bold")
-    table.add_column("", no_wrap=True)
-    for heading in ("n", "not found", f"MRE ({unit})", "95 % interval", "median", *(f"% ≤ {r} {unit}" for r in radii)):
-        table.add_column(heading, justify="right")
-    lines = [("all landmarks", metrics["overall"])]
-    if metrics["mean_shape"]:
-        lines.append(("mean shape", metrics["mean_shape"]["overall"]))
-    observers = metrics["observers"] or {"inter": None, "intra": None, "model": []}
-    lines += [(f"to {line['against']}", line["overall"]) for line in observers["model"]]
-    for label, key in (("between observers", "inter"), ("own sessions", "intra")):
-        lines += [(label, observers[key]["overall"])] if observers[key] else []
-    ranked = [(name, line) for name, line in metrics["landmarks"].items() if line["mre"] is not None]
-    ranked.sort(key=lambda item: -item[1]["mre"])
-    lines += [(f"worst: {name}", line) for name, line in ranked[:3]]
-    for name, line in lines:
-        interval = line["mre_interval"]
-        lengths = ["–" if line[key] is None else f"{line[key]:.2f}" for key in ("mre", "median")]
-        lengths.insert(1, "–" if interval is None else f"{interval[0]:.2f} – {interval[1]:.2f}")
-        rates = ["–" if line["sdr"][r] is None else f"{line['sdr'][r]:.1f}" for r in radii]
-        table.add_row(Text(name), str(line["n"]), str(line["n_missing"]), *lengths, *rates)
-    console.print(table)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(_table(metrics))
     console.print(summary(metrics), markup=False, highlight=False)
-    if held := metrics.get("coverage"):
-        told = f"{held['overall']:.1f} % of the references lie within their {held['nominal']:.0%} error bounds"
-        console.print(f"{told}, of {held['mean_bound']:.2f} {unit} on average.", markup=False, highlight=False)
-    for line in metrics.get("reviews", ()):
+    if metrics.coverage:
+        c = metrics.coverage
+        text = f"{c.overall:.1f} % of the references lie within their {c.nominal:.0%} error bounds"
+        console.print(f"{text}, of {c.mean_bound:.2f} {metrics.unit} on average.", markup=False, highlight=False)
+    for line in metrics.reviews:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for line in equivalence_lines(metrics):
         console.print(line, markup=False, highlight=False)
-    if metrics["unknown_images"]:
-        count = len(metrics["unknown_images"])
+    if metrics.unknown_images:
+        count = len(metrics.unknown_images)
         console.print(f"{count} images are no case of the data set and were left out; metrics.json lists them.")
     console.print(f"report: {out / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
-def equivalence_lines(metrics: dict) -> list[str]:
-    """What the equivalence tests say, a line each."""
+def _table(metrics: Evaluation) -> Table:
+    """All landmarks, what they can be compared with, and the three worst."""
+    from rich.table import Table
+    from rich.text import Text
+
+    unit = metrics.unit
+    radii = [f"{r:g}" for r in (metrics.radii[0], metrics.radii[-1])]
+    table = Table(box=None, header_style="bold")
+    table.add_column("", no_wrap=True)
+    for heading in ("n", "not found", f"MRE ({unit})", "95 % interval", "median", *(f"% ≤ {r} {unit}" for r in radii)):
+        table.add_column(heading, justify="right")
+    lines = [("all landmarks", metrics.overall)]
+    if metrics.mean_shape:
+        lines.append(("mean shape", metrics.mean_shape.overall))
+    if metrics.observers:
+        lines += [(f"to {scores.against}", scores.overall) for scores in metrics.observers.model]
+        between = ("between observers", metrics.observers.inter), ("own sessions", metrics.observers.intra)
+        lines += [(label, scores.overall) for label, scores in between if scores]
+    ranked = sorted(metrics.landmarks.items(), key=lambda item: -(item[1].mre or 0.0))
+    lines += [(f"worst: {name}", scores) for name, scores in ranked if scores.mre is not None][:3]
+    for name, scores in lines:
+        limits = scores.mre_interval
+        interval = "–" if limits is None else f"{limits[0]:.2f} – {limits[1]:.2f}"
+        rates = [number(scores.sdr[r], 1) for r in radii]
+        counts = str(scores.n), str(scores.n_missing)
+        table.add_row(Text(name), *counts, number(scores.mre), interval, number(scores.median), *rates)
+    return table
+
+
+def equivalence_lines(metrics: Evaluation) -> list[str]:
+    """The results of the equivalence tests, a line each."""
     lines = []
-    for model in (metrics["observers"] or {"model": []})["model"]:
-        test = model["equivalence"]
-        if test is None or test["overall"]["verdict"] is None:
+    for scores in metrics.observers.model if metrics.observers else ():
+        test = scores.equivalence
+        if test is None or test.overall.verdict is None or test.overall.interval is None:
             continue
-        o, unit = test["overall"], metrics["unit"]
-        farther = [name for name, line in test["landmarks"].items() if line["verdict"] == "farther"]
-        unsure = [name for name, line in test["landmarks"].items() if line["verdict"] == "not shown"]
+        o, (lower, upper) = test.overall, test.overall.interval
+        farther = [name for name, line in test.landmarks.items() if line.verdict == "farther"]
+        unsure = [name for name, line in test.landmarks.items() if line.verdict == "not shown"]
         text = (
-            f"To {model['against']}: {o['difference']:+.2f} {unit} against an observer's distance (90 % interval "
-            f"{o['interval'][0]:.2f} to {o['interval'][1]:.2f}, margin {test['margin']:g}): {o['verdict']}"
+            f"To {scores.against}: {o.difference:+.2f} {metrics.unit} against an observer's distance (90 % interval "
+            f"{lower:.2f} to {upper:.2f}, margin {test.margin:g}): {o.verdict}"
         )
         text += f"; farther than an observer: {', '.join(farther)}" if farther else ""
         text += f"; equivalence not shown: {', '.join(unsure)}" if unsure else ""

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from anatomark.cli.evaluate import Frame, parse_radii
+from anatomark.evaluation.numbers import number
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from anatomark.evaluation.metrics import ErrorScores
+    from anatomark.evaluation.observers import ObserverStatistics
+    from anatomark.evaluation.results import ObserverStudy
 
 
 def observers(
@@ -38,7 +46,7 @@ def observers(
     from anatomark.cli.predict import parse_spacing
     from anatomark.evaluation.observer_study import compare_observers
 
-    found = compare_observers(
+    study = compare_observers(
         source,
         split=split,
         frame=None if frame is None else frame.value,
@@ -51,51 +59,61 @@ def observers(
         root=root,
         out=out,
     )
-    _show(found)
+    _show(study)
     if out is not None:
         print(f"written: {out / 'observers.json'}, {out / 'observer_pairs.csv'}")
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(study: ObserverStudy) -> None:
+    """The distances of each landmark, and of each observer to the others."""
     from rich.console import Console
+
+    console, statistics = Console(width=None if sys.stdout.isatty() else 120), study.statistics
+    cases = f"{statistics.n_cases} cases of {statistics.n_subjects} subjects"
+    console.print(f"mean distance and 95 % interval, {cases}")
+    console.print(_landmark_table(study))
+    console.print()
+    console.print(_observer_table(statistics))
+    if statistics.intra_note:
+        console.print(f"No intra-observer error: {statistics.intra_note}.")
+
+
+def _landmark_table(study: ObserverStudy) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    console, unit = Console(width=None if sys.stdout.isatty() else 120), found["unit"]
-    console.print(f"mean distance and 95 % interval, {found['n_cases']} cases of {found['n_subjects']} subjects")
-    first = f"{found['radii'][0]:g}"
-    kinds = [(label, found[key]) for label, key in (("between", "inter"), ("own sessions", "intra"))]
-    kinds = [(label, block) for label, block in kinds if block]
+    first = f"{study.radii[0]:g}"
+    kinds = [("between", study.statistics.inter), ("own sessions", study.statistics.intra)]
+    kinds = [(label, scores) for label, scores in kinds if scores]
     table = Table(box=None, header_style="bold")
     table.add_column("landmark", no_wrap=True)
     for label, _ in kinds:
-        for heading in (f"{label} ({unit})", f"≤ {first}", "n"):
+        for heading in (f"{label} ({study.unit})", f"≤ {first}", "n"):
             table.add_column(heading, justify="right", no_wrap=True)
-    lines = [("all", [block["overall"] for _, block in kinds])]
-    lines += [(name, [block["landmarks"][name] for _, block in kinds]) for name in kinds[0][1]["landmarks"]]
-    for name, blocks in lines:
-        cells = [cell for b in blocks for cell in (_mean(b), _number(b["sdr"][first], 0) + " %", str(b["n"]))]
+    lines = [("all", [scores.overall for _, scores in kinds])]
+    lines += [(name, [scores.landmarks[name] for _, scores in kinds]) for name in kinds[0][1].landmarks]
+    for name, row in lines:
+        cells = [cell for s in row for cell in (_mean(s), number(s.sdr[first], 0) + " %", str(s.n))]
         table.add_row(Text(name), *cells)
-    console.print(table)
-    each = Table(box=None, header_style="bold")
-    for k, heading in enumerate(("observer", "cases", f"to the {found['consensus']} of the others", "bias x, y[, z]")):
-        each.add_column(heading, justify="right" if k else "left")
-    for line in found["each"]:
-        o = line["overall"]
-        bias = ", ".join(_number(v) for v in (o["bias"] or {}).values())
-        each.add_row(Text(line["observer"]), str(line["n_cases"]), _mean(o), bias)
-    console.print()
-    console.print(each)
-    if found["intra_note"]:
-        console.print(f"No intra-observer error: {found['intra_note']}.")
+    return table
 
 
-def _number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+def _observer_table(statistics: ObserverStatistics) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold")
+    against = f"to the {statistics.consensus} of the others"
+    for k, heading in enumerate(("observer", "cases", against, "bias x, y[, z]")):
+        table.add_column(heading, justify="right" if k else "left")
+    for scores in statistics.each:
+        bias = ", ".join(number(v) for v in (scores.overall.bias or {}).values())
+        table.add_row(Text(scores.observer), str(scores.n_cases), _mean(scores.overall), bias)
+    return table
 
 
-def _mean(block: dict[str, Any]) -> str:
+def _mean(scores: ErrorScores) -> str:
     """The mean and its interval."""
-    interval = block["mre_interval"]
+    interval = scores.mre_interval
     between = "" if interval is None else f" ({interval[0]:.2f}–{interval[1]:.2f})"
-    return _number(block["mre"]) + between
+    return number(scores.mre) + between

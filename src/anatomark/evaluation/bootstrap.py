@@ -10,19 +10,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from anatomark.core.grid import Floats
 from anatomark.errors import SettingsError
+from anatomark.evaluation.result import Result
 
 SAMPLES = 2000
 Weights = NDArray[np.float32]  # whole numbers, exact up to 2^24
 _CHUNK = 1 << 22  # weights that are drawn at once
 _KEPT = 1 << 26  # up to so many weights are kept: 256 MiB
 _BLOCK = 4096  # sorted values are first summed in blocks, at most so many
+
+
+@dataclass(frozen=True)
+class BootstrapSettings(Result):
+    """How intervals were made: the number of resamples, their seed, and the level (0 to 1)."""
+
+    samples: int
+    seed: int
+    level: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,16 +49,27 @@ class Bootstrap:
 
     @property
     def possible(self) -> bool:
-        """Whether there is anything to resample: two subjects at least, and resamples are wanted."""
+        """Whether there is anything to resample: at least two subjects, and any resamples."""
         return len(self.subjects) > 1 and self.samples > 0
+
+    @property
+    def settings(self) -> BootstrapSettings:
+        """What a document says of the intervals."""
+        return BootstrapSettings(self.samples, self.seed, self.level)
 
     @cached_property
     def _at(self) -> dict[str, int]:
         return {subject: k for k, subject in enumerate(self.subjects)}
 
-    def index(self, of: Sequence[str]) -> NDArray[np.intp]:
+    def index(self, subjects: Sequence[str]) -> NDArray[np.intp]:
         """(M,) number of each row's subject."""
-        return np.fromiter((self._at[s] for s in of), dtype=np.intp, count=len(of))
+        return np.fromiter((self._at[s] for s in subjects), dtype=np.intp, count=len(subjects))
+
+    def totals(self, values: NDArray[np.generic], subjects: Sequence[str]) -> Floats:
+        """(S, K) the sum over each subject's rows of `values` (M, K); `subjects` (M,) says whose each row is."""
+        totals = np.zeros((len(self.subjects), values.shape[1]))
+        np.add.at(totals, self.index(subjects), values)
+        return totals
 
     def _weights(self) -> Iterable[Weights]:
         """Blocks (S, b) of weights: how often each subject was drawn in each resample, the same at every call."""
@@ -69,7 +90,7 @@ class Bootstrap:
             yield np.ascontiguousarray(often.T, dtype=np.float32)
 
     def sums(self, totals: Floats) -> Floats:
-        """(B, K) resampled sums of what each subject brings, `totals` (S, K)."""
+        """(B, K) sums of each subject's `totals` (S, K), of every resample."""
         return np.concatenate([w.T.astype(float) @ totals for w in self._weights()])
 
     def quantiles(self, values: Floats, subject: NDArray[np.intp], q: float) -> Floats:
@@ -108,10 +129,8 @@ class _Sorted:
         return max(1, int(np.ceil(len(self.values) / min(_BLOCK, max(1, int(np.sqrt(len(self.values))))))))
 
     @cached_property
-    def blocks(self) -> Any:
-        """(blocks, S) sparse: how many values of each block are a subject's."""
-        from scipy import sparse
-
+    def blocks(self) -> sparse.csr_array:
+        """(blocks, S) how many values of each block are a subject's."""
         at = np.arange(len(self.values)) // self.length
         ones = np.ones(len(self.values), dtype=np.float32)
         return sparse.coo_array((ones, (at, self.subject)), shape=(at[-1] + 1, self.n_subjects)).tocsr()
@@ -124,8 +143,7 @@ class _Sorted:
         position = q * np.maximum(until[-1] - 1, 0)
         low = np.floor(position)
         lower, upper = self._at_rank(low, weights, until), self._at_rank(np.ceil(position), weights, until)
-        found = lower + (upper - lower) * (position - low)
-        return np.where(until[-1] > 0, found, np.nan)
+        return np.where(until[-1] > 0, lower + (upper - lower) * (position - low), np.nan)
 
     def _at_rank(self, rank: Floats, weights: Weights, until: Floats) -> Floats:
         """(b,) the value of 0-based `rank` (b,) in each resample: first its block, then its place in there."""
@@ -142,10 +160,10 @@ class _Sorted:
 def checked_samples(samples: int) -> int:
     """The number of resamples; SettingsError unless there are none or enough for the tails of an interval."""
     if samples != 0 and not 100 <= samples <= 1_000_000:
-        raise SettingsError(f"{samples} bootstrap samples; wanted 0 (no intervals) or 100 to 1000000")
+        raise SettingsError(f"{samples} bootstrap samples; give 0 (no intervals) or 100 to 1000000")
     return samples
 
 
-def of_subjects(subjects: Sequence[str], samples: int = SAMPLES, seed: int = 0) -> Bootstrap:
+def bootstrap_for(subjects: Sequence[str], samples: int = SAMPLES, seed: int = 0) -> Bootstrap:
     """The Bootstrap of the distinct subjects of some rows."""
     return Bootstrap(tuple(dict.fromkeys(subjects)), samples, seed)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anatomark.evaluation.charts import LINE, METHOD, SHAPE, label, name_axis
+from anatomark.evaluation.measurements import MeasurementScores
 from anatomark.evaluation.numbers import digits_of, signed
 
 if TYPE_CHECKING:
@@ -63,26 +64,28 @@ def coverage(landmarks: Mapping[str, float | None], nominal: float) -> Figure:
     return figure
 
 
-def bland_altman(measurement: Mapping[str, Any]) -> Figure:
+def bland_altman(measurement: MeasurementScores) -> Figure:
     """Predicted minus reference over their mean, a dot a case, with the bias and the limits of agreement.
 
     Bland and Altman, Lancet 327(8476):307-310, 1986, doi:10.1016/S0140-6736(86)90837-8.
     """
     import plotly.graph_objects as go
 
-    unit = measurement["unit"] or ""
-    rows = [r for r in measurement["rows"] if r["reference"] is not None and r["predicted"] is not None]
-    rows = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, MOST_POINTS).round().astype(int))] if rows else []
+    unit = measurement.unit
+    points = [(row.case, row.reference, row.predicted) for row in measurement.rows if row.predicted is not None]
+    if points:
+        points = [points[i] for i in np.unique(np.linspace(0, len(points) - 1, MOST_POINTS).round().astype(int))]
     figure = go.Figure()
     figure.add_scatter(
-        x=[round((r["reference"] + r["predicted"]) / 2, 4) for r in rows],
-        y=[round(r["predicted"] - r["reference"], 4) for r in rows], text=[label(r["case"], 60) for r in rows],
+        x=[round((reference + predicted) / 2, 4) for _, reference, predicted in points],
+        y=[round(predicted - reference, 4) for _, reference, predicted in points],
+        text=[label(case, 60) for case, _, _ in points],
         mode="markers", marker={"color": METHOD, "size": 5, "opacity": 0.7}, showlegend=False,
         hovertemplate="%{text}<br>mean %{x:.4~f}, difference %{y:.4~f}<extra></extra>",
     )  # fmt: skip
     figure.add_hline(y=0, line={"color": LINE, "width": 1})
-    low, high = measurement["limits"] or (None, None)
-    for value, dash in ((measurement["bias"], "solid"), (low, "dash"), (high, "dash")):
+    low, high = measurement.limits or (None, None)
+    for value, dash in ((measurement.bias, "solid"), (low, "dash"), (high, "dash")):
         if value is not None:
             text = {"text": signed(value, digits_of(unit)), "xanchor": "right", "font": {"size": 11, "color": SHAPE}}
             figure.add_hline(y=value, line={"color": SHAPE, "width": 1.5, "dash": dash}, annotation=text)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats
 from anatomark.evaluation.charts import INK, LINE, METHOD, SHAPE, label
+from anatomark.evaluation.metrics import ErrorScores
 from anatomark.evaluation.rows import Rows
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _AXIS_TITLES = {
 
 @dataclass(frozen=True, eq=False)
 class BiasShape:
-    """Where landmarks lie on average and how far predictions are off there.
+    """Where landmarks lie on average and how far predictions are off tmarked.
 
     `points` and `bias` (N, d) world axes in the unit of the rows, NaN where unknown; `clear` (N,) true where the
     interval of at least one axis leaves out zero; `factor` by which arrows are drawn longer than they are.
@@ -46,18 +47,18 @@ class BiasShape:
     factor: int
 
 
-def bias_shape(rows: Rows, landmarks: Mapping[str, Mapping[str, Any]]) -> BiasShape | None:
-    """The mean shape of the reference with the bias of `landmarks` (a block of metrics); None if there is no bias."""
+def bias_shape(rows: Rows, landmarks: Mapping[str, ErrorScores]) -> BiasShape | None:
+    """The mean shape of the reference with the bias of `landmarks`; None where no bias is known."""
     d = rows.reference.shape[-1]
     bias = np.full((len(rows.names), d), np.nan)
     clear = np.zeros(len(rows.names), dtype=bool)
     for k, name in enumerate(rows.names):
-        block = landmarks.get(name) or {}
+        scores = landmarks[name]
         for axis, letter in enumerate(AXES[:d]):
-            value = (block.get("bias") or {}).get(letter)
-            ends = (block.get("bias_interval") or {}).get(letter)
+            value = (scores.bias or {}).get(letter)
+            limits = (scores.bias_interval or {}).get(letter)
             bias[k, axis] = np.nan if value is None else value
-            clear[k] |= bool(ends) and None not in ends and (ends[0] > 0 or ends[1] < 0)
+            clear[k] |= limits is not None and (limits[0] > 0 or limits[1] < 0)
     points = centred_mean(rows.reference)
     drawn = np.isfinite(points).all(axis=1) & np.isfinite(bias).all(axis=1)
     if not drawn.any():
@@ -74,14 +75,14 @@ def centred_mean(points: Floats, rounds: int = 10) -> Floats:
     Worlds of different images have different origins, so each case is moved first by the mean difference to the
     shape so far. Its middle lies at zero.
     """
-    here: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=-1))
+    marked: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=-1))
     shape = np.zeros(points.shape[1:])
-    known = np.asarray(here.any(axis=0))
-    count = np.maximum(here.sum(axis=1), 1)[:, None]
+    known = np.asarray(marked.any(axis=0))
+    count = np.maximum(marked.sum(axis=1), 1)[:, None]
     for _ in range(rounds):
-        offsets = np.where(here[..., None], points - shape, 0).sum(axis=1) / count
-        moved = np.where(here[..., None], points - offsets[:, None], 0).sum(axis=0)
-        shape = moved / np.maximum(here.sum(axis=0), 1)[:, None]
+        offsets = np.where(marked[..., None], points - shape, 0).sum(axis=1) / count
+        moved = np.where(marked[..., None], points - offsets[:, None], 0).sum(axis=0)
+        shape = moved / np.maximum(marked.sum(axis=0), 1)[:, None]
         shape -= shape[known].mean(axis=0) if known.any() else 0
     return np.where(known[:, None], shape, np.nan)
 
@@ -107,7 +108,8 @@ def bias_arrows(shape: BiasShape, unit: str) -> Figure:
             mode="markers+text" if len(shape.names) <= _NAMED and d == 2 else "markers",
             text=[label(n, 24) for n in shape.names], textposition="middle right",
             textfont={"size": 11, "color": SHAPE},
-            customdata=[_told(v, unit) for v in shape.bias], hovertemplate="%{text}<br>%{customdata}<extra></extra>",
+            customdata=[_bias_text(v, unit) for v in shape.bias],
+            hovertemplate="%{text}<br>%{customdata}<extra></extra>",
             marker={"color": INK, "size": 5 if len(shape.names) <= _CROWD else 3}, showlegend=False,
         )  # fmt: skip
         across, up = _AXIS_TITLES.get(title, ("x", "y"))
@@ -122,7 +124,7 @@ def bias_arrows(shape: BiasShape, unit: str) -> Figure:
     return figure
 
 
-def _arrows(start: Floats, end: Floats, colour: str) -> dict[str, Any]:
+def _arrows(start: Floats, end: Floats, colour: str) -> dict[str, object]:
     """One trace of all arrows: line, gap, line, gap; the head is a marker that looks along its line."""
     gap = np.full(len(start), np.nan)
     x, y = (np.stack([start[:, i], end[:, i], gap], axis=1).ravel() for i in (0, 1))
@@ -137,6 +139,6 @@ def _numbers(values: Floats) -> list[float | None]:
     return [None if v != v else round(v, 3) for v in values.tolist()]
 
 
-def _told(vector: Floats, unit: str) -> str:
+def _bias_text(vector: Floats, unit: str) -> str:
     parts = [f"{letter} {value:+.2f}" for letter, value in zip(AXES, vector.tolist(), strict=False) if value == value]
     return f"{', '.join(parts)} {unit}" if parts else "no prediction"

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anatomark.core.grid import Floats
+from anatomark.evaluation.metrics import CumulativeErrors, ErrorScores
 from anatomark.evaluation.numbers import short
 from anatomark.evaluation.rows import Rows
 
@@ -36,19 +37,19 @@ def embed(figure: Figure, name: str) -> str:
         margin={"l": 64, "r": 20, "t": 34, "b": 56},
         hoverlabel={"namelength": -1},
     )
-    config: dict[str, Any] = {"displaylogo": False, "responsive": True, "doubleClick": "autosize"}
+    config: dict[str, object] = {"displaylogo": False, "responsive": True, "doubleClick": "autosize"}
     config["modeBarButtons"] = [["toImage", "resetScale2d"]]
     return figure.to_html(full_html=False, include_plotlyjs=False, config=config, default_width="100%", div_id=name)
 
 
-def curve(scored: Floats, radius: Floats) -> dict[str, list[float]]:
-    """The cumulative error distribution {"radius", "percent"} of scored errors; NaN counts nowhere, inf is a miss."""
+def curve(scored: Floats, radius: Floats) -> CumulativeErrors:
+    """The cumulative distribution of scored errors within each `radius`; NaN does not count, infinity is a miss."""
     counted = np.sort(scored[~np.isnan(scored)])
     within = np.searchsorted(counted, radius, side="right") / max(counted.size, 1) * 100
-    return {"radius": radius.tolist(), "percent": within.tolist()}
+    return CumulativeErrors(radius.tolist(), within.tolist())
 
 
-def cumulative(curves: Mapping[str, Mapping[str, Sequence[float]]], radii: Sequence[float], unit: str) -> Figure:
+def cumulative(curves: Mapping[str, CumulativeErrors], radii: Sequence[float], unit: str) -> Figure:
     """Cumulative error distributions by name ("prediction", "between observers", "mean shape"), each radius marked."""
     import plotly.graph_objects as go
 
@@ -57,13 +58,13 @@ def cumulative(curves: Mapping[str, Mapping[str, Sequence[float]]], radii: Seque
     for name, drawn in curves.items():
         colour, dash = looks.get(name, (METHOD, "solid"))
         figure.add_scatter(
-            x=np.round(drawn["radius"], 3).tolist(), y=np.round(drawn["percent"], 2).tolist(), name=name, mode="lines",
+            x=np.round(drawn.radius, 3).tolist(), y=np.round(drawn.percent, 2).tolist(), name=name, mode="lines",
             line={"color": colour, "width": 2.5, "dash": dash},
             hovertemplate=f"%{{y:.1f}} % within %{{x:.2f}} {unit}",
         )  # fmt: skip
     for radius in radii:
         figure.add_vline(x=radius, line={"color": LINE, "width": 1})
-    reach = max([1.1 * max(radii), *(max(drawn["radius"]) for drawn in curves.values())])
+    reach = max([1.1 * max(radii), *(max(drawn.radius) for drawn in curves.values())])
     figure.update_xaxes(title=f"radial error ({unit})", range=[0, reach])
     figure.update_yaxes(title="landmarks within (%)", range=[0, 101])
     figure.update_layout(height=420, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
@@ -77,17 +78,17 @@ def boxed(rows: Rows) -> list[int]:
     return found[-MOST_BOXES:]
 
 
-def boxes(rows: Rows, observers: Mapping[str, Mapping[str, Any]] | None = None) -> Figure:
+def boxes(rows: Rows, observers: Mapping[str, ErrorScores] | None = None) -> Figure:
     """A box a landmark: quartiles, median, a whisker to 95 %, and dots for the largest errors beyond it.
 
-    Beside it stands the observers' own, from their block of metrics {landmark: {"median", "percentiles"}}.
+    Beside it stands that of the distances between observers, by their scores of each landmark.
     """
     import plotly.graph_objects as go
 
     columns = boxed(rows)
     names = [rows.names[k] for k in columns]
-    others = [(observers or {}).get(name) or {} for name in names]
-    beside = any(_quartiles(o) for o in others)
+    others = [_quartiles((observers or {}).get(name)) for name in names]
+    beside = any(others)
     shift = 0.2 if beside else 0.0
     figure, high = go.Figure(), 1.0
     lines, dots = [], []
@@ -97,10 +98,10 @@ def boxes(rows: Rows, observers: Mapping[str, Mapping[str, Any]] | None = None) 
         own = np.where(rows.found[:, k], rows.radial[:, k], -1)
         largest = np.argsort(-own)[:_MOST_DOTS].tolist()
         dots += [(float(own[i]), at + shift, label(rows.cases[i], 60)) for i in largest if own[i] > lines[-1][-1]]
-    theirs = [[at - shift, *_quartiles(o)] for at, o in enumerate(others) if _quartiles(o)]
+    between = [[at - shift, *quartiles] for at, quartiles in enumerate(others) if quartiles]
     for name, drawn, colour, fill in (
         ("prediction", lines, METHOD, "rgba(194,87,12,0.18)"),
-        ("between observers", theirs, OBSERVERS, "rgba(10,126,164,0.14)"),
+        ("between observers", between, OBSERVERS, "rgba(10,126,164,0.14)"),
     ):
         if drawn:
             y, q1, median, q3, fence = np.round(np.array(drawn).T, 3).tolist()
@@ -131,8 +132,10 @@ def unit_of(rows: Rows) -> str:
     return str(rows.unit)
 
 
-def _quartiles(block: Mapping[str, Any]) -> list[float]:
-    """q1, median, q3 and 95 % of a block of metrics, or nothing where it lacks one."""
-    percentiles = block.get("percentiles") or {}
-    values = [percentiles.get("25"), block.get("median"), percentiles.get("75"), percentiles.get("95")]
-    return [] if any(v is None for v in values) else [float(v) for v in values if v is not None]
+def _quartiles(scores: ErrorScores | None) -> list[float]:
+    """First quartile, median, third quartile and 95 %; empty where one is not known."""
+    if scores is None:
+        return []
+    values = [scores.percentiles["25"], scores.median, scores.percentiles["75"], scores.percentiles["95"]]
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else []

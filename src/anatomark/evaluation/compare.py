@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import platform
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import wilcoxon
 
-import anatomark
 from anatomark.core.grid import Floats
+from anatomark.data.description import Dataset, load_dataset
 from anatomark.errors import SettingsError, UnknownNameError
-from anatomark.evaluation.bootstrap import SAMPLES, Bootstrap, checked_samples, of_subjects
-from anatomark.evaluation.evaluate import json_text, option_words, write_together
-from anatomark.evaluation.gather import gather
-from anatomark.evaluation.holm import holm
-from anatomark.evaluation.metrics import RADII, checked_radii, describe_block, limits
+from anatomark.evaluation.bootstrap import SAMPLES, Bootstrap, bootstrap_for, checked_samples
+from anatomark.evaluation.compare_tables import compare_csv, compare_markdown, sentence
+from anatomark.evaluation.comparison import Comparison, MethodScores, PairComparison, PairedScores
+from anatomark.evaluation.holm_correction import holm_correction
+from anatomark.evaluation.match_predictions import match_predictions
+from anatomark.evaluation.metrics import RADII, checked_radii, describe_landmarks, interval_of
 from anatomark.evaluation.predictions import read_predictions
+from anatomark.evaluation.provenance import command_line, package_versions
+from anatomark.evaluation.result import Interval, json_text, write_together
 from anatomark.evaluation.rows import Rows, fingerprint
+from anatomark.formats.table import LandmarkTable
 from anatomark.methods.prediction import SAID_ABSENT_BELOW
-
-if TYPE_CHECKING:
-    from anatomark.data.description import Dataset
-    from anatomark.formats.table import LandmarkTable
 
 LEVEL = 0.05
 
@@ -46,159 +44,183 @@ def compare(
     radii: Sequence[float] = RADII,
     samples: int = SAMPLES,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Comparison:
     """Paired differences between predictions; with `out`, also compare.json, compare.csv and compare.md there.
 
-    `predictions` are tables or files of any origin, as `evaluate` reads them; `frame` is for those that do not say
+    `predictions` are tables or files of any origin, as `evaluate` reads them; `frame` is for those that do not state
     theirs, `names` what they are called (by default after file or folder). Scored are the cases of `split`, or without
-    it the cases that all of them name. `docs/evaluation.md` tells what is compared; `sentences` are ready to print.
+    it the cases that all of them name. The result has the keys of compare.json (`docs/evaluation.md`) as attributes,
+    and reads as that document too; its `sentences` are ready to print.
 
     Raises as `evaluate` does, SettingsError for fewer than two predictions.
     """
-    from anatomark.data.description import load_dataset
-
     radii, samples = checked_radii(radii), checked_samples(samples)
+    called = _checked_names(predictions, names)
+    data = load_dataset(dataset, root) if isinstance(dataset, Path | str) else dataset
+    every, left_out = _common_rows(data, _read_tables(data, predictions, frame), called, split, presence_threshold)
+    bootstrap = bootstrap_for(every[0].subjects, samples, seed)
+    methods = {name: _method_scores(rows, radii, bootstrap) for name, rows in zip(called, every, strict=True)}
+    pairs = _compare_pairs(called, every, radii, bootstrap)
+    files = [
+        str(given) if isinstance(given, Path | str) else f"{name}.csv"
+        for given, name in zip(predictions, called, strict=True)
+    ]
+    described = dataset if isinstance(dataset, Path | str) else data.path or data.name
+    options = {"frame": frame, "split": split, "root": root, "radii": radii if radii != RADII else None,
+               "samples": samples if samples != SAMPLES else None, "seed": seed or None, "out": out}  # fmt: skip
+    comparison = Comparison(
+        dataset=data.name,
+        split=split,
+        unit=data.unit,
+        n_cases=len(every[0].cases),
+        n_subjects=len(bootstrap.subjects),
+        left_out=left_out,
+        radii=list(radii),
+        bootstrap=bootstrap.settings,
+        methods=methods,
+        pairs=pairs,
+        sentences=[sentence(pair, methods, data.unit, samples) for pair in pairs],
+        versions=package_versions("numpy", "scipy"),
+        command=command_line("compare", [str(described), *files], options),
+    )
+    if out is not None:
+        texts = {"compare.csv": compare_csv(comparison), "compare.md": compare_markdown(comparison)}
+        write_together(Path(out), texts | {"compare.json": json_text(comparison)})
+    return comparison
+
+
+def _checked_names(predictions: Sequence[LandmarkTable | Path | str], names: Sequence[str] | None) -> list[str]:
+    """What each of the predictions is called; SettingsError unless there are two or more with different names."""
     if len(predictions) < 2:
-        raise SettingsError(f"{len(predictions)} predictions; wanted two or more to compare")
+        raise SettingsError(f"{len(predictions)} predictions; give two or more to compare")
     called = list(names) if names is not None else labels(predictions)
     if len(called) != len(predictions) or len(set(called)) < len(called):
-        raise SettingsError(f"the names are {', '.join(called)}; wanted {len(predictions)} different ones")
-    described, sources = dataset, predictions
-    if isinstance(dataset, Path | str):
-        dataset = load_dataset(dataset, root)
-    tables = [
+        raise SettingsError(f"the names are {', '.join(called)}; give {len(predictions)} different names")
+    return called
+
+
+def _read_tables(
+    dataset: Dataset, predictions: Sequence[LandmarkTable | Path | str], frame: str | None
+) -> list[LandmarkTable]:
+    return [
         read_predictions(p, frame=frame, dataset=dataset, stated_wins=True) if isinstance(p, Path | str) else p
         for p in predictions
     ]
-    gathered = [
-        gather(dataset, table, split=split, presence_threshold=presence_threshold, source=f"the predictions {name}")
-        for name, table in zip(called, tables, strict=True)
+
+
+def _common_rows(
+    dataset: Dataset, tables: Sequence[LandmarkTable], names: Sequence[str], split: str | None, threshold: float
+) -> tuple[list[Rows], list[str]]:
+    """The rows of each table, of the cases that all of them name, and the other cases."""
+    every = [
+        match_predictions(
+            dataset, table, split=split, presence_threshold=threshold, source=f"the predictions {name}"
+        ).rows
+        for name, table in zip(names, tables, strict=True)
     ]
-    every = [rows for rows, _, _ in gathered]
-    shared = [case for case in every[0].cases if all(case in set(rows.cases) for rows in every[1:])]
-    if not shared:
+    common = [case for case in every[0].cases if all(case in set(rows.cases) for rows in every[1:])]
+    if not common:
         raise UnknownNameError("the predictions have no case in common; compare predictions of the same images")
-    every = [_only(rows, shared) for rows in every]
-    bootstrap = of_subjects(every[0].subjects, samples, seed)
-    methods = {
-        name: describe_block(
-            rows.scored, rows.names, error=rows.error, radii=radii, subjects=rows.subjects, bootstrap=bootstrap
-        )
-        | {"fingerprint": fingerprint(rows)}
-        for name, rows in zip(called, every, strict=True)
-    }
-    pairs = [
-        _compared(called[a], called[b], every[a], every[b], radii, bootstrap)
-        for a, b in combinations(range(len(every)), 2)
-    ]
-    corrected = holm([pair["overall"]["p"] for pair in pairs])
-    for pair, p in zip(pairs, corrected, strict=True):
-        o = pair["overall"]
-        o["p_holm"], o["better"] = p, _better(o["difference"], p, pair["a"], pair["b"])
-    options = {"frame": frame, "split": split, "root": root, "radii": radii if radii != RADII else None,
-               "samples": samples if samples != SAMPLES else None, "seed": seed or None, "out": out}  # fmt: skip
-    files = [str(s) if isinstance(s, Path | str) else f"{n}.csv" for s, n in zip(sources, called, strict=True)]
-    told = str(described) if isinstance(described, Path | str) else str(dataset.path or dataset.name)
-    found = {
-        "dataset": dataset.name,
-        "split": split,
-        "unit": dataset.unit,
-        "n_cases": len(shared),
-        "n_subjects": len(bootstrap.subjects),
-        "left_out": sorted({case for rows, _, _ in gathered for case in rows.cases} - set(shared)),
-        "radii": list(radii),
-        "bootstrap": {"samples": samples, "seed": seed, "level": bootstrap.level},
-        "methods": methods,
-        "pairs": pairs,
-        "sentences": [sentence(pair, methods, dataset.unit, samples) for pair in pairs],
-        "versions": {"anatomark": anatomark.__version__, "numpy": version("numpy"), "scipy": version("scipy"),
-                     "python": platform.python_version()},
-        "command": shlex.join(["anatomark", "compare", told, *files, *option_words(options)]),
-    }  # fmt: skip
-    if out is not None:
-        from anatomark.evaluation.compare_tables import compare_csv, compare_markdown
-
-        texts = {"compare.csv": compare_csv(found), "compare.md": compare_markdown(found)}
-        write_together(Path(out), texts | {"compare.json": json_text(found)})
-    return found
+    left_out = sorted({case for rows in every for case in rows.cases} - set(common))
+    return [rows.of_cases(common) for rows in every], left_out
 
 
-def labels(predictions: Sequence[Any]) -> list[str]:
+def labels(predictions: Sequence[LandmarkTable | Path | str]) -> list[str]:
     """What predictions are called: after the file, or where files are called alike also after their folder."""
     paths = [Path(p) if isinstance(p, Path | str) else None for p in predictions]
-    found = [f"table {k}" if path is None else path.name.split(".")[0] for k, path in enumerate(paths, 1)]
-    plain = list(found)
+    names = [f"table {k}" if path is None else path.name.split(".")[0] for k, path in enumerate(paths, 1)]
+    plain = list(names)
     for depth in (1, 2, 3):
-        if len(set(found)) == len(found):
+        if len(set(names)) == len(names):
             break
         for k, path in enumerate(paths):
             if path is not None and plain.count(plain[k]) > 1:
                 folders = "/".join(path.absolute().parts[-1 - depth : -1])
-                found[k] = folders if plain[k] == "predictions" else f"{folders}/{plain[k]}"
-    return found
+                names[k] = folders if plain[k] == "predictions" else f"{folders}/{plain[k]}"
+    return names
 
 
-def _only(rows: Rows, cases: Sequence[str]) -> Rows:
-    """The rows of these cases, in this order."""
-    at = {case: i for i, case in enumerate(rows.cases)}
-    chosen = [at[case] for case in cases]
-    arrays = ("reference", "states", "predicted", "answers", "presence", "spread", "bound")
-    return replace(
-        rows,
-        cases=tuple(cases),
-        subjects=tuple(rows.subjects[i] for i in chosen),
-        **{name: getattr(rows, name)[chosen] for name in arrays},
+def _method_scores(rows: Rows, radii: Sequence[float], bootstrap: Bootstrap) -> MethodScores:
+    scores = describe_landmarks(
+        rows.scored, rows.names, error=rows.error, radii=radii, subjects=rows.subjects, bootstrap=bootstrap
+    )
+    return MethodScores(scores.overall, scores.landmarks, fingerprint(rows))
+
+
+def _compare_pairs(
+    names: Sequence[str], every: Sequence[Rows], radii: Sequence[float], bootstrap: Bootstrap
+) -> list[PairComparison]:
+    """Every two predictions; the p-values over all landmarks are corrected over the pairs."""
+    pairs = [
+        _compare_pair(names[a], names[b], every[a], every[b], radii, bootstrap)
+        for a, b in combinations(range(len(every)), 2)
+    ]
+    corrected = holm_correction([pair.overall.p for pair in pairs])
+    return [
+        replace(pair, overall=_corrected(pair.overall, p, pair.a, pair.b))
+        for pair, p in zip(pairs, corrected, strict=True)
+    ]
+
+
+def _compare_pair(
+    name_a: str, name_b: str, a: Rows, b: Rows, radii: Sequence[float], bootstrap: Bootstrap
+) -> PairComparison:
+    """All landmarks together, not corrected yet, and each, corrected over the landmarks."""
+    overall, *landmarks = [
+        _paired_scores(a, b, columns, radii, bootstrap)
+        for columns in (slice(None), *([k] for k in range(len(a.names))))
+    ]
+    corrected = holm_correction([line.p for line in landmarks])
+    lines = [_corrected(line, p, name_a, name_b) for line, p in zip(landmarks, corrected, strict=True)]
+    return PairComparison(name_a, name_b, overall, dict(zip(a.names, lines, strict=True)))
+
+
+def _paired_scores(
+    a: Rows, b: Rows, columns: slice | list[int], radii: Sequence[float], bootstrap: Bootstrap
+) -> PairedScores:
+    """The landmarks of these columns together, with p-values that are not corrected."""
+    found_a, found_b, counted = (block[:, columns] for block in (a.found, b.found, a.counted))
+    paired = found_a & found_b
+    totals, counts = _by_subject(
+        np.where(paired, a.radial[:, columns] - b.radial[:, columns], np.nan), a.subjects, bootstrap
+    )
+    difference, interval = _mean(totals, counts, bootstrap)
+    rates = {}
+    for r in radii:
+        within_a, within_b = (rows.scored[:, columns] <= r for rows in (a, b))
+        rate = np.where(counted, within_a * 100.0 - within_b * 100.0, np.nan)
+        rates[f"{r:g}"] = _mean(*_by_subject(rate, a.subjects, bootstrap), bootstrap)
+    return PairedScores(
+        n=int(paired.sum()),
+        only_a=int((found_a & ~found_b).sum()),
+        only_b=int((found_b & ~found_a).sum()),
+        difference=difference,
+        interval=interval,
+        n_subjects=int((counts > 0).sum()),
+        p=signed_rank(totals[counts > 0] / counts[counts > 0]),
+        sdr_difference={radius: mean for radius, (mean, _) in rates.items()},
+        sdr_interval={radius: limits for radius, (_, limits) in rates.items()},
     )
 
 
-def _compared(
-    name_a: str, name_b: str, a: Rows, b: Rows, radii: Sequence[float], bootstrap: Bootstrap
-) -> dict[str, Any]:
-    """Overall and landmark by landmark: n, only_a, only_b, difference, interval, p, sdr differences, better."""
-    both = a.found & b.found
-    difference = np.where(both, a.radial - b.radial, np.nan)
-    owner = bootstrap.index(a.subjects)
-    counted = a.counted
-    rates = {f"{r:g}": np.where(counted, (a.scored <= r) * 100.0 - (b.scored <= r) * 100.0, np.nan) for r in radii}
-    columns: list[Any] = [slice(None), *([k] for k in range(len(a.names)))]
-    told = []
-    for chosen in columns:
-        line: dict[str, Any] = {
-            "n": int(both[:, chosen].sum()),
-            "only_a": int((a.found & ~b.found)[:, chosen].sum()),
-            "only_b": int((b.found & ~a.found)[:, chosen].sum()),
-        }
-        totals, counts = _by_subject(difference[:, chosen], owner, len(bootstrap.subjects))
-        line["difference"], line["interval"] = _mean(totals, counts, bootstrap)
-        line["n_subjects"] = int((counts > 0).sum())
-        line["p"] = signed_rank(totals[counts > 0] / counts[counts > 0])
-        line["sdr_difference"], line["sdr_interval"] = {}, {}
-        for radius, rate in rates.items():
-            mean, interval = _mean(*_by_subject(rate[:, chosen], owner, len(bootstrap.subjects)), bootstrap)
-            line["sdr_difference"][radius], line["sdr_interval"][radius] = mean, interval
-        told.append(line)
-    overall, *landmarks = told
-    for line, p in zip(landmarks, holm([line["p"] for line in landmarks]), strict=True):
-        line["p_holm"] = p
-        line["better"] = _better(line["difference"], p, name_a, name_b)
-    return {"a": name_a, "b": name_b, "overall": overall, "landmarks": dict(zip(a.names, landmarks, strict=True))}
+def _corrected(line: PairedScores, p: float | None, a: str, b: str) -> PairedScores:
+    """With the corrected p-value, and the name of the better one where the difference is significant."""
+    better = None
+    if line.difference is not None and p is not None and p < LEVEL:
+        better = a if line.difference < 0 else b
+    return replace(line, p_holm=p, better=better)
 
 
-def _better(difference: float | None, p: float | None, a: str, b: str) -> str | None:
-    """Whose error is smaller where the difference is significant, else None."""
-    return None if difference is None or p is None or p >= LEVEL else a if difference < 0 else b
-
-
-def _by_subject(values: Floats, owner: NDArray[np.intp], size: int) -> tuple[Floats, Floats]:
+def _by_subject(values: Floats, subjects: Sequence[str], bootstrap: Bootstrap) -> tuple[Floats, Floats]:
     """(S,) sums of values (C, K) and how many they are, NaN left out."""
-    here = ~np.isnan(values)
-    totals, counts = np.zeros(size), np.zeros(size)
-    np.add.at(totals, owner, np.where(here, values, 0).sum(axis=1))
-    np.add.at(counts, owner, here.sum(axis=1))
+    known = ~np.isnan(values)
+    sums = np.column_stack([np.where(known, values, 0).sum(axis=1), known.sum(axis=1)])
+    totals, counts = bootstrap.totals(sums, subjects).T
     return totals, counts
 
 
-def _mean(totals: Floats, counts: Floats, bootstrap: Bootstrap) -> tuple[float | None, list[float] | None]:
+def _mean(totals: Floats, counts: Floats, bootstrap: Bootstrap) -> tuple[float | None, Interval | None]:
+    """The mean of all values, from their sum and number (S,) by subject, and its interval."""
     if not counts.any():
         return None, None
     mean = float(totals.sum() / counts.sum())
@@ -206,16 +228,14 @@ def _mean(totals: Floats, counts: Floats, bootstrap: Bootstrap) -> tuple[float |
         return mean, None
     sums = bootstrap.sums(np.column_stack([totals, counts]))
     with np.errstate(invalid="ignore"):
-        return mean, limits(bootstrap.interval(sums[:, 0] / sums[:, 1]))
+        return mean, interval_of(bootstrap.interval(sums[:, 0] / sums[:, 1]))
 
 
-def signed_rank(differences: Floats) -> float | None:
+def signed_rank(differences: NDArray[np.float64]) -> float | None:
     """The p-value of Wilcoxon's signed-rank test, two-sided, of one difference a subject; zeros are left out.
 
     1 where all are zero, None where there is none. Differences that are zero but for rounding are zero.
     """
-    from scipy.stats import wilcoxon
-
     if not len(differences):
         return None
     differences = differences.round(9)
@@ -224,34 +244,3 @@ def signed_rank(differences: Floats) -> float | None:
         return 1.0
     result: Any = wilcoxon(differences)
     return float(result.pvalue)
-
-
-def sentence(pair: dict[str, Any], methods: dict[str, Any], unit: str, samples: int) -> str:
-    """The comparison of two predictions as a paper would print it."""
-    o, a, b = pair["overall"], pair["a"], pair["b"]
-    if o["difference"] is None:
-        return f"{a} and {b} found no landmark in common."
-    near, far = (a, b) if o["difference"] <= 0 else (b, a)
-    text = (
-        f"Over {o['n_subjects']} subjects and {o['n']} landmarks that both found, {near} was "
-        f"{abs(o['difference']):.2f} {unit} nearer to the reference than {far} ("
-    )
-    if o["interval"]:
-        lower, upper = o["interval"] if near == b else (-o["interval"][1], -o["interval"][0])
-        text += f"95 % confidence interval {lower:.2f} to {upper:.2f} {unit}, bootstrap by subject, {samples} samples; "
-    corrected = ", Holm-corrected" if o["p_holm"] != o["p"] else ""
-    text += f"Wilcoxon signed-rank test{corrected}, {p_text(o['p_holm'])})"
-    means = ", ".join(f"{n} {methods[n]['overall']['mre']:.2f} {unit}" for n in (a, b))
-    text += f"; mean radial errors: {means}. "
-    better = [line["better"] for line in pair["landmarks"].values()]
-    m = sum(line["p"] is not None for line in pair["landmarks"].values())
-    text += (
-        f"After Holm's correction over {m} landmarks, {a} was nearer at {better.count(a)} and {b} at {better.count(b)}."
-    )
-    if o["only_a"] or o["only_b"]:
-        text += f" {a} alone found {o['only_a']} landmarks, {b} alone {o['only_b']}; both count in the detection rates."
-    return text
-
-
-def p_text(p: float | None) -> str:
-    return "p not available" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -3,23 +3,60 @@
 The difference is a distance of the model minus the distance of an observer to the same point, landmark by landmark, so
 that it is paired; its mean and interval come from resampled subjects. What is tested is that the mean difference is
 below a margin stated beforehand (non-inferiority, for a model that is nearer than an observer is not a worse one); the
-second one-sided test, of the two of Schuirmann (doi 10.1007/BF01068419), is told beside it.
+second one-sided test, of the two of Schuirmann (doi 10.1007/BF01068419), is reported beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from anatomark.core.grid import Floats
 from anatomark.errors import SettingsError
 from anatomark.evaluation.bootstrap import Bootstrap
-from anatomark.evaluation.holm import holm
-from anatomark.evaluation.metrics import limits
+from anatomark.evaluation.holm_correction import holm_correction
+from anatomark.evaluation.metrics import interval_of
+from anatomark.evaluation.result import Interval, Result
 
 ALPHA = 0.05
+Verdict = Literal["nearer", "equivalent", "not shown", "farther"]
+
+
+@dataclass(frozen=True)
+class EquivalenceTest(Result):
+    """The test of one mean difference in the unit of the data; None where too few subjects allow none.
+
+    `n` paired differences; `interval` 90 % (two one-sided tests at 5 %); `p` that the mean difference is the margin or
+    more; `equivalent` where the whole interval lies below the margin, `two_sided` where it also lies above minus it.
+    """
+
+    n: int
+    difference: float | None
+    interval: Interval | None
+    p: float | None
+    equivalent: bool | None
+    two_sided: bool | None
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class LandmarkEquivalenceTest(EquivalenceTest):
+    """The test of one landmark; `p_holm` is corrected over the landmarks."""
+
+    p_holm: float | None
+
+
+@dataclass(frozen=True)
+class Equivalence(Result):
+    """Tests of all landmarks together and of each, by a `margin` in the unit of the data, at the level `alpha`."""
+
+    margin: float
+    alpha: float
+    overall: EquivalenceTest
+    landmarks: Mapping[str, LandmarkEquivalenceTest]
 
 
 def checked_margin(margin: float | None, radii: Sequence[float]) -> float:
@@ -27,63 +64,65 @@ def checked_margin(margin: float | None, radii: Sequence[float]) -> float:
     if margin is None:
         return min(radii) / 4
     if not 0 < margin < float("inf"):
-        raise SettingsError(f"the margin is {margin:g}; wanted a positive length, such as 0.5")
+        raise SettingsError(f"the margin is {margin:g}; give a positive length, such as 0.5")
     return float(margin)
 
 
 def equivalence(
     difference: Floats, names: Sequence[str], subjects: Sequence[str], bootstrap: Bootstrap, margin: float
-) -> dict[str, Any]:
-    """margin, alpha, and for `overall` and each of `landmarks` the test of differences (M, N), NaN where not paired.
-
-    n, difference (mean), interval (90 %: two one-sided tests at 5 %), p (the mean difference is the margin or more),
-    equivalent (the whole interval below the margin), two_sided (it also lies above minus the margin) and verdict:
-    nearer | equivalent | not shown | farther. Landmarks also have p_holm, corrected over the landmarks.
-    """
+) -> Equivalence:
+    """The tests of paired differences (M, N) of landmarks `names` in rows of `subjects` (M,), NaN where not paired."""
     owner = bootstrap.index(subjects)
-    here = ~np.isnan(difference)
-    brought = np.zeros((2, len(bootstrap.subjects), len(names)))
-    np.add.at(brought[0], owner, np.where(here, difference, 0))
-    np.add.at(brought[1], owner, here)
-    both = np.concatenate([brought.sum(axis=2, keepdims=True), brought], axis=2)  # all landmarks together, then each
-    several = (both[1] > 0).sum(axis=0) > 1
+    known = ~np.isnan(difference)
+    each = np.zeros((2, len(bootstrap.subjects), len(names)))  # sums of differences, and how many they are
+    np.add.at(each[0], owner, np.where(known, difference, 0))
+    np.add.at(each[1], owner, known)
+    totals = np.concatenate([each.sum(axis=2, keepdims=True), each], axis=2)  # all landmarks together, then each
+    enough_subjects = (totals[1] > 0).sum(axis=0) > 1
     resampled = None
     if bootstrap.possible:
-        sums = bootstrap.sums(np.concatenate(list(both), axis=1))
+        sums = bootstrap.sums(np.concatenate(list(totals), axis=1))
         with np.errstate(invalid="ignore"):
             resampled = sums[:, : len(names) + 1] / sums[:, len(names) + 1 :]
-    told = []
-    for k, enough in enumerate(several):
-        n = int(both[1, :, k].sum())
-        mean = float(both[0, :, k].sum() / n) if n else None
-        drawn = resampled[:, k] if resampled is not None and enough else None
-        told.append({"n": n, "difference": mean} | _verdict(mean, drawn, bootstrap, margin))
-    corrected = holm([line["p"] for line in told[1:]])
-    for line, p in zip(told[1:], corrected, strict=True):
-        line["p_holm"] = p
-    return {
-        "margin": margin,
-        "alpha": ALPHA,
-        "overall": told[0],
-        "landmarks": dict(zip(names, told[1:], strict=True)),
-    }
+    tests = []
+    for k, enough in enumerate(enough_subjects):
+        n = int(totals[1, :, k].sum())
+        mean = float(totals[0, :, k].sum() / n) if n else None
+        tests.append(_test(n, mean, resampled[:, k] if resampled is not None and enough else None, bootstrap, margin))
+    overall, *landmarks = tests
+    corrected = holm_correction([test.p for test in landmarks])
+    return Equivalence(
+        margin,
+        ALPHA,
+        overall,
+        {
+            name: LandmarkEquivalenceTest(**vars(test), p_holm=p)
+            for name, test, p in zip(names, landmarks, corrected, strict=True)
+        },
+    )
 
 
-def _verdict(mean: float | None, drawn: Floats | None, bootstrap: Bootstrap, margin: float) -> dict[str, Any]:
-    if mean is None or drawn is None:
-        return {"interval": None, "p": None, "equivalent": None, "two_sided": None, "verdict": None}
-    drawn = drawn[~np.isnan(drawn)]
-    lower, upper = limits(bootstrap.interval(drawn, 1 - 2 * ALPHA)) or (np.nan, np.nan)
+def _test(
+    n: int, difference: float | None, resampled: Floats | None, bootstrap: Bootstrap, margin: float
+) -> EquivalenceTest:
+    """The test of a mean difference from its values in resamples (B,)."""
+    if difference is None or resampled is None:
+        return EquivalenceTest(n, difference, None, None, None, None, None)
+    resampled = resampled[~np.isnan(resampled)]
+    lower, upper = interval_of(bootstrap.interval(resampled, 1 - 2 * ALPHA)) or (np.nan, np.nan)
+    verdict: Verdict
     if upper < 0:
         verdict = "nearer"
     elif upper < margin:
         verdict = "equivalent"
     else:
         verdict = "farther" if lower > 0 else "not shown"
-    return {
-        "interval": [lower, upper],
-        "p": float(((drawn >= margin).sum() + 1) / (drawn.size + 1)),
-        "equivalent": bool(upper < margin),
-        "two_sided": bool(upper < margin and lower > -margin),
-        "verdict": verdict,
-    }
+    return EquivalenceTest(
+        n,
+        difference,
+        interval=(lower, upper),
+        p=float(((resampled >= margin).sum() + 1) / (resampled.size + 1)),
+        equivalent=bool(upper < margin),
+        two_sided=bool(upper < margin and lower > -margin),
+        verdict=verdict,
+    )

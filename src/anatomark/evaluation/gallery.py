@@ -76,12 +76,6 @@ def case_errors(rows: Rows) -> Floats:
     return np.where(found > 0, total / np.maximum(found, 1), np.nan)
 
 
-def bounds(rows: Rows) -> Floats:
-    """(C, N) error bounds in the unit of `rows`, NaN where a prediction came without."""
-    bound = getattr(rows, "bound", None)
-    return np.full(rows.states.shape, np.nan) if bound is None else bound
-
-
 def _whole_cases(rows: Rows) -> dict[str, int]:
     errors = case_errors(rows)
     order = [i for i in np.argsort(errors, kind="stable").tolist() if np.isfinite(errors[i])]
@@ -109,7 +103,7 @@ def _case_tiles(rows: Rows, i: int, image: Image, title: str) -> list[Tile]:
     states = np.where(found, State.PRESENT, State.NOT_ANNOTATED).astype(np.uint8)
     predicted = Landmarks(rows.names, np.where(found[:, None], rows.predicted[i], np.nan), states, rows.unit)
     reference = Landmarks(rows.names, rows.reference[i], rows.states[i], rows.unit)
-    radius = np.where(found, bounds(rows)[i], np.nan)
+    radius = np.where(found, rows.bound[i], np.nan)
     drawn = bool(np.isfinite(radius).any()) and len(rows.names) <= MOST_BOUNDS
     missed = int((rows.counted[i] & ~rows.found[i]).sum())
     text = f"mean radial error {number(float(case_errors(rows)[i]))} {rows.unit} of "
@@ -130,7 +124,7 @@ def _case_tiles(rows: Rows, i: int, image: Image, title: str) -> list[Tile]:
 
 def _point_tile(rows: Rows, where: tuple[int, int], image: Image) -> Tile:
     i, k = where
-    error, bound = float(rows.radial[where]), float(bounds(rows)[where])
+    error, bound = float(rows.radial[where]), float(rows.bound[where])
     longest = max(image.grid.extent)
     needed = 2.6 * max(error, bound if bound == bound else 0.0)
     width = min(max(0.12 * longest, needed), longest)
@@ -141,12 +135,12 @@ def _point_tile(rows: Rows, where: tuple[int, int], image: Image) -> Tile:
 
 def _crop(rows: Rows, i: int, k: int, image: Image, *, width: float, size: int) -> Pillow.Image:
     predicted, reference = rows.predicted[i, k], rows.reference[i, k]
-    radius = float(bounds(rows)[i, k])
+    radius = float(rows.bound[i, k])
     return crop(image, reference, predicted=predicted, reference=reference, radius=radius, width=width, size=size)
 
 
 def _bound(rows: Rows, i: int, k: int) -> str:
-    bound = float(bounds(rows)[i, k])
+    bound = float(rows.bound[i, k])
     return f", bound {number(bound)} {rows.unit}" if bound == bound else ""
 
 

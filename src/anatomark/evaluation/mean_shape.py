@@ -49,9 +49,9 @@ def _fraction(grid: Grid, points_world: Floats) -> Floats:
 
 
 def _mean(relative: Floats) -> Floats:
-    here = np.isfinite(relative)
-    with np.errstate(invalid="ignore"):  # a landmark that no case has: 0 / 0 is the NaN that is wanted
-        return np.where(here, relative, 0).sum(axis=0) / here.sum(axis=0)
+    known = np.isfinite(relative)
+    with np.errstate(invalid="ignore"):  # a landmark that no case has is 0 / 0: NaN, as documented
+        return np.where(known, relative, 0).sum(axis=0) / known.sum(axis=0)
 
 
 def _residual(shape: MeanShape, grids: Sequence[Grid], points_world: Floats) -> float:

@@ -29,10 +29,17 @@ def interval(ends: Sequence[float | None] | None, digits: int = 2) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """A p value as journals want it: three decimals, and never 0.000."""
+    """A p-value as journals print it: three decimals, and never 0.000."""
     if value is None or value != value:
         return NONE
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def p_text(value: float | None) -> str:
+    """A p-value in a sentence: `p = 0.042`."""
+    if value is None:
+        return "p not available"
+    return f"p {p_value(value)}" if value < 0.001 else f"p = {p_value(value)}"
 
 
 def count(n: int, one: str, many: str | None = None) -> str:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anatomark.core.grid import Floats, Unit
 from anatomark.core.landmarks import Landmarks
+from anatomark.data.cases import Case
+from anatomark.data.description import Dataset
 from anatomark.data.image_files import natural
 from anatomark.errors import FrameError, LandmarkFileError, SettingsError
-
-if TYPE_CHECKING:
-    from anatomark.data.description import Case, Dataset
+from anatomark.evaluation.consensus import consensus_of
+from anatomark.formats.images import image_name
+from anatomark.formats.landmarks import read_placements, table_landmarks
+from anatomark.formats.table import LandmarkTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +49,12 @@ class Placements:
 
     @cached_property
     def single(self) -> Floats:
-        """(C, P, N, d) each observer's first session in a case: what one reading says."""
+        """(C, P, N, d) each observer's first session in a case: a single reading."""
         return self._stacked([self._first(person) for person in self.persons])
 
     @cached_property
     def average(self) -> Floats:
-        """(C, P, N, d) the mean of each observer's sessions in a case: the best that the observer says."""
-        from anatomark.evaluation.consensus import consensus_of
-
+        """(C, P, N, d) the mean of each observer's sessions in a case: the observer's best estimate."""
         return self._stacked([consensus_of(self.points[:, self.sessions(person)]) for person in self.persons])
 
     def _stacked(self, points: Sequence[Floats]) -> Floats:
@@ -62,18 +62,24 @@ class Placements:
         return np.stack(points, axis=1) if points else np.empty((c, 0, n, d))
 
     def _first(self, person: str) -> Floats:
-        mine = self.points[:, self.sessions(person)]
-        used = np.isfinite(mine).any(axis=(2, 3))
-        return mine[np.arange(len(mine)), used.argmax(axis=1)]
+        sessions = self.points[:, self.sessions(person)]
+        used = np.isfinite(sessions).any(axis=(2, 3))
+        return sessions[np.arange(len(sessions)), used.argmax(axis=1)]
 
 
 def placements_of(dataset: Dataset, cases: Sequence[Case] | None = None) -> Placements:
     """The placements of the observers of a data set in `cases` (default: all), combined answers left out."""
     chosen = list(dataset.cases if cases is None else cases)
-    held = [{o: marks for o, marks in case.observers.items() if o not in dataset.combined} for case in chosen]
+    marks = [{o: marks for o, marks in case.observers.items() if o not in dataset.combined} for case in chosen]
     subjects = [case.subject for case in chosen]
     return _placements(
-        [case.id for case in chosen], subjects, held, dataset.names, dataset.ndim, dataset.unit, dataset.session_pattern
+        [case.id for case in chosen],
+        subjects,
+        marks,
+        dataset.names,
+        dataset.ndim,
+        dataset.unit,
+        dataset.session_pattern,
     )
 
 
@@ -87,12 +93,10 @@ def placements_in_files(
     """The placements in tables or other landmark files, by their observers (column `observer` or `rater`), or one
     observer a file, called as the file is.
 
-    `frame` is for tables that do not say theirs; `spacing` (mm along x, y[, z]) makes pixel coordinates mm. `session`
+    `frame` is for tables that do not state theirs; `spacing` (mm along x, y[, z]) makes pixel coordinates mm. `session`
     is a regular expression whose first group in a name is the person (see `anatomark.data.schema`, `observers`). A case
     is an image by its name without folder and ending, and its own subject.
     """
-    from anatomark.formats.images import image_name
-
     marks: dict[str, dict[str, Landmarks]] = {}
     kinds: set[tuple[int, Unit]] = set()
     for path in paths:
@@ -103,24 +107,22 @@ def placements_in_files(
             name = observer or path.name.split(".")[0]
             if name in case:
                 raise LandmarkFileError(
-                    f"{path}: observer {name!r} has image {image!r} twice; name the observers apart"
+                    f"{path}: duplicate annotations of {image!r} by observer {name!r}; name each observer differently"
                 )
             case[name] = landmarks
     if len(kinds) > 1:
-        said = " and ".join(sorted(f"{d}D in {unit}" for d, unit in kinds))
-        raise FrameError(f"the tables are {said}; give tables of one kind")
+        listed = " and ".join(sorted(f"{d}D in {unit}" for d, unit in kinds))
+        raise FrameError(f"the tables are {listed}; give tables of one kind")
     if not marks:
-        raise LandmarkFileError(f"{paths[0]} holds no placement; wanted image, landmark, coordinates, observer")
+        raise LandmarkFileError(f"{paths[0]} has no annotations; give a row for each image, landmark and observer")
     ndim, unit = kinds.pop()
     names = tuple(dict.fromkeys(n for case in marks.values() for landmarks in case.values() for n in landmarks.names))
     pattern = None if session is None else session_pattern(session)
     return _placements(list(marks), list(marks), list(marks.values()), names, ndim, unit, pattern)
 
 
-def _read(path: Path, frame: str | None):
-    """The placements in a file, with `frame` where it does not say its own."""
-    from anatomark.formats.landmarks import read_placements
-
+def _read(path: Path, frame: str | None) -> LandmarkTable:
+    """The placements in a file, with `frame` where it does not state its own."""
     try:
         return read_placements(path)
     except FrameError:
@@ -134,7 +136,7 @@ def session_pattern(text: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise SettingsError(f"the session pattern {text!r} is no regular expression: {error}") from None
+        raise SettingsError(f"the session pattern {text!r} is not a regular expression: {error}") from None
     if pattern.groups < 1:
         raise SettingsError(f"the session pattern {text!r} needs a group ( ) around the observer")
     return pattern
@@ -146,11 +148,7 @@ def person_of(name: str, pattern: re.Pattern[str] | None) -> str:
     return match[1] if match and match[1] else name
 
 
-def _in_world(table, spacing: Sequence[float] | None, path: Path) -> dict[tuple[str, str], Landmarks]:
-    from dataclasses import replace
-
-    from anatomark.formats.landmarks import table_landmarks
-
+def _in_world(table: LandmarkTable, spacing: Sequence[float] | None, path: Path) -> dict[tuple[str, str], Landmarks]:
     if table.frame == "pixel" and spacing is not None:
         if len(spacing) != table.ndim:
             raise SettingsError(f"the spacing has {len(spacing)} values, {path} is {table.ndim}D")
@@ -162,18 +160,21 @@ def _in_world(table, spacing: Sequence[float] | None, path: Path) -> dict[tuple[
 def _placements(
     cases: Sequence[str],
     subjects: Sequence[str],
-    held: Sequence[Mapping[str, Landmarks]],
+    marks: Sequence[Mapping[str, Landmarks]],
     names: Sequence[str],
     ndim: int,
     unit: Unit,
     pattern: re.Pattern[str] | None,
 ) -> Placements:
-    found = {name for case in held for name in case}
-    columns = sorted(found, key=natural) if pattern is not None else list(dict.fromkeys(n for c in held for n in c))
+    """The block of every case's `marks`, by observer."""
+    columns = list(dict.fromkeys(name for case in marks for name in case))
+    if pattern is not None:
+        columns.sort(key=natural)
     points = np.full((len(cases), len(columns), len(names), ndim), np.nan)
-    at = {name: o for o, name in enumerate(columns)}
-    for c, case in enumerate(held):
-        for name, marks in case.items():
-            points[c, at[name]] = (marks if marks.names == tuple(names) else marks.select(names)).points
+    number = {name: o for o, name in enumerate(columns)}
+    for c, case in enumerate(marks):
+        for name, landmarks in case.items():
+            selected = landmarks if landmarks.names == tuple(names) else landmarks.select(names)
+            points[c, number[name]] = selected.points
     persons = tuple(person_of(name, pattern) for name in columns)
     return Placements(tuple(cases), tuple(subjects), tuple(names), tuple(columns), persons, points, unit)

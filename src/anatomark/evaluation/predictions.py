@@ -1,21 +1,21 @@
-"""The predictions that a person names: a landmark file of any known format, or the folder in which they lie."""
+"""The predictions that a user names: a landmark file of any known format, or the folder that holds it."""
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from anatomark.core.grid import Grid
+from anatomark.data.annotations import names_of
+from anatomark.data.description import Dataset
 from anatomark.errors import FrameError, LandmarkFileError
+from anatomark.formats.landmarks import landmark_name, read_placements
+from anatomark.formats.missing import NOTHING
+from anatomark.formats.table import LandmarkTable
 from anatomark.training.run_folder import OUT_OF_FOLD
-
-if TYPE_CHECKING:
-    from anatomark.core.grid import Grid
-    from anatomark.data.description import Dataset
-    from anatomark.formats.table import LandmarkTable
 
 PREDICTIONS = "predictions.csv"
 
@@ -27,13 +27,13 @@ def predictions_file(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    found = next((path / name for name in (OUT_OF_FOLD, PREDICTIONS) if (path / name).is_file()), None)
-    if found is None:
+    table = next((path / name for name in (OUT_OF_FOLD, PREDICTIONS) if (path / name).is_file()), None)
+    if table is None:
         raise LandmarkFileError(
             f"{path} holds no {PREDICTIONS} and no {OUT_OF_FOLD}; give the table of predictions, or make one of "
             f"landmark files with: anatomark convert {shlex.quote(str(path))} table.csv"
         )
-    return found
+    return table
 
 
 def read_predictions(
@@ -46,23 +46,20 @@ def read_predictions(
     need them, names for formats that have only an order, and the `missing_values` of its description.
     Raises `LandmarkFileError` and `FrameError`.
     """
-    from anatomark.data.annotations import names_of
-    from anatomark.formats.landmarks import landmark_name, read_placements
-    from anatomark.formats.missing import NOTHING
-
     path = predictions_file(Path(path))
     cases = [] if dataset is None else list(dataset.cases)
     images = names_of(cases)
 
     def grid_of(name: str) -> Grid | None:
-        found = images.candidates(name or landmark_name(path))
-        return cases[found[0]].read_grid() if len(found) == 1 else None
+        candidates = images.candidates(name or landmark_name(path))
+        return cases[candidates[0]].read_grid() if len(candidates) == 1 else None
 
     names = None if dataset is None else dataset.names
     missing = (None if dataset is None else dataset.missing_values) or NOTHING
     try:
-        asked = None if stated_wins else frame
-        table = read_placements(path, frame=asked, grid_of=grid_of, names=names, missing=missing)
+        table = read_placements(
+            path, frame=None if stated_wins else frame, grid_of=grid_of, names=names, missing=missing
+        )
     except FrameError:
         if frame is None or not stated_wins:
             raise

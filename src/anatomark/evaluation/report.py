@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup, escape
 
 from anatomark.core.grid import Floats
+from anatomark.data.cases import Case
 from anatomark.evaluation import sections
 from anatomark.evaluation.charts import embed
 from anatomark.evaluation.numbers import NONE, digits_of, interval, number, p_value, signed
+from anatomark.evaluation.results import Evaluation
 from anatomark.evaluation.rows import Rows
 from anatomark.evaluation.sentences import between_observers, end_radii, interval_note, sentences
 
-if TYPE_CHECKING:
-    from anatomark.data.description import Case
-
 
 def report_html(
-    metrics: Mapping[str, Any],
+    metrics: Evaluation,
     rows: Rows,
     cases: Sequence[Case],
     *,
@@ -27,11 +28,10 @@ def report_html(
 ) -> str:
     """The page as text: plotly.js and pictures are inside, and its policy forbids the browser any network.
 
-    `metrics` is what `evaluate` returns, `cases` are those of `rows`. `baseline`, the rows of the mean shape, and
-    `observers` (M, N), distances between observers, draw these two's cumulative curves. A part of which `metrics` holds
-    None is left out, or says why where `<part>_note` does.
+    `cases` are those of `rows`. `baseline`, the rows of the mean shape, and
+    `observers` (M, N), distances between observers, draw these two's cumulative curves. A part of
+    `metrics` that is None is left out, or gives the reason in `<part>_note`.
     """
-    import jinja2
     from plotly.offline import get_plotlyjs
 
     environment = jinja2.Environment(
@@ -63,7 +63,7 @@ def report_html(
     return environment.get_template("report.html.j2").render(
         m=metrics,
         unit=rows.unit,
-        radii=sorted(metrics["overall"]["sdr"], key=float),
+        radii=sorted(metrics.overall.sdr, key=float),
         ends=end_radii(metrics),
         inter=between_observers(metrics),
         sentences=sentences(metrics),
@@ -75,8 +75,6 @@ def report_html(
     )
 
 
-def _name(text: str) -> Any:
+def _name(text: str) -> Markup:
     """A name, escaped, that may be broken after its underlines, so that long ones do not widen a table."""
-    from markupsafe import Markup, escape
-
     return Markup(escape(text).replace("_", Markup("_<wbr>")))

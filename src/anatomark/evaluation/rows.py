@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats, Unit
 from anatomark.core.landmarks import Landmarks, State
+from anatomark.evaluation.placements import Placements
 from anatomark.formats.table import STATE_WORDS
-
-if TYPE_CHECKING:
-    from anatomark.evaluation.placements import Placements
 
 
 class Answer(IntEnum):
-    """What a prediction says of a landmark: nothing at all, that it is absent, or where it is."""
+    """The prediction for a landmark: none, that it is absent, or where it is."""
 
     MISSING = 0
     ABSENT = 1
     PRESENT = 2
 
 
+PER_LANDMARK = ("reference", "states", "predicted", "answers", "presence", "spread", "bound", "withheld")
+"""The arrays of `Rows`, each with an entry for every case and landmark."""
 ANSWER_WORDS = {Answer.MISSING: "missing", Answer.ABSENT: "absent", Answer.PRESENT: "present"}
 
 
@@ -42,7 +42,8 @@ class Rows:
     its coordinates and error here, with the answer ABSENT.
 
     `subjects` (C,) says which cases are of one person; without it each case is its own. `spread` (C, N) of the votes
-    and `bound` (C, N), which the error should stay below, are lengths in `unit`, NaN where none is given.
+    and `bound` (C, N), which the error should stay below, are lengths in `unit`, NaN where none is given. `withheld`
+    (C, N) is true where the predictions withhold a bound, as in an image that the model is not suitable for.
     """
 
     cases: tuple[str, ...]
@@ -56,6 +57,7 @@ class Rows:
     subjects: tuple[str, ...] = ()
     spread: Floats = field(default_factory=lambda: np.empty(0))
     bound: Floats = field(default_factory=lambda: np.empty(0))
+    withheld: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=bool))
 
     def __post_init__(self) -> None:
         block = (len(self.cases), len(self.names))
@@ -63,12 +65,22 @@ class Rows:
         for name in ("spread", "bound"):
             if not getattr(self, name).size:
                 object.__setattr__(self, name, np.full(block, np.nan))
-        for name in ("reference", "states", "predicted", "answers", "presence", "spread", "bound"):
+        if not self.withheld.size:
+            object.__setattr__(self, "withheld", np.zeros(block, dtype=bool))
+        for name in PER_LANDMARK:
             array = getattr(self, name)
             if array.shape[:2] != block:
                 raise ValueError(f"{name} must be {block[0]} cases x {block[1]} landmarks, got {array.shape}")
         if len(self.subjects) != len(self.cases):
             raise ValueError(f"{len(self.cases)} cases need as many subjects, got {len(self.subjects)}")
+
+    def of_cases(self, cases: Sequence[str]) -> Rows:
+        """The rows of these cases, in this order."""
+        number = {case: i for i, case in enumerate(self.cases)}
+        chosen = [number[case] for case in cases]
+        subjects = tuple(self.subjects[i] for i in chosen)
+        arrays = {name: getattr(self, name)[chosen] for name in PER_LANDMARK}
+        return replace(self, cases=tuple(cases), subjects=subjects, **arrays)
 
     @cached_property
     def error(self) -> Floats:
@@ -87,7 +99,7 @@ class Rows:
 
     @cached_property
     def found(self) -> NDArray[np.bool_]:
-        """(C, N) true where a present reference landmark got a point; counted and not found is a miss."""
+        """(C, N) true where a present reference landmark has a predicted point; counted and not found is a miss."""
         return self.counted & (self.answers == Answer.PRESENT)
 
     @cached_property
@@ -103,7 +115,7 @@ def reference_block(references: Sequence[Landmarks], names: Sequence[str]) -> tu
 
 
 def rows_csv(rows: Rows, observer: str = "reference") -> str:
-    """All rows as CSV text, a line for each case and landmark; `docs/evaluation.md` tells the columns.
+    """All rows as CSV text, a line for each case and landmark; `docs/evaluation.md` explains the columns.
 
     Lengths are in the unit that the column `unit` names; empty where there is no value. `observer` is whose placement
     the reference is.
@@ -137,8 +149,8 @@ def observer_rows(rows: Rows, placements: Placements) -> str:
     text = ""
     for p, person in enumerate(placements.persons):
         points = placements.single[:, p]
-        there = np.isfinite(points).all(axis=-1)
-        states = np.where(there, State.PRESENT, State.NOT_ANNOTATED).astype(np.uint8)
+        marked = np.isfinite(points).all(axis=-1)
+        states = np.where(marked, State.PRESENT, State.NOT_ANNOTATED).astype(np.uint8)
         lines = rows_csv(replace(rows, reference=points, states=states), person)
         text += lines if not text else lines.partition("\n")[2]
     return text
@@ -146,8 +158,6 @@ def observer_rows(rows: Rows, placements: Placements) -> str:
 
 def fingerprint(rows: Rows) -> str:
     """SHA-256 of cases, names, reference and predictions: the same for the same data, wherever they lie."""
-    import hashlib
-
     digest = hashlib.sha256()
     for words in (rows.cases, rows.subjects, rows.names, (rows.unit,)):
         digest.update("\0".join(words).encode() + b"\1")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from anatomark.evaluation.equivalence import Equivalence, EquivalenceTest
+from anatomark.evaluation.measurements import MeasurementScores
+from anatomark.evaluation.metrics import ErrorScores
 from anatomark.evaluation.numbers import NONE, digits_of, interval, number, p_value, signed
+from anatomark.evaluation.observers import ObserverStatistics, PredictionScores
+from anatomark.evaluation.results import Evaluation
 from anatomark.evaluation.sentences import among_observers, between_observers, interval_note, level_of
 
 _SMALL = r"\footnotesize\setlength{\tabcolsep}{3.5pt}"
@@ -25,20 +29,19 @@ class PaperTable:
     foot: Sequence[Sequence[str]] = ()
 
 
-def paper_tables(metrics: Mapping[str, Any]) -> list[PaperTable]:
+def paper_tables(metrics: Evaluation) -> list[PaperTable]:
     """The tables that `metrics` has something for; the accuracy of each landmark always comes first."""
     tables = [_accuracy(metrics)]
-    observers = metrics.get("observers")
-    if observers and observers.get("model"):
-        tables.append(_observers(metrics))
-    if found := among_observers(metrics):
-        tables.append(_equivalence(found, metrics))
-    if metrics.get("measurements"):
-        tables.append(_measurements(metrics))
+    if metrics.observers and metrics.observers.model:
+        tables.append(_observers(metrics.observers, metrics))
+    if tested := among_observers(metrics):
+        tables.append(_equivalence(*tested, metrics))
+    if metrics.measurements:
+        tables.append(_measurements(metrics.measurements))
     return tables
 
 
-def markdown(metrics: Mapping[str, Any]) -> str:
+def markdown(metrics: Evaluation) -> str:
     """The tables as Markdown text, captions above."""
     parts = []
     for table in paper_tables(metrics):
@@ -50,7 +53,7 @@ def markdown(metrics: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def latex(metrics: Mapping[str, Any]) -> str:
+def latex(metrics: Evaluation) -> str:
     """The tables as LaTeX text, to be given to \\input; needs the packages booktabs and, for long ones, longtable."""
     parts = ["% needs \\usepackage{booktabs,longtable}; with letters beyond Latin, LuaLaTeX or XeLaTeX"]
     for table in paper_tables(metrics):
@@ -58,77 +61,61 @@ def latex(metrics: Mapping[str, Any]) -> str:
         rows = [" & ".join(map(latex_text, row)) + r" \\" for row in table.rows]
         foot = [" & ".join(map(latex_text, row)) + r" \\" for row in table.foot]
         columns = "l" + "r" * (len(table.heads) - 1)
-        told = rf"\caption{{{latex_text(table.caption)}}}", rf"\label{{tab:{table.label}}}"
+        caption = rf"\caption{{{latex_text(table.caption)}}}", rf"\label{{tab:{table.label}}}"
         body = [*rows, *([r"\midrule", *foot] if foot else []), r"\bottomrule"]
         if len(table.rows) > _LONG:
-            start = [rf"{{{_SMALL}", rf"\begin{{longtable}}{{{columns}}}", "".join(told) + r" \\"]
+            start = [rf"{{{_SMALL}", rf"\begin{{longtable}}{{{columns}}}", "".join(caption) + r" \\"]
             lines = [*start, r"\toprule", heads, r"\midrule", r"\endfirsthead", r"\toprule", heads, r"\midrule"]
             lines += [r"\endhead", *body, r"\end{longtable}", "}"]
         else:
-            start = [r"\begin{table}", rf"\centering{_SMALL}", *told, rf"\begin{{tabular}}{{{columns}}}"]
+            start = [r"\begin{table}", rf"\centering{_SMALL}", *caption, rf"\begin{{tabular}}{{{columns}}}"]
             lines = [*start, r"\toprule", heads, r"\midrule", *body, r"\end{tabular}", r"\end{table}"]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
-def _accuracy(metrics: Mapping[str, Any]) -> PaperTable:
-    unit = metrics["unit"]
-    inter, shape = between_observers(metrics), metrics["mean_shape"]
-    missed = metrics["overall"]["n_missing"] > 0
-    foot = [("All", metrics["overall"])]
-    foot += [("Between observers", inter["overall"])] if inter else []
-    foot += [("Mean shape", shape["overall"])] if shape else []
-    where = metrics["dataset"] + (f", split {metrics['split']}" if metrics["split"] else "")
-    caption = f"Radial error of each landmark, {where}, {metrics['n_cases']} cases. MRE: mean radial error; "
+def _accuracy(metrics: Evaluation) -> PaperTable:
+    unit = metrics.unit
+    inter, shape = between_observers(metrics), metrics.mean_shape
+    missed = metrics.overall.n_missing > 0
+    foot = [("All", metrics.overall)]
+    foot += [("Between observers", inter.overall)] if inter else []
+    foot += [("Mean shape", shape.overall)] if shape else []
+    where = metrics.dataset + (f", split {metrics.split}" if metrics.split else "")
+    caption = f"Radial error of each landmark, {where}, {metrics.n_cases} cases. MRE: mean radial error; "
     caption += f"≤: percent within that distance (successful detection rate). {interval_note(metrics)}"
     return PaperTable(
         "accuracy",
         caption.strip(),
-        ("Landmark", "n", *(("missed",) if missed else ()), *_block_heads(metrics, unit)),
-        [_block_row(name, block, missed) for name, block in metrics["landmarks"].items()],
-        [_block_row(name, block, missed) for name, block in foot],
+        ("Landmark", "n", *(("missed",) if missed else ()), *_score_heads(metrics.overall, unit)),
+        [_score_row(name, scores, missed) for name, scores in metrics.landmarks.items()],
+        [_score_row(name, scores, missed) for name, scores in foot],
     )
 
 
-def _observers(metrics: Mapping[str, Any]) -> PaperTable:
-    observers = metrics["observers"]
-    lines = [("Between observers", observers["inter"]), ("An observer again", observers["intra"])]
-    lines += [(f"Prediction to {row['against']}", row) for row in observers["model"]]
-    rows = [_block_row(name, block["overall"], missed=False) for name, block in lines if block]
-    heads = ("Distance", "n", *_block_heads(metrics, metrics["unit"]))
-    caption = f"The prediction beside the observers {', '.join(observers['names'])}. {interval_note(metrics)}"
+def _observers(observers: ObserverStatistics, metrics: Evaluation) -> PaperTable:
+    lines = [("Between observers", observers.inter), ("An observer again", observers.intra)]
+    lines += [(f"Prediction to {scores.against}", scores) for scores in observers.model]
+    rows = [_score_row(name, scores.overall, missed=False) for name, scores in lines if scores]
+    heads = ("Distance", "n", *_score_heads(metrics.overall, metrics.unit))
+    caption = f"The prediction beside the observers {', '.join(observers.names)}. {interval_note(metrics)}"
     return PaperTable("observers", caption.strip(), heads, rows)
 
 
-def _equivalence(entry: Mapping[str, Any], metrics: Mapping[str, Any]) -> PaperTable:
-    test, unit = entry["equivalence"], metrics["unit"]
-    rows = [[*_tested(name, line), p_value(line["p_holm"])] for name, line in test["landmarks"].items()]
-    foot = [[*_tested("All", test["overall"]), NONE]]
+def _equivalence(scores: PredictionScores, test: Equivalence, metrics: Evaluation) -> PaperTable:
+    unit = metrics.unit
+    rows = [[*_test_row(name, line), p_value(line.p_holm)] for name, line in test.landmarks.items()]
+    foot = [[*_test_row("All", test.overall), NONE]]
     caption = (
-        f"Distance of the prediction to {entry['against']} minus that of another observer to the same point, with its "
-    )
-    caption += (
-        f"{level_of(1 - 2 * test['alpha'])} interval; p of a difference of {number(test['margin'])} {unit} or more."
+        f"Distance of the prediction to {scores.against} minus that of another observer to the same point, with its "
+        f"{level_of(1 - 2 * test.alpha)} interval; p of a difference of {number(test.margin)} {unit} or more."
     )
     heads = ("Landmark", f"Difference ({unit})", "p", "Verdict", "p (Holm)")
     return PaperTable("equivalence", caption, heads, rows, foot)
 
 
-def _measurements(metrics: Mapping[str, Any]) -> PaperTable:
-    every = metrics["measurements"]
-    classified, observed = any(x["classes"] for x in every), any(x["observers"] for x in every)
-    rows = []
-    for x in every:
-        d = digits_of(x["unit"])
-        bias = f"{signed(x['bias'], d)} {interval(x['bias_interval'], d)}".strip()
-        row = [x["name"], x["unit"] or NONE, str(x["n"]), bias, number(x["sd"], d)]
-        row += [interval(x["limits"], d) or NONE, number(x["mean_absolute_error"], d)]
-        theirs = x["observers"] or {}
-        row += [number(theirs.get("mean_absolute_error"), d)] if observed else []
-        if classified:
-            row += [number((x["classes"] or {}).get(key), 1) for key in ("rate", "mean_class_rate")]
-            row += [number(theirs.get("class_agreement"), 1)] if observed else []
-        rows.append(row)
+def _measurements(measurements: Sequence[MeasurementScores]) -> PaperTable:
+    classified, observed = any(m.classes for m in measurements), any(m.observers for m in measurements)
     heads = ["Measurement", "Unit", "n", "Bias", "SD", "Limits", "MAE"]
     heads += ["Observers"] if observed else []
     caption = "Derived measurements, predicted minus reference. Limits: limits of agreement; MAE: mean absolute error."
@@ -137,24 +124,37 @@ def _measurements(metrics: Mapping[str, Any]) -> PaperTable:
         heads += ["Right", "By class", *(["Observers alike"] if observed else [])]
         caption += " Right: percent in the right class; by class: mean of that over the classes."
     caption += " Observers alike: percent that observers put in the same class." if classified and observed else ""
+    rows = [_measurement_row(m, classified, observed) for m in measurements]
     return PaperTable("measurements", caption, heads, rows)
 
 
-def _block_heads(metrics: Mapping[str, Any], unit: str) -> list[str]:
-    radii = sorted(metrics["overall"]["sdr"], key=float)
-    return [f"MRE ({unit})", "Median", "SD", *(f"≤ {r} {unit}" for r in radii)]
+def _measurement_row(m: MeasurementScores, classified: bool, observed: bool) -> list[str]:
+    d = digits_of(m.unit)
+    bias = f"{signed(m.bias, d)} {interval(m.bias_interval, d)}".strip()
+    row = [m.name, m.unit or NONE, str(m.n), bias, number(m.sd, d)]
+    row += [interval(m.limits, d) or NONE, number(m.mean_absolute_error, d)]
+    row += [number(m.observers.mean_absolute_error if m.observers else None, d)] if observed else []
+    if classified:
+        rates = (m.classes.rate, m.classes.mean_class_rate) if m.classes else (None, None)
+        row += [number(rate, 1) for rate in rates]
+        row += [number(m.observers.class_agreement if m.observers else None, 1)] if observed else []
+    return row
 
 
-def _block_row(name: str, block: Mapping[str, Any], missed: bool) -> list[str]:
-    row = [name, str(block["n"]), *([str(block["n_missing"])] if missed else [])]
-    row.append(f"{number(block['mre'])} {interval(block.get('mre_interval'))}".strip())
-    row += [number(block["median"]), number(block["sd"])]
-    return row + [number(block["sdr"][r], 1) for r in sorted(block["sdr"], key=float)]
+def _score_heads(scores: ErrorScores, unit: str) -> list[str]:
+    return [f"MRE ({unit})", "Median", "SD", *(f"≤ {r} {unit}" for r in sorted(scores.sdr, key=float))]
 
 
-def _tested(name: str, line: Mapping[str, Any]) -> list[str]:
-    difference = f"{signed(line['difference'])} {interval(line['interval'])}".strip()
-    return [name, difference, p_value(line["p"]), line["verdict"] or NONE]
+def _score_row(name: str, scores: ErrorScores, missed: bool) -> list[str]:
+    row = [name, str(scores.n), *([str(scores.n_missing)] if missed else [])]
+    row.append(f"{number(scores.mre)} {interval(scores.mre_interval)}".strip())
+    row += [number(scores.median), number(scores.sd)]
+    return row + [number(scores.sdr[r], 1) for r in sorted(scores.sdr, key=float)]
+
+
+def _test_row(name: str, test: EquivalenceTest) -> list[str]:
+    difference = f"{signed(test.difference)} {interval(test.interval)}".strip()
+    return [name, difference, p_value(test.p), test.verdict or NONE]
 
 
 def _markdown_line(cells: Sequence[str], raw_first: bool = False) -> str:
