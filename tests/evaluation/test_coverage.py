@@ -77,6 +77,20 @@ def test_bounds_that_predictions_lack_come_from_the_model() -> None:
     np.testing.assert_array_equal(with_bounds(held, ErrorBounds.withheld(NAMES, "never"), nominal=0.8).bound, own)
 
 
+def test_bounds_that_predictions_withhold_are_neither_refilled_nor_judged() -> None:
+    calibrated = np.repeat(np.arange(1.0, 100)[:, None], 2, axis=1)
+    bounds = ErrorBounds.fitted(calibrated, np.ones((99, 2)), subjects=[str(k) for k in range(99)], names=NAMES)
+    withheld = np.array([[False, False], [True, True]])
+    unsuitable = rows([[1, 5], [999, 999]], spread=np.ones((2, 2)), withheld=withheld)
+    np.testing.assert_array_equal(with_bounds(unsuitable, bounds, nominal=0.8).bound, [[80, 80], [np.nan, np.nan]])
+    found, _ = coverage(unsuitable, bounds, nominal=0.8)
+    assert found is not None
+    assert (found.n, found.overall) == (2, 100)
+    assert {point.observed for point in found.curve or ()} == {100}
+    nothing = rows([[1, 5]], spread=np.ones((1, 2)), withheld=np.ones((1, 2), dtype=bool))
+    assert coverage(nothing, bounds) == (None, "the predictions withhold their error bounds")
+
+
 def test_withheld_landmarks_are_named() -> None:
     errors = np.ones((20, 2))
     errors[1:, 1] = np.nan

@@ -1,5 +1,6 @@
 """evaluate: tables of any origin against a data set, and what it writes."""
 
+import csv
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from anatomark.evaluation.sentences import summary
 from anatomark.formats.images import write_image
 from anatomark.formats.landmarks import table_landmarks, write_landmarks
 from anatomark.formats.table import LandmarkTable, write_table
+from anatomark.methods.error_bound import ErrorBounds
 
 NAMES = ("tip", "base", "rim")
 
@@ -439,3 +441,19 @@ def test_rows_against_each_observer_are_written(tmp_path):
     lines = (tmp_path / "out" / "observer_rows.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * 9
     assert [line.split(",")[3] for line in lines[1::9]] == ["senior", "junior"]
+
+
+def test_an_unsuitable_image_gets_no_bounds_back_from_the_model(tmp_path):
+    """`predict` writes inf for it: nothing can be said of how far off its points are."""
+    data = make_dataset(tmp_path, images=False)
+    table = table_of(data, data.split("test"), shift=1.0)
+    bound = np.where(table.image == "case_4", np.inf, np.nan)
+    table = replace(table, spread=np.ones(len(table)), bound=bound)
+    errors = np.repeat(np.arange(1.0, 100)[:, None], 3, axis=1)
+    subjects = [str(k) for k in range(99)]
+    bounds = ErrorBounds.fitted(errors, np.ones((99, 3)), subjects=subjects, names=NAMES)
+    metrics = evaluate(data, table, split="test", model=bounds, samples=0, out=tmp_path / "out")
+    assert metrics.coverage.n == 6
+    lines = list(csv.DictReader((tmp_path / "out" / "rows.csv").read_text(encoding="utf-8").splitlines()))
+    assert {line["error_bound"] for line in lines if line["case"] == "case_4"} == {""}
+    assert {line["error_bound"] for line in lines if line["case"] != "case_4"} == {"90.0000"}
