@@ -2,12 +2,14 @@
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from anatomark import load, load_dataset, train
@@ -16,13 +18,17 @@ from anatomark.core.landmarks import State
 from anatomark.data.phantoms import make_phantoms
 from anatomark.data.working import WorkingImage, working_image
 from anatomark.errors import MissingExtraError, SettingsError
-from anatomark.methods.heatmap.loss import Reading, cross_entropy, heat, inside_of
+from anatomark.methods.heatmap.config import HeatmapLoss, HeatmapNetwork, HeatmapTraining
+from anatomark.methods.heatmap.locate import passes
+from anatomark.methods.heatmap.loss import cross_entropy, density, inside_grid
 from anatomark.methods.heatmap.method import Heatmap
 from anatomark.methods.heatmap.network import HeatmapNet
 from anatomark.methods.heatmap.peaks import find_peaks
-from anatomark.methods.heatmap.plan import plan, plan_strides
+from anatomark.methods.heatmap.plan import HeatmapPlan, plan, plan_strides
 from anatomark.methods.heatmap.settings import HeatmapSettings
-from anatomark.methods.interface import DataFacts
+from anatomark.methods.heatmap.stages import HeatmapStages, make_network
+from anatomark.methods.interface import Batch, DataFacts
+from anatomark.methods.presence import PresenceModel
 
 CPU = torch.device("cpu")
 SMALL = {"channels": [4, 6, 8], "batch": 2, "steps": 10, "precision": "32-true"}
@@ -33,17 +39,18 @@ def facts(shape: tuple[int, ...], spacing: float = 1.0, *, landmarks: int = 5, m
     return DataFacts((grid,) * 3, landmarks, False, memory_gib * 2**30)
 
 
-def small(shape: tuple[int, ...], *, landmarks: int = 5, **settings: Any) -> Heatmap:
-    """An untrained method for images of `shape`."""
+def small(shape: tuple[int, ...], *, landmarks: int = 5, **settings: Any) -> tuple[HeatmapStages, Heatmap]:
+    """An untrained detector for images of `shape`, and how it would learn."""
     one = {"strides": [[1] * len(shape), [2] * len(shape), [2] * len(shape)]}
-    planned = plan(HeatmapSettings(**SMALL | one | settings), facts(shape, landmarks=landmarks), on_gpu=False)
-    method = Heatmap(planned, ndim=len(shape), landmarks=landmarks)
+    planned = plan(HeatmapSettings(**SMALL | one | settings), facts(shape, landmarks=landmarks))
     torch.manual_seed(1)
-    method.make_networks()
-    network = method.networks["heatmap"]
-    assert isinstance(network, HeatmapNet)
+    network = make_network(planned.network)
     torch.nn.init.normal_(network.head.weight, std=1.0)
-    return method
+    return HeatmapStages(planned), Heatmap(planned.network, {"heatmap": network}, PresenceModel.unfitted(1))
+
+
+def network_of(detector: Heatmap) -> HeatmapNet:
+    return cast("HeatmapNet", detector.networks["heatmap"])
 
 
 def noise(shape: tuple[int, ...], seed: int = 0) -> WorkingImage:
@@ -52,12 +59,11 @@ def noise(shape: tuple[int, ...], seed: int = 0) -> WorkingImage:
     return WorkingImage(array, grid, array, grid, (0.0, 255.0))
 
 
-def some_batch(method: Heatmap, *, seed: int = 0) -> dict[str, Any]:
+def some_batch(network: HeatmapNetwork, *, seed: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(seed)
-    crop = method.settings.crop
-    assert crop is not None
-    points = torch.rand((2, method.landmarks, len(crop)), generator=generator) * torch.tensor(crop) - 0.5
-    states = torch.full((2, method.landmarks), int(State.PRESENT), dtype=torch.uint8)
+    crop, landmarks = network.crop, network.landmarks
+    points = torch.rand((2, landmarks, len(crop)), generator=generator) * torch.tensor(crop) - 0.5
+    states = torch.full((2, landmarks), int(State.PRESENT), dtype=torch.uint8)
     states[0, 1], states[1, 2] = int(State.ABSENT), int(State.NOT_ANNOTATED)
     points[states != State.PRESENT] = torch.nan
     values = torch.randn((2, 1, *crop), generator=generator)
@@ -67,9 +73,9 @@ def some_batch(method: Heatmap, *, seed: int = 0) -> dict[str, Any]:
 # --- the loss ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reading", ["binary", "softmax"])
+@pytest.mark.parametrize("loss", ["binary", "softmax"])
 @pytest.mark.parametrize("grid", [(7, 11), (5, 6, 9)])
-def test_the_loss_is_the_cross_entropy_with_a_whole_gaussian(grid: tuple[int, ...], reading: Reading) -> None:
+def test_the_loss_is_the_cross_entropy_with_a_whole_gaussian(grid: tuple[int, ...], loss: HeatmapLoss) -> None:
     """Against the same written out, the target being an array of all elements."""
     d = len(grid)
     generator = torch.Generator().manual_seed(0)
@@ -79,13 +85,13 @@ def test_the_loss_is_the_cross_entropy_with_a_whole_gaussian(grid: tuple[int, ..
     points[~inside] = torch.nan
     sigma = torch.tensor([0.8, 1.7, 1.2][:d])
 
-    found = cross_entropy(logits, points, inside, sigma, reading=reading)
+    found = cross_entropy(logits, points, inside, sigma, loss=loss)
 
     axes = torch.meshgrid(*(torch.arange(n) for n in grid), indexing="ij")
     for b, k in itertools.product(range(2), range(3)):
         exponent = torch.stack([((a - points[b, k, i]) / sigma[i]) ** 2 for i, a in enumerate(axes)]).sum(0)
         target = (-0.5 * exponent).exp() if inside[b, k] else torch.zeros(grid)
-        if reading == "binary":
+        if loss == "binary":
             entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits[b, k], target, reduction="sum")
             expected = entropy / ((2 * math.pi) ** (d / 2) * sigma.prod())
         else:
@@ -96,16 +102,16 @@ def test_the_loss_is_the_cross_entropy_with_a_whole_gaussian(grid: tuple[int, ..
         torch.testing.assert_close(found[b, k], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("reading", ["binary", "softmax"])
-def test_heat_adds_up_to_one_where_the_heatmap_is_its_target(reading: Reading) -> None:
+@pytest.mark.parametrize("loss", ["binary", "softmax"])
+def test_the_density_sums_to_one_where_the_heatmap_is_its_target(loss: HeatmapLoss) -> None:
     axes = torch.meshgrid(torch.arange(20), torch.arange(24), indexing="ij")
     square = ((axes[0] - 9.3) ** 2 + (axes[1] - 12.1) ** 2) / 1.5**2
     target = (-0.5 * square).exp().view(1, 1, 20, 24)
-    logits = target.clamp(1e-9, 1 - 1e-6).logit() if reading == "binary" else target.log() + 20
-    found = heat(logits, torch.tensor([1.5, 1.5]), reading=reading)
+    logits = target.clamp(1e-9, 1 - 1e-6).logit() if loss == "binary" else target.log() + 20
+    found = density(logits, torch.tensor([1.5, 1.5]), loss=loss)
     np.testing.assert_allclose(found.sum(), 1, rtol=1e-3)
     assert found.min() >= 0
-    assert heat(logits - 40, torch.tensor([1.5, 1.5]), reading=reading).sum() < 1e-6
+    assert density(logits - 40, torch.tensor([1.5, 1.5]), loss=loss).sum() < 1e-6
 
 
 def test_a_landmark_is_inside_within_the_outer_border_of_the_grid() -> None:
@@ -113,19 +119,18 @@ def test_a_landmark_is_inside_within_the_outer_border_of_the_grid() -> None:
     states = torch.tensor([[1, 1, 1, 1, 1, 0]], dtype=torch.uint8)
     states[states == 1] = int(State.PRESENT)
     states[0, 5] = int(State.ABSENT)
-    found = inside_of(points, states, torch.tensor([4, 5]))
+    found = inside_grid(points, states, torch.tensor([4, 5]))
     assert found.tolist() == [[True, False, True, False, False, False]]
 
 
 def test_what_is_not_annotated_counts_nowhere() -> None:
-    method = small((32, 32))
-    network = method.networks["heatmap"]
-    assert isinstance(network, HeatmapNet)
-    batch = some_batch(method)
+    stages, detector = small((32, 32))
+    network = network_of(detector)
+    batch = some_batch(detector.network)
     batch["states"][:] = int(State.PRESENT)
     batch["points"] = torch.nan_to_num(batch["points"], nan=3.0)
     batch["states"][:, 3] = int(State.NOT_ANNOTATED)
-    loss = method.loss("heatmap", network, batch)["heatmap"]
+    loss = stages.loss("heatmap", network, batch)["heatmap"]
     loss.backward()
     gradient = network.head.weight.grad
     assert gradient is not None
@@ -133,9 +138,9 @@ def test_what_is_not_annotated_counts_nowhere() -> None:
     assert (gradient[[0, 1, 2, 4]].abs().amax((1, 2, 3)) > 0).all()
 
     batch["points"][:, 3] = torch.nan
-    torch.testing.assert_close(method.loss("heatmap", network, batch)["heatmap"], loss)
+    torch.testing.assert_close(stages.loss("heatmap", network, batch)["heatmap"], loss)
     batch["states"][:] = int(State.NOT_ANNOTATED)
-    nothing = method.loss("heatmap", network, batch)["heatmap"]
+    nothing = stages.loss("heatmap", network, batch)["heatmap"]
     nothing.backward()
     assert nothing == 0
 
@@ -148,25 +153,24 @@ def test_what_is_not_annotated_counts_nowhere() -> None:
 def test_tiles_of_landmarks_change_nothing(shape: tuple[int, ...], per_tile: int) -> None:
     whole, tiled = small(shape, landmarks_per_tile=5), small(shape, landmarks_per_tile=per_tile)
     gradients = []
-    for method in (whole, tiled):
-        network = method.networks["heatmap"]
-        loss = method.loss("heatmap", network, some_batch(method))["heatmap"]
+    for stages, detector in (whole, tiled):
+        network = network_of(detector)
+        loss = stages.loss("heatmap", network, some_batch(detector.network))["heatmap"]
         loss.backward()
         gradients.append([loss, *(p.grad for p in network.parameters())])
     for one, other in zip(*gradients, strict=True):
         assert one is not None
         torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-5)
 
-    one, other = (method.locate(noise(shape), CPU)[0] for method in (whole, tiled))
+    one, other = (detector.locate(noise(shape), CPU)[0] for _, detector in (whole, tiled))
     for name in ("points_world", "spread", "mass"):
         np.testing.assert_allclose(getattr(other, name), getattr(one, name), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("per_tile", [2, 40])
 def test_training_keeps_no_heatmap_but_with_a_single_tile(per_tile: int) -> None:
-    method = small((64, 64), landmarks=40, landmarks_per_tile=per_tile)
-    network = method.networks["heatmap"]
-    batch = some_batch(method)
+    stages, detector = small((64, 64), landmarks=40, landmarks_per_tile=per_tile)
+    batch = some_batch(detector.network)
     kept = []
 
     def keep(tensor: Tensor) -> Tensor:
@@ -174,7 +178,7 @@ def test_training_keeps_no_heatmap_but_with_a_single_tile(per_tile: int) -> None
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        method.loss("heatmap", network, batch)
+        stages.loss("heatmap", network_of(detector), batch)
     heatmaps = [shape for shape in kept if shape[:2] == (2, per_tile) and math.prod(shape[2:]) >= 64 * 64]
     assert bool(heatmaps) == (per_tile == 40)
 
@@ -216,22 +220,22 @@ def test_a_peak_in_the_corner_stays_in_the_image_and_an_empty_heatmap_is_no_matt
 def test_images_larger_than_a_crop_are_seen_in_overlapping_crops(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every landmark is found at its place in the image, whichever crop saw it."""
     strides = [[stride, stride], [2, 2], [2, 1]]
-    method = small((70, 90), landmarks=3, crop=[32, 40], strides=strides)
+    _, detector = small((70, 90), landmarks=3, crop=[32, 40], strides=strides)
     image = noise((70, 90))
     array = np.zeros((70, 90), np.uint8)
     places = [(3, 4), (40, 41), (69, 89)]
     for k, place in enumerate(places):
         array[place] = 10 * (k + 1)
     image = WorkingImage(array, image.fine_grid, array, image.fine_grid, (0.0, 1.0))
-    passes = method._passes((70, 90))
-    assert len(passes) > 4
+    crops = passes(detector.network, (70, 90))
+    assert len(crops) > 4
     covered = np.zeros((70, 90), bool)
-    for start, size, inner in passes:
+    for start, size, inside in crops:
         assert size == (32, 40)
-        covered[tuple(slice(a, a + n) for a, n in zip(start, inner, strict=True))] = True
+        covered[tuple(slice(a, a + n) for a, n in zip(start, inside, strict=True))] = True
     assert covered.all()
 
-    network = method.networks["heatmap"]
+    network = network_of(detector)
     pool = torch.nn.functional.max_pool2d
     monkeypatch.setattr(network, "features", lambda values: pool(values, stride))
     monkeypatch.setattr(
@@ -239,7 +243,7 @@ def test_images_larger_than_a_crop_are_seen_in_overlapping_crops(stride: int, mo
         "logits",
         lambda features, tile: torch.cat([40.0 * (features == 10 * (k + 1)) - 20 for k in range(3)[tile]], dim=1),
     )
-    located = method.locate(image, CPU)[0]
+    located = detector.locate(image, CPU)[0]
     away = np.abs(image.fine_grid.world_to_index(located.points_world) - places)
     np.testing.assert_allclose(away, (stride - 1) / 2, atol=1e-3)  # the middle of two elements is half of one away
     assert (located.mass > 0.1).all()
@@ -249,21 +253,17 @@ def test_images_larger_than_a_crop_are_seen_in_overlapping_crops(stride: int, mo
 
 
 def test_the_crop_is_the_whole_image_until_memory_is_short() -> None:
-    ample = plan(HeatmapSettings(), facts((300, 240)), on_gpu=False)
-    assert ample.crop is not None
-    assert ample.strides is not None
-    step = np.prod(ample.strides, axis=0)
-    assert all(n <= c < n + m for n, c, m in zip((300, 240), ample.crop, step, strict=True))
-    assert ample.near_landmarks == 0
-    assert ample.landmarks_per_tile == 5
-    short = plan(HeatmapSettings(), facts((300, 240), memory_gib=0.1), on_gpu=False)
-    assert short.crop is not None
-    assert math.prod(short.crop) < math.prod(ample.crop)
-    assert short.near_landmarks == 0.5
-    many = plan(HeatmapSettings(), facts((300, 240), landmarks=5000, memory_gib=4), on_gpu=False)
-    assert many.landmarks_per_tile is not None
-    assert many.crop == ample.crop
-    assert 1 < many.landmarks_per_tile < 5000
+    ample = plan(HeatmapSettings(), facts((300, 240)))
+    step = np.prod(ample.network.strides, axis=0)
+    assert all(n <= c < n + m for n, c, m in zip((300, 240), ample.network.crop, step, strict=True))
+    assert ample.training.landmark_crop_fraction == 0
+    assert ample.network.landmarks_per_tile == 5
+    short = plan(HeatmapSettings(), facts((300, 240), memory_gib=0.1))
+    assert math.prod(short.network.crop) < math.prod(ample.network.crop)
+    assert short.training.landmark_crop_fraction == 0.5
+    many = plan(HeatmapSettings(), facts((300, 240), landmarks=5000, memory_gib=4))
+    assert many.network.crop == ample.network.crop
+    assert 1 < many.network.landmarks_per_tile < 5000
 
 
 def test_strides_even_out_thick_slices_and_end_with_a_small_bottleneck() -> None:
@@ -288,13 +288,82 @@ def test_strides_even_out_thick_slices_and_end_with_a_small_bottleneck() -> None
 )
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        plan(HeatmapSettings(**settings), facts((300, 240)), on_gpu=False)
+        plan(HeatmapSettings(**settings), facts((300, 240)))
 
 
 def test_without_monai_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'anatomark\[heatmap\]'"):
-        plan(HeatmapSettings(), facts((300, 240)), on_gpu=False)
+        plan(HeatmapSettings(), facts((300, 240)))
+
+
+def test_a_plan_is_complete_and_can_be_written() -> None:
+    """In a settings.json, for a run that is resumed; on a GPU, images and heatmaps are finer."""
+    plans: list[HeatmapPlan] = []
+    for on_gpu in (False, True):
+        planned = Heatmap.plan(HeatmapSettings(), replace(facts((40, 300, 240)), on_gpu=on_gpu))
+        assert HeatmapNetwork.model_validate_json(planned.network.model_dump_json()) == planned.network
+        assert HeatmapTraining.model_validate_json(planned.training.model_dump_json()) == planned.training
+        assert not planned.undecided
+        plans.append(planned)
+    slow, fast = plans
+    assert slow.network.stride == (2, 2, 2)
+    assert fast.network.stride == (1, 1, 1)
+    assert min(fast.network.spacing) < min(slow.network.spacing)
+    assert fast.training.steps > slow.training.steps
+
+
+def test_the_length_of_a_training_in_epochs_counts_its_batches() -> None:
+    planned = plan(HeatmapSettings(epochs=40, batch=2), facts((300, 240)))
+    assert planned.training.steps == 40 * 3 / 2
+
+
+def test_a_batch_that_memory_cannot_hold_is_refused_with_one_that_it_can() -> None:
+    with pytest.raises(SettingsError, match=r"training stage heatmap needs about .* set batch=\d+ or a smaller crop"):
+        Heatmap.plan(HeatmapSettings(batch=10_000), facts((300, 240)))
+
+
+def test_earlier_names_of_settings_still_work() -> None:
+    earlier = {"near_landmarks": 0.3, "window": 2.0, "ripple": 0.05, "ripple_elements": 12.0}
+    planned = plan(HeatmapSettings.model_validate(earlier), facts((300, 240)))
+    assert planned.network.peak_window == 2
+    training = planned.training
+    assert (training.landmark_crop_fraction, training.elastic_fine, training.elastic_fine_spacing) == (0.3, 0.05, 12)
+
+
+# --- models of format 1 -----------------------------------------------------------------------------------------------
+
+FORMAT_1 = {
+    "spacing": [3.0, 2.5],
+    "pool": [1, 1],
+    "align": "none",
+    "template": None,
+    "seed": 0,
+    "ripple": 0.0,
+    "channels": [4, 6, 8],
+    "strides": [[2, 2], [2, 2], [2, 1]],
+    "loss": "softmax",
+    "sigma": 5.0,
+    "window": 3.5,
+    "landmarks_per_tile": 4,
+    "crop": [64, 72],
+    "near_landmarks": 0.0,
+    "look_uniform": 0.1,
+}
+
+
+def test_a_model_of_format_1_gives_its_network() -> None:
+    network = HeatmapNetwork.from_format_1(FORMAT_1, 4)
+    assert (network.landmarks, network.peak_window, network.loss, network.stride) == (4, 3.5, "softmax", (2, 2))
+    assert network.sigma_elements((3.0, 2.5)) == (max(0.7, 5 / 6), 1.0)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"window": None}, {"channels": [4, 6]}, {"crop": [64, 64, 64]}, {"strides": [[2], [2], [2]]}]
+)
+def test_a_damaged_model_of_format_1_is_refused(damage: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        HeatmapNetwork.from_format_1(FORMAT_1 | damage, 4)
 
 
 # --- what it learns ---------------------------------------------------------------------------------------------------
@@ -308,8 +377,9 @@ def test_it_learns_places_and_absence(tmp_path: Path) -> None:
     model = load(run, device="cpu")
     errors, masses = [], {State.PRESENT: [], State.ABSENT: []}
     for case in load_dataset(folder).split("test"):
-        s = model.method.settings
-        located = model.method.locate(working_image(case.read_image(), spacing=s.spacing, pool=s.pool), CPU)[0]
+        network = model.detector.network
+        image = working_image(case.read_image(), spacing=network.spacing, pool=network.pool)
+        located = model.detector.locate(image, CPU)[0]
         reference = case.reference.select(model.names)
         for k, state in enumerate(reference.states):
             masses[State(state)].append(located.mass[k])

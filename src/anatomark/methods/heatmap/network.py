@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,8 @@ class HeatmapNet(nn.Module):
 
     `channels` and `strides` are those of each level; heatmaps have the stride of the first. Blocks are those of nnU-Net
     (Isensee et al., Nature Methods 18:203-211, 2021, doi 10.1038/s41592-020-01008-z): two convolutions, each with
-    instance norm and leaky ReLU. An untrained network says about `prior` everywhere. Never more than `per_tile`
-    heatmaps of a batch exist at a time, in training too.
+    instance norm and leaky ReLU. An untrained network gives about the logit `prior` everywhere. Never more than
+    `per_tile` heatmaps of a batch exist at a time, in training too.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class HeatmapNet(nn.Module):
             upsample_kernel_size=[list(s) for s in strides[1:]],
             filters=list(channels),
         )
-        # Its blocks and not itself, for it registers each of them twice, and a file of weights would hold both.
+        # Its blocks and not itself, for it registers each of them twice, and a file of weights would contain both.
         self.down = nn.ModuleList([unet.input_block, *unet.downsamples, unet.bottleneck])
         self.up = unet.upsamples
         self.head = conv(ndim)(channels[0], landmarks, 1)
@@ -68,7 +69,7 @@ class HeatmapNet(nn.Module):
             features = features.float()
             if self.per_tile >= self.landmarks:
                 return of_tile(features, slice(0, self.landmarks))
-            parts: list[Any] = [
+            parts: list[Tensor] = [
                 checkpoint(of_tile, features, tile, use_reentrant=False, preserve_rng_state=False)
                 for tile in self.tiles()
             ]
@@ -76,7 +77,7 @@ class HeatmapNet(nn.Module):
 
     def features(self, values: Tensor) -> Tensor:
         """(B, F, *heatmap) of images (B, 1, *spatial), whose sizes are multiples of the whole stride."""
-        skips = []
+        skips: list[Tensor] = []
         for block in self.down:
             values = block(values)
             skips.append(values)
@@ -88,8 +89,7 @@ class HeatmapNet(nn.Module):
     def logits(self, features: Tensor, tile: slice) -> Tensor:
         """Logits (B, n, *heatmap) of the landmarks in `tile`."""
         convolve = nn.functional.conv2d if features.dim() == 4 else nn.functional.conv3d
-        assert self.head.bias is not None
-        bias = SHARPNESS * self.head.bias[tile] + self.prior
+        bias = SHARPNESS * cast("Tensor", self.head.bias)[tile] + self.prior
         return convolve(features, SHARPNESS * self.head.weight[tile], bias)
 
     def tiles(self) -> Iterator[slice]:
@@ -100,9 +100,7 @@ class HeatmapNet(nn.Module):
 
 def require_monai() -> None:
     """MissingExtraError where MONAI is not installed; it is not loaded yet, which takes seconds."""
-    from importlib.util import find_spec
-
-    if find_spec("monai") is None:
+    if importlib.util.find_spec("monai") is None:
         raise _missing("not installed")
 
 

@@ -1,49 +1,64 @@
-"""Every value of a heatmap training. `None` means that the plan fills it in from the data."""
+"""What may be asked of a heatmap training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from anatomark.methods.heatmap.loss import Reading
-from anatomark.methods.interface import AugmentedSettings, Schedule
+from anatomark.methods.heatmap.config import HeatmapLoss
+from anatomark.methods.settings import AugmentedSettings, Schedule, Size, unit
 
 
 class HeatmapSettings(AugmentedSettings):
-    """Flat and complete: what a run used is what its `settings.json` says. Lengths per axis are in array-axis order."""
+    """`None` is decided by the plan. Lengths per axis are in array-axis order."""
 
-    memory_settings: ClassVar[Mapping[str, Sequence[str]]] = {
-        "heatmap": ("landmarks_per_tile", "batch", "crop", "channels")
+    earlier_names: ClassVar[Mapping[str, str]] = {
+        "near_landmarks": "landmark_crop_fraction",
+        "window": "peak_window",
+        "ripple": "elastic_fine",
+        "ripple_elements": "elastic_fine_spacing",
     }
 
     # the U-Net
-    channels: tuple[PositiveInt, ...] | None = Field(None, description="features of each level, three levels or more")
-    strides: tuple[tuple[PositiveInt, ...], ...] | None = Field(
-        None, description="of each level and axis; the first one is the stride of the heatmaps"
+    channels: Size | None = Field(None, description="channels of each level of the U-Net, three levels or more")
+    strides: tuple[Size, ...] | None = Field(
+        None, description="strides of each level along each axis; the first are those of the heatmaps"
     )
 
     # the heatmaps
-    loss: Reading = Field("binary", description="cross-entropy of each element, or softmax over all of an image")
-    sigma: PositiveFloat | None = Field(None, description="s.d. of the Gaussian around a landmark, world units")
-    window: PositiveFloat = Field(3.0, description="a point is the mean within this many sigma of the maximum")
+    loss: HeatmapLoss = Field(
+        "binary", description="cross-entropy of each element by itself, or of a softmax over the whole heatmap"
+    )
+    sigma: PositiveFloat | None = Field(
+        None, description="s.d. of the target Gaussian around a landmark", json_schema_extra=unit("mm (or px)")
+    )
+    peak_window: PositiveFloat = Field(
+        3.0,
+        description="radius of the window around the maximum whose mean is the point",
+        json_schema_extra=unit("sigma"),
+    )
     landmarks_per_tile: PositiveInt | None = Field(
-        None, description="heatmaps that exist at a time: all, or fewer where memory is short"
+        None, description="heatmaps that exist at the same time: all, or fewer where memory is short"
     )
 
     # training
-    crop: tuple[PositiveInt, ...] | None = Field(None, description="elements; the whole image where it fits")
-    near_landmarks: float | None = Field(
+    crop: Size | None = Field(
+        None,
+        description="size of the training crops; without, the whole image where memory holds it",
+        json_schema_extra=unit("elements"),
+    )
+    landmark_crop_fraction: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="share of crops drawn around a landmark; None: half where images are larger",
+        description="part of the crops that hold a random landmark; without, half where images are larger than a crop",
     )
-    batch: PositiveInt | None = None
-    steps: PositiveInt | None = None
-    learning_rate: PositiveFloat = 1e-3
-    schedule: Schedule = "cosine"
+    batch: PositiveInt | None = Field(None, description="crops in a step")
+    steps: PositiveInt | None = Field(None, description="length of the training", json_schema_extra=unit("steps"))
+    learning_rate: PositiveFloat = Field(1e-3, description="peak learning rate")
+    schedule: Schedule = Field("cosine", description="of the learning rate")
 
 
 PRESETS: Mapping[str, Callable[[int], dict[str, Any]]] = {}

@@ -1,0 +1,124 @@
+"""How heatmap learns: one stage, on random crops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anatomark.core.landmarks import State
+from anatomark.data.cache import Cache, CachedCase
+from anatomark.methods.examples import crop_example
+from anatomark.methods.heatmap.config import HeatmapNetwork
+from anatomark.methods.heatmap.locate import locate
+from anatomark.methods.heatmap.loss import cross_entropy, inside_grid, masked_mean, prior_logit
+from anatomark.methods.heatmap.network import HeatmapNet
+from anatomark.methods.heatmap.plan import SHARE, HeatmapPlan, heatmap_bytes, network_bytes
+from anatomark.methods.interface import Batch, Networks, StagePlan
+from anatomark.methods.validation import errors_of, mean_error
+
+STAGE = "heatmap"
+
+
+@dataclass(frozen=True)
+class HeatmapStages:
+    """The one stage, "heatmap"."""
+
+    plan: HeatmapPlan
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return (STAGE,)
+
+    def adapted(self, stage: str, networks: Networks, cache: Cache, device: torch.device) -> Self:
+        """The same: no stage comes before."""
+        return self
+
+    def with_steps(self, stage: str, steps: int) -> Self:
+        training = self.plan.training.model_copy(update={"steps": steps})
+        return replace(self, plan=replace(self.plan, training=training))
+
+    def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module:
+        torch.manual_seed(self.plan.training.seed)
+        return make_network(self.plan.network)
+
+    def stage_plan(self, stage: str) -> StagePlan:
+        network, training = self.plan.network, self.plan.training
+        heatmaps = min(network.landmarks, network.landmarks_per_tile) * heatmap_bytes(network.crop, network.stride)
+        return StagePlan(
+            training.steps,
+            training.batch,
+            training.learning_rate,
+            training.schedule,
+            share=SHARE,
+            case_bytes=network_bytes(network.channels, network.strides, network.crop) + heatmaps,
+            smaller=("batch", "crop", "channels", "landmarks_per_tile"),
+        )
+
+    def batch(
+        self,
+        stage: str,
+        cases: Sequence[CachedCase],
+        mirrored: NDArray[np.int64],
+        rng: np.random.Generator,
+        device: torch.device,
+    ) -> Batch:
+        """Random crops of `cases`: "values", "points" and "sigma", both in elements of the heatmap, and "states"."""
+        network, training = self.plan.network, self.plan.training
+        examples = [
+            crop_example(
+                case,
+                training,
+                mirrored,
+                rng,
+                device,
+                level="fine",
+                crop=network.crop,
+                landmark_crop_fraction=training.landmark_crop_fraction,
+            )
+            for case in cases
+        ]
+        values, points, states = (torch.stack(part) for part in zip(*examples, strict=True))
+        stride = torch.tensor(network.stride)
+        return {
+            "values": values,
+            "points": ((points - (stride - 1) / 2) / stride).to(device),
+            "states": states.to(device),
+            "sigma": torch.tensor(network.sigma_elements(cases[0].image.fine_grid.spacing), device=device),
+        }
+
+    def loss(self, stage: str, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """The mean cross-entropy of the annotated landmarks: {"heatmap"}."""
+        config = self.plan.network
+        values, points, states = batch["values"], batch["points"], batch["states"]
+        grid = [n / s for n, s in zip(values.shape[2:], config.stride, strict=True)]
+        inside = inside_grid(points, states, torch.tensor(grid, device=points.device))
+
+        def tile_loss(logits: Tensor, tile: slice) -> Tensor:
+            return cross_entropy(logits, points[:, tile], inside[:, tile], batch["sigma"], loss=config.loss)
+
+        return {"heatmap": masked_mean(network(values, tile_loss), states != State.NOT_ANNOTATED)}
+
+    def validate(self, stage: str, networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> float:
+        """Mean radial error (world units) over the present landmarks of `cases`; NaN if there are none."""
+        network = cast("HeatmapNet", networks[STAGE].eval())
+        return mean_error(
+            errors_of(lambda image: locate(self.plan.network, network, image, device).points_world, cases)
+        )
+
+
+def make_network(network: HeatmapNetwork) -> HeatmapNet:
+    """The untrained network."""
+    return HeatmapNet(
+        network.ndim,
+        network.landmarks,
+        channels=network.channels,
+        strides=network.strides,
+        prior=prior_logit(network.sigma_elements(network.spacing), network.heatmap_elements),
+        per_tile=network.landmarks_per_tile,
+    )
