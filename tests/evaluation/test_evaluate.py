@@ -279,7 +279,7 @@ def test_report_metrics_and_rows_are_written(tmp_path):
     for words in (
         "1.00 mm",
         "case_4",
-        "said absent",
+        "predicted absent",
         "data:image/jpeg;base64",
         "--split test",
         "Observers are",
@@ -408,7 +408,7 @@ def test_training_cases_are_told(tmp_path):
     everything = evaluate(dataset, table_of(dataset, dataset.cases))
     assert everything["n_training_cases"] == 3
     assert "3 of the cases are in split train" in summary(everything)
-    assert "split train:" not in summary(evaluate(dataset, table_of(dataset, dataset.cases), split="test"))
+    assert "split train," not in summary(evaluate(dataset, table_of(dataset, dataset.cases), split="test"))
 
 
 def test_options_are_used_and_told(tmp_path):

@@ -75,12 +75,12 @@ def test_a_full_page_has_all_sections_and_numbers(ndim):
         f"predictions lie {metrics.overall.mre:.2f} mm (95 % interval",
         "prediction to junior",
         "To every observer the prediction is ",
-        "said II",
-        "Nobody against himself: no observer has several sessions in a case.",
+        "predicted II",
+        "No intra-observer error: no observer has several sessions in a case.",
         "Each landmark, to every observer",
-        "said absent",
+        "predicted absent",
         "area under the ROC curve of the presence is",
-        "Error bounds of 90 % held 91.2 % (95 % interval 88.0 to 94.0) of 60 references; they are 2.00 mm on average.",
+        "Error bounds of 90 % cover 91.2 % (95 % interval 88.0 to 94.0) of 60 errors; the mean bound is 2.00 mm.",
         "Systematic error",
         "observers in the same class (%)",
         " 87.5 ",
@@ -136,7 +136,7 @@ def test_charts_without_anything_to_draw_are_left_out(full):
     page = page_of(rows, cases, replace(metrics, coverage=bare, landmarks=landmarks))
     drawn = {name for name in page.ids if name.startswith("chart-")}
     assert drawn == {"chart-cumulative", "chart-boxes", "chart-measurement-0"}
-    assert "Error bounds of 90 % held" in page.text
+    assert "Error bounds of 90 % cover" in page.text
 
 
 def test_foreign_text_stays_text(full):

@@ -50,7 +50,7 @@ def test_markdown_holds_the_numbers_of_the_metrics():
     assert "Prediction to junior" in [row[0] for row in observers]
     assert [row[0] for row in equivalence[1:]] == [*metrics.landmarks, "All"]
     assert measurements[1][0] == EVIL
-    assert measurements[0][7:] == ["Observers", "Right", "By class", "Observers alike"]
+    assert measurements[0][7:] == ["Observers", "Correct", "By class", "Observers agree"]
     assert (measurements[1][7], measurements[1][-1]) == ("1.25", "87.5")
     bare = replace(metrics.measurements[0], observers=None, classes=None)
     assert len(cells_of(markdown(replace(metrics, measurements=[bare])))[-1][0]) == 7

@@ -20,19 +20,21 @@ if TYPE_CHECKING:
 
 def compare(
     dataset: Annotated[Path, typer.Argument(help="The description: dataset.yaml.")],
-    predictions: Annotated[list[Path], typer.Argument(help="Two or more landmark files, or folders of predict.")],
+    predictions: Annotated[
+        list[Path], typer.Argument(help="Two or more landmark files, or folders written by predict.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder for compare.json, compare.csv and compare.md.")] = None,
     name: Annotated[
-        list[str] | None, typer.Option(help="What a table is called; once for each, in their order.")
+        list[str] | None, typer.Option(help="Name of a method; once for each of the predictions, in their order.")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Score the cases of this split, all of them.")] = None,
+    split: Annotated[str | None, typer.Option(help="Score every case of this split.")] = None,
     frame: Annotated[
         Frame | None,
-        typer.Option(metavar="LPS|RAS|pixel", help="Frame of tables that do not say theirs.", case_sensitive=False),
+        typer.Option(metavar="LPS|RAS|pixel", help="Frame of tables that do not state it.", case_sensitive=False),
     ] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder that the data lie under.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder that contains the data.")] = None,
     presence_threshold: Annotated[
-        float, typer.Option(help="Below this presence a landmark is absent.")
+        float, typer.Option(help="A presence below this predicts that the landmark is absent.")
     ] = SAID_ABSENT_BELOW,
     radii: Annotated[str, typer.Option(help="Radii of the detection rates.")] = "2,2.5,3,4",
     samples: Annotated[int, typer.Option(help="Bootstrap samples of the subjects; 0 for no intervals.")] = 2000,

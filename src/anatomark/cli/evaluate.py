@@ -30,28 +30,31 @@ class Frame(StrEnum):
 def evaluate(
     dataset: Annotated[Path, typer.Argument(help="The description: dataset.yaml.")],
     predictions: Annotated[
-        Path, typer.Option(help="A landmark file of any known format, a folder of predict, or a run with folds.")
+        Path,
+        typer.Option(help="A landmark file of any known format, a folder written by predict, or a run with folds."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for metrics.json, rows.csv, tables and report.html.")],
     frame: Annotated[
         Frame | None,
         typer.Option(
-            metavar="LPS|RAS|pixel", help="Frame of the coordinates, if the file does not say.", case_sensitive=False
+            metavar="LPS|RAS|pixel",
+            help="Frame of the coordinates, if the file does not state it.",
+            case_sensitive=False,
         ),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Score the cases of this split, all of them.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder that the data lie under.")] = None,
+    split: Annotated[str | None, typer.Option(help="Score every case of this split.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder that contains the data.")] = None,
     model: Annotated[
-        Path | None, typer.Option(help="The run that made the predictions: its error bounds are judged.")
+        Path | None, typer.Option(help="The run that made the predictions, to assess its error bounds.")
     ] = None,
-    coverage: Annotated[float, typer.Option(help="The coverage of the error bounds to judge.")] = COVERAGE,
+    coverage: Annotated[float, typer.Option(help="Coverage of the error bounds to assess, such as 0.9.")] = COVERAGE,
     presence_threshold: Annotated[
-        float, typer.Option(help="Below this presence a landmark is absent.")
+        float, typer.Option(help="A presence below this predicts that the landmark is absent.")
     ] = SAID_ABSENT_BELOW,
     radii: Annotated[str, typer.Option(help="Radii of the detection rates.")] = "2,2.5,3,4",
     samples: Annotated[int, typer.Option(help="Bootstrap samples of the subjects; 0 for no intervals.")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
-    consensus: Annotated[str, typer.Option(help="Of several observers: mean or geometric-median.")] = "mean",
+    consensus: Annotated[str, typer.Option(help="Consensus of several observers: mean or geometric-median.")] = "mean",
     margin: Annotated[
         float | None,
         typer.Option(help="Margin of the equivalence with an observer; default: a quarter of the first radius."),
@@ -86,7 +89,7 @@ def parse_radii(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise SettingsError(f"--radii is {text!r}; wanted lengths such as 2,2.5,3,4") from None
+        raise SettingsError(f"--radii is {text!r}; give lengths such as 2,2.5,3,4") from None
 
 
 def _show(metrics: Evaluation, out: Path) -> None:
@@ -100,7 +103,7 @@ def _show(metrics: Evaluation, out: Path) -> None:
     console.print(summary(metrics), markup=False, highlight=False)
     if metrics.coverage:
         c = metrics.coverage
-        text = f"{c.overall:.1f} % of the references lie within their {c.nominal:.0%} error bounds"
+        text = f"{c.overall:.1f} % of the errors are within their {c.nominal:.0%} error bounds"
         console.print(f"{text}, of {c.mean_bound:.2f} {metrics.unit} on average.", markup=False, highlight=False)
     for line in metrics.reviews:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -108,7 +111,7 @@ def _show(metrics: Evaluation, out: Path) -> None:
         console.print(line, markup=False, highlight=False)
     if metrics.unknown_images:
         count = len(metrics.unknown_images)
-        console.print(f"{count} images are no case of the data set and were left out; metrics.json lists them.")
+        console.print(f"{count} images are not in the data set and were left out; metrics.json lists them.")
     console.print(f"report: {out / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -128,7 +131,7 @@ def _table(metrics: Evaluation) -> Table:
         lines.append(("mean shape", metrics.mean_shape.overall))
     if metrics.observers:
         lines += [(f"to {scores.against}", scores.overall) for scores in metrics.observers.model]
-        between = ("between observers", metrics.observers.inter), ("own sessions", metrics.observers.intra)
+        between = ("between observers", metrics.observers.inter), ("within observers", metrics.observers.intra)
         lines += [(label, scores.overall) for label, scores in between if scores]
     ranked = sorted(metrics.landmarks.items(), key=lambda item: -(item[1].mre or 0.0))
     lines += [(f"worst: {name}", scores) for name, scores in ranked if scores.mre is not None][:3]

@@ -27,20 +27,22 @@ def observers(
     split: Annotated[str | None, typer.Option(help="Only this split of a dataset.yaml.")] = None,
     frame: Annotated[
         Frame | None,
-        typer.Option(metavar="LPS|RAS|pixel", help="Frame of tables that do not say theirs.", case_sensitive=False),
+        typer.Option(metavar="LPS|RAS|pixel", help="Frame of tables that do not state it.", case_sensitive=False),
     ] = None,
     spacing: Annotated[
         str | None, typer.Option(metavar="X,Y[,Z]", help="Spacing in mm of tables in pixel coordinates.")
     ] = None,
     session: Annotated[
         str | None,
-        typer.Option(help="Of tables: a regular expression whose group in an observer's name is the person."),
+        typer.Option(help="For tables: regular expression whose group in an observer's name is the person."),
     ] = None,
-    radii: Annotated[str, typer.Option(help="Radii of the rates within.")] = "2,2.5,3,4",
-    consensus: Annotated[str, typer.Option(help="mean or geometric-median, of the other observers.")] = "mean",
+    radii: Annotated[str, typer.Option(help="Radii of the rates of agreement.")] = "2,2.5,3,4",
+    consensus: Annotated[
+        str, typer.Option(help="Consensus of the other observers: mean or geometric-median.")
+    ] = "mean",
     samples: Annotated[int, typer.Option(help="Bootstrap samples of the subjects; 0 for no intervals.")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
-    root: Annotated[Path | None, typer.Option(help="Folder that the data lie under.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder that contains the data.")] = None,
 ) -> None:
     """Inter- and intra-observer error of each landmark, with intervals. No image and no model is needed."""
     from anatomark.cli.predict import parse_spacing
@@ -83,7 +85,7 @@ def _landmark_table(study: ObserverStudy) -> Table:
     from rich.text import Text
 
     first = f"{study.radii[0]:g}"
-    kinds = [("between", study.statistics.inter), ("own sessions", study.statistics.intra)]
+    kinds = [("between", study.statistics.inter), ("within", study.statistics.intra)]
     kinds = [(label, scores) for label, scores in kinds if scores]
     table = Table(box=None, header_style="bold")
     table.add_column("landmark", no_wrap=True)

@@ -19,9 +19,9 @@ MOST_POINTS = 2000
 
 
 def reliability(
-    promised: Sequence[float], observed: Sequence[float], *, across: str, up: str, text: Sequence[str] = ()
+    predicted: Sequence[float], observed: Sequence[float], *, across: str, up: str, text: Sequence[str] = ()
 ) -> Figure:
-    """Observed percentages over promised ones; what keeps its promise lies on the diagonal."""
+    """Observed percentages over the predicted ones; what is well calibrated lies on the diagonal."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -29,9 +29,9 @@ def reliability(
         x=[0, 100], y=[0, 100], mode="lines", line={"color": SHAPE, "dash": "dot"}, hoverinfo="skip", showlegend=False
     )
     figure.add_scatter(
-        x=list(promised), y=list(observed), mode="lines+markers", line={"color": METHOD, "width": 2.5},
+        x=list(predicted), y=list(observed), mode="lines+markers", line={"color": METHOD, "width": 2.5},
         marker={"size": 7}, text=list(text), showlegend=False,
-        hovertemplate="%{y:.1f} % where %{x:.1f} % was said" + (", %{text}" if text else "") + "<extra></extra>",
+        hovertemplate="%{y:.1f} % where %{x:.1f} % was predicted" + (", %{text}" if text else "") + "<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(title=across, range=[-2, 102], constrain="domain")
     figure.update_yaxes(title=up, range=[-2, 102], scaleanchor="x", scaleratio=1, constrain="domain")
@@ -47,7 +47,7 @@ def farthest(landmarks: Mapping[str, float | None], nominal: float) -> list[tupl
 
 
 def coverage(landmarks: Mapping[str, float | None], nominal: float) -> Figure:
-    """Share of references within their bound, a dot a landmark; the line is what was promised (percent)."""
+    """Percentage of errors within their bound, a dot for each landmark; the line is the `nominal` coverage."""
     import plotly.graph_objects as go
 
     rows = farthest(landmarks, nominal)
@@ -58,14 +58,14 @@ def coverage(landmarks: Mapping[str, float | None], nominal: float) -> Figure:
     )  # fmt: skip
     figure.add_vline(x=nominal, line={"color": SHAPE, "dash": "dot"})
     low = min([value for _, value in rows] + [nominal])
-    figure.update_xaxes(title="reference within the bound (%)", range=[max(-2, low - 8), 102])
+    figure.update_xaxes(title="errors within the bound (%)", range=[max(-2, low - 8), 102])
     name_axis(figure, [name for name, _ in rows])
     figure.update_layout(height=120 + 20 * len(rows))
     return figure
 
 
 def bland_altman(measurement: MeasurementScores) -> Figure:
-    """Predicted minus reference over their mean, a dot a case, with the bias and the limits of agreement.
+    """Predicted minus reference over their mean, a dot for each case, with the bias and the limits of agreement.
 
     Bland and Altman, Lancet 327(8476):307-310, 1986, doi:10.1016/S0140-6736(86)90837-8.
     """
@@ -90,7 +90,7 @@ def bland_altman(measurement: MeasurementScores) -> Figure:
             text = {"text": signed(value, digits_of(unit)), "xanchor": "right", "font": {"size": 11, "color": SHAPE}}
             figure.add_hline(y=value, line={"color": SHAPE, "width": 1.5, "dash": dash}, annotation=text)
     title = f" ({label(unit)})" if unit else ""
-    figure.update_xaxes(title=f"mean of both{title}")
+    figure.update_xaxes(title=f"mean of predicted and reference{title}")
     figure.update_yaxes(title=f"predicted − reference{title}")
     figure.update_layout(height=320)
     return figure

@@ -25,7 +25,7 @@ _MOST_DOTS = 5
 
 
 def label(text: str, most: int = 32) -> str:
-    """A name as it may stand in a chart: shortened, and nothing in it is markup."""
+    """A name for a chart: shortened and escaped, so that nothing in it is markup."""
     return html.escape(short(text, most))
 
 
@@ -79,7 +79,7 @@ def boxed(rows: Rows) -> list[int]:
 
 
 def boxes(rows: Rows, observers: Mapping[str, ErrorScores] | None = None) -> Figure:
-    """A box a landmark: quartiles, median, a whisker to 95 %, and dots for the largest errors beyond it.
+    """A box for each landmark: quartiles, median, a whisker to 95 %, and dots for the largest errors beyond it.
 
     Beside it stands that of the distances between observers, by their scores of each landmark.
     """

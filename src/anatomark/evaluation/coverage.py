@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomark.card import read_card
+from anatomark.card import ENSEMBLE, read_card
 from anatomark.core.landmarks import State
 from anatomark.errors import UnknownNameError
 from anatomark.evaluation.bootstrap import Bootstrap
@@ -167,7 +167,6 @@ def bounds_of(model: BoundsSource) -> ErrorBounds:
         return model
     if not isinstance(model, Path | str):
         return model.bounds
-    from anatomark.loading import ENSEMBLE  # brings torch, which scoring needs for nothing else
 
     folder = Path(model)
     card = read_card(folder / "fold1" if (folder / ENSEMBLE).exists() else folder)

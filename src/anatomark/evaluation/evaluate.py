@@ -12,7 +12,7 @@ import numpy as np
 from anatomark.data.cases import Case
 from anatomark.data.description import Dataset, load_dataset
 from anatomark.data.missing_codes import require_no_codes, tell_predicted
-from anatomark.data.reviews import told_of_reviews
+from anatomark.data.reviews import describe_reviews
 from anatomark.errors import AnatomarkError, FrameError, SettingsError
 from anatomark.evaluation.bootstrap import SAMPLES, Bootstrap, bootstrap_for, checked_samples
 from anatomark.evaluation.consensus import Consensus, checked_consensus
@@ -233,7 +233,7 @@ def _metrics(
         measurements_note=None if dataset.measurements else "the description defines no measurements",
         coverage=coverage,
         coverage_note=coverage_note,
-        reviews=told_of_reviews(dataset),
+        reviews=describe_reviews(dataset.cases),
         cases=list(rows.cases),
         unknown_images=matched.unknown_images,
         versions=package_versions("numpy", "scipy"),

@@ -107,7 +107,7 @@ def of_observers(metrics: Evaluation) -> Part:
     if 1 < len(pairs) <= _MOST_PAIRS:
         lines += [(f"{' to '.join(pair.between)}", pair.overall) for pair in pairs]
     if observers and observers.intra:
-        lines.append(("an observer again", observers.intra.overall))
+        lines.append(("within observers", observers.intra.overall))
     if observers and len(observers.each) > 2:  # of two, each one's other is in the first line
         lines += [(f"{scores.observer} to {scores.against}", scores.overall) for scores in observers.each]
     model = observers.model if observers else ()
@@ -135,7 +135,7 @@ def measurements(metrics: Evaluation) -> Part:
 
 
 def calibration(metrics: Evaluation) -> Part:
-    """What bounds and presence promised against what they kept."""
+    """Observed coverage and presence against the nominal and the predicted ones."""
     found = metrics.coverage
     if found is None:
         return {}, {}
@@ -149,15 +149,15 @@ def calibration(metrics: Evaluation) -> Part:
         figures["reliability"] = reliability(
             [p.nominal for p in curve],
             [p.observed for p in curve],
-            across="promised (%)",
-            up="references within the bound (%)",
+            across="nominal coverage (%)",
+            up="errors within the bound (%)",
         )
     if bins := found.presence_curve:
         figures["presence"] = reliability(
             [p.predicted for p in bins],
             [p.observed for p in bins],
             text=[f"n = {p.n}" for p in bins],
-            across="presence said (%)",
+            across="predicted presence (%)",
             up="present in the reference (%)",
         )
     if known:

@@ -12,7 +12,7 @@ from anatomark.evaluation.results import Evaluation
 
 
 def summary(metrics: Evaluation) -> str:
-    """The result in a sentence, and after it what has to be known beside it."""
+    """The result in a sentence, followed by what it has to be read with."""
     return " ".join(sentences(metrics))
 
 
@@ -34,7 +34,7 @@ def sentences(metrics: Evaluation) -> list[str]:
     text.append(missed.get(o.n_missing, f"{o.n_missing} were not found and count as failures."))
     shape = metrics.mean_shape
     if shape is not None and shape.overall.mre is not None:
-        text.append(f"Without looking at the image, the mean shape is {number(shape.overall.mre)} {unit} off.")
+        text.append(f"Without looking at the image, the mean shape has an MRE of {number(shape.overall.mre)} {unit}.")
     inter = between_observers(metrics)
     if inter is not None and inter.overall.mre is not None:
         text.append(f"Observers are {number(inter.overall.mre)} {unit} apart.")
@@ -43,7 +43,9 @@ def sentences(metrics: Evaluation) -> list[str]:
     if metrics.coverage:
         text.append(coverage_sentence(metrics.coverage, metrics))
     if metrics.n_training_cases and metrics.split is None:
-        text.append(f"{metrics.n_training_cases} of the cases are in split train: on them a model looks too good.")
+        text.append(
+            f"{metrics.n_training_cases} of the cases are in split train, on which a trained model scores too well."
+        )
     return text
 
 
@@ -87,10 +89,10 @@ def equivalence_sentence(scores: PredictionScores, test: Equivalence, metrics: E
 
 
 def coverage_sentence(coverage: Coverage, metrics: Evaluation) -> str:
-    """What the error bounds promised and what they kept."""
+    """How often errors stayed below their bounds, beside the nominal coverage."""
     covered = f"{number(coverage.overall, 1)} %{_with(coverage.overall_interval, metrics, 1)}"
-    text = f"Error bounds of {100 * coverage.nominal:g} % held {covered} of {count(coverage.n, 'reference')}; "
-    return text + f"they are {number(coverage.mean_bound)} {metrics.unit} on average."
+    text = f"Error bounds of {100 * coverage.nominal:g} % cover {covered} of {count(coverage.n, 'error')}; "
+    return text + f"the mean bound is {number(coverage.mean_bound)} {metrics.unit}."
 
 
 def interval_note(metrics: Evaluation) -> str:

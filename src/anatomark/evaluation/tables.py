@@ -30,7 +30,7 @@ class PaperTable:
 
 
 def paper_tables(metrics: Evaluation) -> list[PaperTable]:
-    """The tables that `metrics` has something for; the accuracy of each landmark always comes first."""
+    """The tables that `metrics` has content for; the accuracy of each landmark always comes first."""
     tables = [_accuracy(metrics)]
     if metrics.observers and metrics.observers.model:
         tables.append(_observers(metrics.observers, metrics))
@@ -94,7 +94,7 @@ def _accuracy(metrics: Evaluation) -> PaperTable:
 
 
 def _observers(observers: ObserverStatistics, metrics: Evaluation) -> PaperTable:
-    lines = [("Between observers", observers.inter), ("An observer again", observers.intra)]
+    lines = [("Between observers", observers.inter), ("Within observers", observers.intra)]
     lines += [(f"Prediction to {scores.against}", scores) for scores in observers.model]
     rows = [_score_row(name, scores.overall, missed=False) for name, scores in lines if scores]
     heads = ("Distance", "n", *_score_heads(metrics.overall, metrics.unit))
@@ -121,9 +121,9 @@ def _measurements(measurements: Sequence[MeasurementScores]) -> PaperTable:
     caption = "Derived measurements, predicted minus reference. Limits: limits of agreement; MAE: mean absolute error."
     caption += " Observers: mean absolute difference between observers." if observed else ""
     if classified:
-        heads += ["Right", "By class", *(["Observers alike"] if observed else [])]
-        caption += " Right: percent in the right class; by class: mean of that over the classes."
-    caption += " Observers alike: percent that observers put in the same class." if classified and observed else ""
+        heads += ["Correct", "By class", *(["Observers agree"] if observed else [])]
+        caption += " Correct: percent in the correct class; by class: mean of that over the classes."
+    caption += " Observers agree: percent that observers put in the same class." if classified and observed else ""
     rows = [_measurement_row(m, classified, observed) for m in measurements]
     return PaperTable("measurements", caption, heads, rows)
 
