@@ -11,7 +11,7 @@ from anatomark import Grid, State, votes
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
 from anatomark.errors import SettingsError
-from anatomark.methods.interface import DataFacts, Networks, Staged
+from anatomark.methods.interface import DataFacts, Networks, Staged, StagedT
 from anatomark.methods.presence import PresenceModel
 from anatomark.methods.two_stage.config import TwoStageNetwork
 from anatomark.methods.two_stage.joint import JointNet, displacements_grid_mm, patch_centers_grid_mm
@@ -402,7 +402,7 @@ class FewSteps:
 
     device = CPU
 
-    def begin(self, staged: TwoStageStages, stage: str, networks: Networks, cache: Cache) -> TwoStageStages:
+    def begin(self, staged: StagedT, stage: str, networks: Networks, cache: Cache) -> StagedT:
         return staged
 
     def train(self, staged: Staged, stage: str, networks: Networks, cache: Cache) -> torch.nn.Module:
