@@ -61,9 +61,9 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score predicted landmarks against the reference: errors, detection rates, a report with pictures."""
-    from anatomark.evaluation.evaluate import evaluate as run
+    from anatomark.evaluation.evaluate import evaluate as evaluate_predictions
 
-    metrics = run(
+    metrics = evaluate_predictions(
         dataset,
         predictions,
         split=split,

@@ -91,14 +91,14 @@ def crop(
     return _side_by_side(tiles, "white")
 
 
-def window(array: NDArray[Any], low_high: tuple[float, float] | None = None) -> NDArray[np.uint8]:
+def window(array: NDArray[np.generic], low_high: tuple[float, float] | None = None) -> NDArray[np.uint8]:
     """Grey values of any type as uint8: the 1st to 99th percentile, or `low_high`, spread over 0..255."""
     low, high = grey_range(array) if low_high is None else low_high
     grey = np.nan_to_num(np.asarray(array, dtype=np.float32), nan=low, posinf=high, neginf=low)
     return (np.clip((grey - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
 
-def grey_range(array: NDArray[Any]) -> tuple[float, float]:
+def grey_range(array: NDArray[np.generic]) -> tuple[float, float]:
     """1st and 99th percentile of an even sample of the finite grey values; never equal.
 
     The lowest value does not count: it is the padding around a body, and often most of an image.
@@ -263,7 +263,7 @@ def _slices(image: Image, at: Floats, width: float, size: int) -> list[_Plane]:
     return tiles
 
 
-def _local_range(block: NDArray[Any], whole: tuple[float, float]) -> tuple[float, float]:
+def _local_range(block: NDArray[np.generic], whole: tuple[float, float]) -> tuple[float, float]:
     """The block's own grey range, so that soft tissue shows too, but never so narrow that noise fills it."""
     low, high = grey_range(block)
     span = max(high - low, 0.25 * (whole[1] - whole[0]))
@@ -271,7 +271,7 @@ def _local_range(block: NDArray[Any], whole: tuple[float, float]) -> tuple[float
     return low, low + span
 
 
-def _block(array: NDArray[Any], first: list[int], last: list[int], fill: float) -> NDArray[np.float32]:
+def _block(array: NDArray[np.generic], first: list[int], last: list[int], fill: float) -> NDArray[np.float32]:
     """array[first:last], with `fill` outside the array."""
     block = np.full([b - a for a, b in zip(first, last, strict=True)], fill, dtype=np.float32)
     inside = [(max(a, 0), min(b, n)) for a, b, n in zip(first, last, array.shape, strict=True)]
