@@ -18,6 +18,7 @@ from anatomark.methods.presence import PresenceModel
 
 FORMAT = 2
 NAME = "model.json"
+ENSEMBLE = "ensemble.json"  # of a run with folds: which these are
 
 
 class Presence(BaseModel):

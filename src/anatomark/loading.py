@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from anatomark import __version__
-from anatomark.card import NAME, Card, first_fault, not_a_model, read_card
+from anatomark.card import ENSEMBLE, NAME, Card, first_fault, not_a_model, read_card
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.data.alignment import Alignment
@@ -26,7 +26,6 @@ from anatomark.nets.devices import choose_device
 from anatomark.nets.weights import load_tensors
 from anatomark.ready_made import run_folder
 
-ENSEMBLE = "ensemble.json"
 ENSEMBLE_FORMAT = 1
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anatomark.core.landmarks import Landmarks, State
+from anatomark.data.description import Dataset, load_dataset
+from anatomark.data.label_maps import find_label_maps
 from anatomark.errors import (
     AnatomarkError,
     DescriptionError,
@@ -21,6 +23,14 @@ from anatomark.errors import (
     SpacingError,
     UnknownNameError,
 )
+from anatomark.evaluation.pictures import overlay
+from anatomark.formats.atomic import new_folder, replacing
+from anatomark.formats.header import tell
+from anatomark.formats.images import is_image, list_images
+from anatomark.formats.landmark_files.dicom_sr import require_reportable, write_dicom_sr
+from anatomark.formats.landmarks import write_landmarks
+from anatomark.formats.table import write_table
+from anatomark.loading import load
 from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import SAID_ABSENT_BELOW, Prediction, prediction_table
 
@@ -81,16 +91,12 @@ def predict_to_folder(
     An image that cannot be predicted is told in the Summary, and the others are predicted; where none can, the first
     reason is raised. The table is written at the end, whole.
     """
-    from anatomark.formats.atomic import new_folder
-
     if not 0 < coverage < 1:
         raise SettingsError(f"the coverage is {coverage:g}; it wants a share between 0 and 1, such as 0.9")
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise UnknownNameError(f"no format {unknown[0]!r}; there are: {', '.join(FORMATS)}")
     if isinstance(model, (str, Path)):
-        from anatomark.loading import load
-
         model = load(model, device=device)
     if stack and model.ndim != 2:
         raise SettingsError(f"the pages of a stack are 2D, the model is of {model.ndim}D images; leave stack out")
@@ -121,8 +127,6 @@ def _predict_each(
 
     While one is predicted, the next is read and the one before is written.
     """
-    from anatomark.formats.table import write_table
-
     summary = Summary(folder / "predictions.csv")
     results: dict[str, Prediction] = {}
     first_error: AnatomarkError | None = None
@@ -171,8 +175,6 @@ def _predict_each(
 
 
 def _read(case: Case, formats: Sequence[str]) -> Image:
-    from anatomark.formats.landmark_files.dicom_sr import require_reportable
-
     image = case.read_image()
     if "dicom-sr" in formats:
         require_reportable(case.image_path, image.grid.ndim)
@@ -198,9 +200,6 @@ def _write(
 
 def write_prediction(prediction: Prediction, path: Path, format: str, *, source: Path, grid: Grid, model: str) -> None:
     """Writes what `model` said of the image `source` on `grid`, in a format of one image."""
-    from anatomark.formats.landmark_files.dicom_sr import write_dicom_sr
-    from anatomark.formats.landmarks import write_landmarks
-
     if format == "dicom-sr":
         write_dicom_sr(
             said(prediction),
@@ -239,11 +238,6 @@ def _cases(
     stack: bool,
 ) -> Iterator[Case]:
     """The cases that `inputs` stand for, each name once."""
-    from anatomark.data.description import Dataset, load_dataset
-    from anatomark.data.label_maps import find_label_maps
-    from anatomark.formats.header import tell
-    from anatomark.formats.images import is_image, list_images
-
     images: list[Path] = []
     described = []
     for given in map(Path, inputs):
@@ -291,9 +285,6 @@ def _each_image(
 
 def write_overlay(image: Image, result: Prediction, path: Path) -> None:
     """Writes a picture of `image` with its predicted landmarks and their error bounds."""
-    from anatomark.evaluation.pictures import overlay
-    from anatomark.formats.atomic import replacing
-
     bounds = result.error_bound if np.isfinite(result.error_bound).any() else None
     picture = overlay(image, predicted=said(result), radius=bounds)
     with replacing(path, suffix=".png") as temporary:

@@ -12,7 +12,7 @@ from anatomark.data.check import check
 from anatomark.data.description import load_dataset
 from anatomark.data.init import propose
 from anatomark.data.phantoms import make_phantoms
-from anatomark.data.reviews import review_folder, told_of_reviews
+from anatomark.data.reviews import describe_reviews, review_folder
 from anatomark.errors import DescriptionError, UnknownNameError
 
 HEADER = ["image", "landmark", "x", "y", "z", "frame", "unit", "state", "changed"]
@@ -64,7 +64,7 @@ def test_the_newest_review_takes_the_place_of_the_reference(described):
     assert first.reference.states[3] == plain.cases[0].reference.states[3]
     assert third.reference == plain.cases[2].reference
     assert [list(case.observers) for case in dataset.cases] == [list(case.observers) for case in plain.cases]
-    assert told_of_reviews(dataset) == [
+    assert describe_reviews(dataset.cases) == [
         f"review of anna: 4 landmarks in 2 cases replace the reference ({folder / 'anna.csv'})",
         f"review of ben: 2 landmarks in 1 case replace the reference ({folder / 'ben.csv'})",
     ]
@@ -79,7 +79,7 @@ def test_a_description_says_which_reviews_count(described):
     write(review_folder(described) / "anna.csv", [row("case_000", a, [1, 2, 3], "2026-01-02")])
     text = described.read_text()
     described.write_text(text + "reviews: none\n")
-    assert told_of_reviews(load_dataset(described)) == []
+    assert describe_reviews(load_dataset(described).cases) == []
     write(described.parent / "elsewhere" / "ben.csv", [row("case_000", a, [3, 2, 1], "2026-01-01")])
     described.write_text(text + "reviews: elsewhere/*.csv\n")
     np.testing.assert_array_equal(load_dataset(described).cases[0].reference[a], [3, 2, 1])
@@ -102,7 +102,7 @@ def test_tables_that_are_no_reviews_are_passed_over_and_other_descriptions_keep_
     np.testing.assert_array_equal(load_dataset(second).cases[0].reference[a], [1, 2, 3])
     # listed as annotations it is an observer's table, and no review
     second.write_text(described.read_text().replace("table: landmarks.csv", "table: annotations/second/anna.csv"))
-    assert told_of_reviews(load_dataset(second)) == []
+    assert describe_reviews(load_dataset(second)) == []
     assert list(load_dataset(second).cases[0].observers) == [""]
 
 
@@ -148,4 +148,4 @@ def test_a_folder_of_images_with_a_review_becomes_a_set(described):
     assert dataset.names == names
     assert dataset.cases[0].observers == {}
     np.testing.assert_array_equal(dataset.cases[0].reference[names[0]], [1, 2, 3])
-    assert len(told_of_reviews(dataset)) == 1
+    assert len(describe_reviews(dataset.cases)) == 1

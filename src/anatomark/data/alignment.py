@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike
 
 from anatomark.core.grid import Floats, Grid
 from anatomark.core.image import Image
+from anatomark.data.schema import near
+from anatomark.data.shapes import lay, typical_shape
 from anatomark.data.working import WorkingImage, working_image
 from anatomark.errors import RegistrationError, SettingsError
 from anatomark.registration.linear import LinearKind, reduced_copy, register_linear
@@ -116,8 +118,6 @@ def chosen_template(
     It is `template`, or the most typical case (`most_typical`). SettingsError where `template` is no training case, or
     without use.
     """
-    from anatomark.data.schema import near
-
     case_ids = [case.id for case in training]
     if template is not None and template not in case_ids:
         some = ", ".join(case_ids[:5]) + (", ..." if len(case_ids) > 5 else "")
@@ -136,8 +136,6 @@ def most_typical(points: Floats) -> int:
     Nearest after a similarity map, in relation to the size; of the cases that have at least half of the landmarks, and
     at least d + 2. The first case where there are none such.
     """
-    from anatomark.data.shapes import lay, typical_shape
-
     count, d = points.shape[1:]
     here = np.isfinite(points).all(axis=2).sum(axis=1)
     complete = np.flatnonzero(here >= max(d + 2, count / 2))

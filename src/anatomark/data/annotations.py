@@ -19,7 +19,11 @@ from anatomark.errors import AnatomarkError, DescriptionError, SpacingError, Unk
 from anatomark.formats.frames import FilePoints
 from anatomark.formats.header import tell
 from anatomark.formats.image_names import ImageNames, Matches, existing, guess_remark
+from anatomark.formats.landmark_files.long_table import LONG_TABLE
+from anatomark.formats.landmarks import read_placements
 from anatomark.formats.missing import NOTHING, MissingValues
+from anatomark.formats.placements import one_image
+from anatomark.formats.recognise import format_of
 from anatomark.formats.text import composed
 
 
@@ -99,9 +103,6 @@ class FileSource:
 
     def points(self, case: Case) -> FilePoints | None:
         """What the case's file holds, in its own numbers; None where there is no file."""
-        from anatomark.formats.landmarks import read_placements
-        from anatomark.formats.placements import one_image
-
         path = self._path(case)
         if not path.is_file():
             return None
@@ -192,9 +193,6 @@ def open_table(
 ) -> TableSource:
     """The source in the table at `path`, or another file of many images; faults within it go to `findings`, their rows
     are left out. `cases` are those that `images` number, for formats that need the images."""
-    from anatomark.formats.landmark_files.long_table import LONG_TABLE
-    from anatomark.formats.landmarks import read_placements
-    from anatomark.formats.recognise import format_of
 
     def grid_of(name: str) -> Grid | None:
         found = images.candidates(name) if cases else ()

@@ -21,7 +21,10 @@ from anatomark.data.splits import assign_splits
 from anatomark.errors import DescriptionError, LandmarkFileError, UnknownNameError
 from anatomark.formats.header import Orientation
 from anatomark.formats.image_names import existing, file_named, listing, stem
-from anatomark.formats.images import PHOTOS
+from anatomark.formats.images import PHOTOS, image_name, read_grid, read_header, read_image
+from anatomark.formats.landmark_files.long_table import LONG_TABLE
+from anatomark.formats.landmarks import read_placements
+from anatomark.formats.recognise import format_of
 from anatomark.formats.text import composed, number, read_sheet
 
 
@@ -99,14 +102,10 @@ class Case:
 
     def read_image(self) -> Image:
         """The image, with the described spacing where the file has none."""
-        from anatomark.formats.images import read_image
-
         return read_image(self.image_path, **self.reading)
 
     def read_grid(self) -> Grid:
         """The Grid of the image, from the header alone where the format allows."""
-        from anatomark.formats.images import read_grid
-
         return read_grid(self.image_path, **self.reading)
 
     @cached_property
@@ -204,8 +203,6 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
 
 def named_pages(path: Path, name: str) -> list[tuple[str, int]]:
     """(case name, page) of each image in a file: NAME_1, NAME_2 ... where there are several, else NAME."""
-    from anatomark.formats.images import read_header
-
     count = read_header(path, page=1).pages
     return [(name, 1)] if count == 1 else [(f"{name}_{page}", page) for page in range(1, count + 1)]
 
@@ -251,17 +248,11 @@ def _column(columns: dict[str, list[str]], name: str, table: Path, key: str) -> 
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    from anatomark.formats.images import image_name
-
     return [image_name(path) for path in paths]
 
 
 def _annotated_images(description: Description, root: Path) -> list[str]:
     """The images that the landmark tables name, each once, without folder and ending."""
-    from anatomark.formats.landmark_files.long_table import LONG_TABLE
-    from anatomark.formats.landmarks import read_placements
-    from anatomark.formats.recognise import format_of
-
     named: dict[str, None] = {}
     for part in description.annotations:
         if part.table is not None:

@@ -15,7 +15,7 @@ from anatomark.data.check_images import Look
 from anatomark.data.check_shapes import DEVIATIONS, FEWEST_CASES, Row
 from anatomark.data.description import Dataset
 from anatomark.data.findings import Finding
-from anatomark.data.reviews import reviews_of, told_of_reviews
+from anatomark.data.reviews import describe_reviews, reviews_of
 from anatomark.data.shapes import spread
 from anatomark.errors import AnatomarkError, FrameError
 
@@ -145,7 +145,7 @@ def review_findings(dataset: Dataset) -> list[Finding]:
     advice = "nothing, if that is wanted; `reviews: none` in the description leaves reviews aside"
     return [
         Finding("note", "review", line, advice, file=str(source.table.path))
-        for source, line in zip(reviews_of(dataset), told_of_reviews(dataset), strict=True)
+        for source, line in zip(reviews_of(dataset.cases), describe_reviews(dataset.cases), strict=True)
     ]
 
 

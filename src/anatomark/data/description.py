@@ -12,9 +12,11 @@ from pathlib import Path
 
 from anatomark.core.grid import Unit
 from anatomark.core.landmarks import State
+from anatomark.data.annotations import open_sources
 from anatomark.data.cases import Case, Labelling, list_cases, named_pages
 from anatomark.data.findings import Finding
 from anatomark.data.measurements import Measurement
+from anatomark.data.reviews import find_reviews, open_reviews
 from anatomark.data.schema import Description, near, parse
 from anatomark.data.yaml_file import read_yaml
 from anatomark.errors import (
@@ -25,6 +27,7 @@ from anatomark.errors import (
     UnknownNameError,
 )
 from anatomark.formats.header import Orientation
+from anatomark.formats.images import image_name
 from anatomark.formats.missing import MissingValues
 
 __all__ = ["Case", "Dataset", "load_dataset", "read_dataset"]
@@ -134,9 +137,6 @@ def read_dataset(
     path: str | Path, root: str | Path | None = None, *, strict: bool = False
 ) -> tuple[Dataset, list[Finding]]:
     """As `load_dataset`, but faults within landmark tables are returned and their rows left out."""
-    from anatomark.data.annotations import open_sources
-    from anatomark.data.reviews import find_reviews, open_reviews
-
     path = Path(path)
     if path.is_dir() and (path / "dataset.yaml").is_file():
         path = path / "dataset.yaml"
@@ -216,8 +216,6 @@ def data_root(description: Description, path: Path, root: str | Path | None) -> 
 
 def _distinct_names(files: Sequence[Path]) -> list[str]:
     """The image names of `files`; those that several share with their folders before them."""
-    from anatomark.formats.images import image_name
-
     names = [image_name(file) for file in files]
     whole = [file.absolute() for file in files]
     if len(set(whole)) < len(whole):

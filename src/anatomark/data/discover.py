@@ -17,6 +17,7 @@ from anatomark.data.splits import our_split
 from anatomark.errors import AnatomarkError, DescriptionError
 from anatomark.formats.image_names import ImageNames
 from anatomark.formats.images import image_name, is_image, list_images
+from anatomark.formats.landmarks import read_landmarks
 from anatomark.formats.text import composed
 
 DEPTH = 4
@@ -277,8 +278,6 @@ def _put_case(relative: str, case: str) -> str:
 
 def names_in(files: Sequence[Path], most: int = 50) -> list[str]:
     """Landmark names in the order they first appear; files that cannot be read are passed over."""
-    from anatomark.formats.landmarks import read_landmarks
-
     names: dict[str, None] = {}
     for path in files[:most]:
         for frame in (None, "pixel"):  # names do not depend on the frame; a table that says none gets any

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anatomark.data.label_maps import fits
+from anatomark.formats.images import list_images
 from anatomark.formats.text import composed
 
 
 def match_pattern(folder: Path, pattern: str, exclude: Sequence[str]) -> list[Path]:
     """The images in `folder` that a shell pattern fits and no pattern of `exclude`, in natural order."""
-    from anatomark.formats.images import list_images
-
     if pattern == "*":
         return [path for path in list_images(folder) if not excluded(path, folder, exclude)]
     found = (path for path in folder.glob(pattern) if not excluded(path, folder, exclude))

@@ -14,6 +14,7 @@ import numpy as np
 from anatomark.core.grid import Grid
 from anatomark.errors import AnatomarkError
 from anatomark.formats.image_names import stem
+from anatomark.formats.images import load_image
 from anatomark.formats.text import composed
 
 WORDS = frozenset(
@@ -167,8 +168,6 @@ class _Look:
 
 def _look(file: Path) -> _Look | None:
     """The Grid of an image and whether it holds few whole numbers; None where it cannot be read."""
-    from anatomark.formats.images import load_image
-
     try:
         image, _ = load_image(file)
     except AnatomarkError:

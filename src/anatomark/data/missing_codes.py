@@ -22,6 +22,7 @@ from anatomark.data.findings import Finding
 from anatomark.errors import AnatomarkError, DescriptionError
 from anatomark.formats.frames import to_world
 from anatomark.formats.header import tell
+from anatomark.formats.images import read_header
 from anatomark.formats.table import LandmarkTable
 from anatomark.formats.text import composed
 
@@ -217,8 +218,6 @@ def _odd(placed: _Placed, rows: NDArray[np.int64], point: tuple[float, ...], tot
 
 def _outside(dataset: Dataset, placed: _Placed, rows: NDArray[np.int64], point: tuple[float, ...]) -> bool:
     """Whether the point lies outside each of the first few images it is given for."""
-    from anatomark.formats.images import read_header
-
     outside = []
     for number in np.unique(placed.case[rows])[:3].tolist():
         case = dataset.cases[number]

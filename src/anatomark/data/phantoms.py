@@ -21,6 +21,8 @@ from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.data.phantom_anatomy import Anatomy, draw_anatomy, pair_count
 from anatomark.errors import OutputError, SettingsError
+from anatomark.formats.images import write_image
+from anatomark.formats.table import LandmarkTable, write_table
 
 Modality = Literal["radiograph", "ct", "mr"]
 SPLITS: Mapping[str, float] = MappingProxyType({"train": 0.6, "val": 0.2, "test": 0.2})
@@ -187,8 +189,6 @@ def make_phantoms(
     the images that are cut; True is four in ten. The other arguments are those of PhantomSpec. Raises
     OutputError where the folder holds images of another set.
     """
-    from anatomark.formats.images import write_image
-
     spec = PhantomSpec(
         ndim=ndim,
         landmarks=landmarks,
@@ -229,8 +229,6 @@ def make_phantoms(
 
 
 def _write_truth(path: Path, ids: list[str], truths: list[Landmarks]) -> None:
-    from anatomark.formats.table import LandmarkTable, write_table
-
     count = sum(len(truth) for truth in truths)
     table = LandmarkTable(
         image=np.array([case for case, truth in zip(ids, truths, strict=True) for _ in truth.names]),

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,9 +21,6 @@ from anatomark.data.reference import Review
 from anatomark.data.schema import Annotations
 from anatomark.errors import AnatomarkError, DescriptionError
 from anatomark.formats.text import read_sheet
-
-if TYPE_CHECKING:
-    from anatomark.data.description import Dataset
 
 FOLDER = "annotations"
 NO_REVIEWS = "none"  # as `reviews:` of a description
@@ -104,24 +100,24 @@ def open_reviews(
         except AnatomarkError as error:
             if strict:
                 raise
-            advice = "mend the table, or move it away"
+            advice = "correct the table, or move it away"
             findings.append(Finding("error", "review", str(error), advice, file=str(path)))
     return tuple(sources), findings
 
 
-def reviews_of(dataset: Dataset) -> tuple[ReviewSource, ...]:
-    """The reviews of a data set in which anything was set."""
-    sources = dataset.cases[0].labelling.reviews if dataset.cases else ()
+def reviews_of(cases: Sequence[Case]) -> tuple[ReviewSource, ...]:
+    """The reviews of the cases of a data set in which anything was set."""
+    sources = cases[0].labelling.reviews if cases else ()
     return tuple(source for source in sources if isinstance(source, ReviewSource) and source.table.starts[-1])
 
 
-def told_of_reviews(dataset: Dataset) -> list[str]:
+def describe_reviews(cases: Sequence[Case]) -> list[str]:
     """A line for each review that takes part in the reference: who, how much, from which file."""
-    lines = []
-    for source in reviews_of(dataset):
-        placed, cases = int(source.table.starts[-1]), int(np.count_nonzero(np.diff(source.table.starts)))
+    lines: list[str] = []
+    for source in reviews_of(cases):
+        placed, touched = int(source.table.starts[-1]), int(np.count_nonzero(np.diff(source.table.starts)))
         lines.append(
-            f"review of {source.reviewer}: {_count(placed, 'landmark')} in {_count(cases, 'case')} "
+            f"review of {source.reviewer}: {_count(placed, 'landmark')} in {_count(touched, 'case')} "
             f"replace{'s' * (placed == 1)} the reference ({source.table.path})"
         )
     return lines

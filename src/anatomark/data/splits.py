@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from anatomark.data.schema import near
 from anatomark.errors import UnknownNameError
 from anatomark.formats.text import composed
 
@@ -107,8 +108,6 @@ def assign_splits(
     A list entry is a subject or a case. Lists go before patterns; of the patterns the first that fits counts.
     Raises UnknownNameError for entries that name no subject or case, and for an entry in two lists.
     """
-    from anatomark.data.schema import near
-
     cases, subjects = [composed(case) for case in cases], [composed(subject) for subject in subjects]
     known_subjects, known_cases = set(subjects), set(cases)
     listed: dict[str, str] = {}

@@ -28,7 +28,7 @@ from anatomark.formats.placements import landmarks_table as landmarks_table
 from anatomark.formats.placements import one_image, points_table
 from anatomark.formats.placements import table_landmarks as table_landmarks
 from anatomark.formats.recognise import format_of
-from anatomark.formats.table import LandmarkTable, read_table
+from anatomark.formats.table import LandmarkTable, read_table, without
 
 SUFFIXES = tuple(sorted({ending for known in FORMATS for ending in known.endings}, key=lambda e: (-len(e), e)))
 WRITTEN = tuple(known.name for known in FORMATS if known.write)
@@ -70,7 +70,7 @@ def read_placements(
     _require_text(table, path)
     if known.unnamed and names is not None:
         table = _named(table, names, path)
-    return missing.taken_out(table)
+    return without(missing, table)
 
 
 def read_landmarks(

@@ -7,19 +7,14 @@ description, `--missing-values`), in the numbers of the file, before any change 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats
-from anatomark.core.landmarks import State
 from anatomark.errors import SettingsError
 from anatomark.formats.text import number
-
-if TYPE_CHECKING:
-    from anatomark.formats.table import LandmarkTable
 
 WORDS = frozenset(
     {"na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "x", "missing", "inf", "-inf", "undefined"}
@@ -86,14 +81,6 @@ class MissingValues:
             if len(point) == coordinates.shape[1]:
                 found |= (coordinates == np.array(point)).all(axis=1)
         return found
-
-    def taken_out(self, table: LandmarkTable) -> LandmarkTable:
-        """`table` with the points that are a code as if they had no row: not annotated and without coordinates."""
-        coded = self.among(table.coordinates) if self.points or self.values else np.zeros(len(table), dtype=bool)
-        if not coded.any():
-            return table
-        states = np.where(coded, State.NOT_ANNOTATED, table.states).astype(np.uint8)
-        return replace(table, coordinates=np.where(coded[:, None], np.nan, table.coordinates), states=states)
 
 
 NOTHING = MissingValues()

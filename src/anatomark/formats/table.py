@@ -156,7 +156,16 @@ def read_table(
     number (decimal commas are not guessed), NaN, infinite, incomplete, or there twice.
     """
     path = Path(path)
-    return missing.taken_out(_read(read_sheet(path), path, frame, dict(columns or {}), missing.words))
+    return without(missing, _read(read_sheet(path), path, frame, dict(columns or {}), missing.words))
+
+
+def without(missing: MissingValues, table: LandmarkTable) -> LandmarkTable:
+    """`table` with the points that are a code as if they had no row: not annotated and without coordinates."""
+    coded = missing.among(table.coordinates)
+    if not coded.any():
+        return table
+    states = np.where(coded, State.NOT_ANNOTATED, table.states).astype(np.uint8)
+    return replace(table, coordinates=np.where(coded[:, None], np.nan, table.coordinates), states=states)
 
 
 def write_table(table: LandmarkTable, path: str | Path) -> None:

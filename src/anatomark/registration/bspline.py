@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anatomark.formats.itk import silent
 from anatomark.registration.information import BINS
 
 LEVELS = 3  # each halves the elements and the control points of the next
@@ -33,8 +34,6 @@ def free_form(
     elements. ITK's errors (RuntimeError) pass through.
     """
     import SimpleITK as sitk
-
-    from anatomark.formats.itk import silent
 
     def image_of(array: NDArray[Any]) -> Any:
         image = sitk.GetImageFromArray(array)

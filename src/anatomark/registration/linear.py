@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from anatomark.core.grid import Floats, Grid
 from anatomark.core.image import Image
 from anatomark.errors import RegistrationError
+from anatomark.formats.itk import silent
 from anatomark.registration.information import BINS, shared_information
 
 LinearKind = Literal["rigid", "affine"]
@@ -174,8 +175,6 @@ def _optimised(
 ) -> Floats:
     """The map that mutual information leads to from `start`, one level for each of `shrinks`."""
     import SimpleITK as sitk
-
-    from anatomark.formats.itk import silent
 
     d = fixed.grid.ndim
     linear = start[:-1, :-1]

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anatomark.errors import AnatomarkError, DescriptionError, ImageError, UnknownNameError
+from anatomark.formats.atomic import new_folder
+from anatomark.formats.images import image_name, is_image, list_images, read_image, require_usable
+from anatomark.formats.landmarks import landmarks_table, read_landmarks, write_landmarks
+from anatomark.formats.table import write_table
 from anatomark.registration.deformable import Backend, choose_backend
 from anatomark.registration.transfer import Transferred, require_on, require_tolerance, transfer_landmarks
 
@@ -57,10 +61,6 @@ def transfer_to_folder(
     is replaced. An image that fails is told in the TransferSummary, and the others go on; where all do, the first
     reason is raised.
     """
-    from anatomark.formats.atomic import new_folder
-    from anatomark.formats.landmarks import read_landmarks, write_landmarks
-    from anatomark.formats.table import write_table
-
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise UnknownNameError(f"no format {unknown[0]!r}; there are: {', '.join(FORMATS)}")
@@ -100,16 +100,12 @@ def transfer_to_folder(
 
 def transfer_table(results: Mapping[str, Transferred]) -> LandmarkTable:
     """The rows of transferred.csv: every landmark of every image, LPS, lengths to 0.1 um."""
-    from anatomark.formats.landmarks import landmarks_table
-
     table = landmarks_table({(name, ""): result.landmarks for name, result in results.items()})
     spread = np.concatenate([result.inconsistency for result in results.values()])
     return replace(table, coordinates=np.round(table.coordinates, 4), spread=np.round(spread, 4))
 
 
 def _read(path: Path, spacing: Sequence[float] | None) -> Image:
-    from anatomark.formats.images import read_image, require_usable
-
     image = read_image(path, spacing=spacing)
     require_usable(image, path)
     return image
@@ -117,8 +113,6 @@ def _read(path: Path, spacing: Sequence[float] | None) -> Image:
 
 def _images(inputs: Iterable[str | Path]) -> dict[str, Path]:
     """{name: path} of the images that `inputs` stand for, each name once."""
-    from anatomark.formats.images import image_name, is_image, list_images
-
     found: list[Path] = []
     for given in map(Path, inputs):
         if not given.exists():

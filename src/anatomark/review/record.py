@@ -20,6 +20,7 @@ from anatomark.core.landmarks import State
 from anatomark.data.reviews import is_review
 from anatomark.errors import AnatomarkError, OutputError, ReviewError, SettingsError
 from anatomark.formats.atomic import new_folder, replacing, write_json
+from anatomark.formats.table import LandmarkTable, read_table, write_table
 from anatomark.formats.text import composed
 from anatomark.review.entries import CaseReview, Entry, Placement
 from anatomark.review.journal import Head, Journal
@@ -123,8 +124,6 @@ class Record:
         self.revision = max(self.revision, entry.revision)
 
     def _write(self) -> None:
-        from anatomark.formats.table import write_table
-
         write_table(self._as_table(), self.table)
         about: dict[str, Any] = {
             case: {"accepted": review.accepted, "note": review.note, "changed": review.changed}
@@ -136,8 +135,6 @@ class Record:
         """Keep a table that does not say what the journal says, as somebody may have edited it, beside the new one."""
         import tempfile
 
-        from anatomark.formats.table import write_table
-
         if not self.table.exists():
             return
         with tempfile.TemporaryDirectory() as folder:
@@ -148,8 +145,6 @@ class Record:
                 temporary.write_bytes(there)
 
     def _as_table(self) -> LandmarkTable:
-        from anatomark.formats.table import LandmarkTable
-
         place = {name: k for k, name in enumerate(self.order)}
         rows = [
             (case, name, review.placements[name])
@@ -173,8 +168,6 @@ class Record:
 
     def _taken_over(self) -> list[Entry]:
         """Entries for a table that came without its journal; ReviewError for one that is no review."""
-        from anatomark.formats.table import read_table
-
         if not is_review(self.table):
             raise ReviewError(f"{self.table} exists and is no review; choose another --reviewer, or move it away")
         table = read_table(self.table, frame="LPS")

@@ -11,6 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from anatomark.errors import AccessError, SettingsError
+from anatomark.review.app import make_app
+from anatomark.review.assistant import Assistant
+from anatomark.review.desk import Desk
+from anatomark.review.record import Record, checked_name
+from anatomark.review.study import open_study
+from anatomark.web.access import decide_access, make_token
+from anatomark.web.server import address, listen, require_server, serve
 
 PORT = 8770  # where nobody asked for a certain one
 
@@ -41,21 +48,12 @@ def review(
     Raises MissingExtraError without the extra `server`, AccessError for a host or port that cannot be had, ReviewError
     where the same review is open already, and as `open_study`.
     """
-    from anatomark.web.server import address, require_server, serve
-
     require_server("review", "filelock")
-    from anatomark.review.app import make_app
-    from anatomark.review.assistant import Assistant
-    from anatomark.review.desk import Desk
-    from anatomark.review.record import Record, checked_name
-    from anatomark.review.study import open_study
-    from anatomark.web.access import decide_access, make_token
-
     name = checked_name(reviewer if reviewer is not None else login_name())
     access = decide_access(host, os.environ.get("ANATOMARK_TOKEN") or make_token())
     loaded = None
     if model is not None:
-        from anatomark.loading import load
+        from anatomark.loading import load  # brings torch, which a review without a model does not need
 
         loaded = load(model, device=device)
     study = open_study(
@@ -95,8 +93,6 @@ def login_name() -> str:
 
 def free_socket(host: str, port: int | None) -> socket.socket:
     """A listening socket on `port`, or on PORT, or on any free one; AccessError where there is none."""
-    from anatomark.web.server import listen
-
     if port is not None:
         return listen(host, port)
     try:

@@ -14,7 +14,9 @@ from anatomark.core.grid import Floats
 from anatomark.data.description import Case, Dataset, load_dataset
 from anatomark.data.reviews import FOLDER, review_folder
 from anatomark.errors import DescriptionError, ImageError, UnknownNameError
+from anatomark.evaluation.match_predictions import match_predictions
 from anatomark.evaluation.predictions import read_predictions
+from anatomark.formats.images import list_images, read_grid
 from anatomark.methods.prediction import SAID_ABSENT_BELOW, Prediction
 
 if TYPE_CHECKING:
@@ -112,8 +114,6 @@ def _without_own(dataset: Dataset, reviewer: str) -> Dataset:
 
 
 def _folder(given: Path, names: Sequence[str], spacing: Sequence[float] | None) -> Dataset:
-    from anatomark.formats.images import list_images, read_grid
-
     images = list_images(given)
     if not images:
         raise ImageError(f"{given}: a folder without images directly in it; give a folder with some, or a dataset.yaml")
@@ -121,9 +121,7 @@ def _folder(given: Path, names: Sequence[str], spacing: Sequence[float] | None) 
     return Dataset.from_images(images, ndim=ndim, spacing=spacing, names=names, name=given.absolute().name)
 
 
-def _names(
-    given: Path, landmarks: Sequence[str], model: Model | None, table: LandmarkTable | None
-) -> tuple[str, ...]:
+def _names(given: Path, landmarks: Sequence[str], model: Model | None, table: LandmarkTable | None) -> tuple[str, ...]:
     if landmarks:
         twice = [name for name in landmarks if list(landmarks).count(name) > 1]
         if twice or "" in landmarks:
@@ -140,8 +138,6 @@ def _names(
 
 
 def _answers(dataset: Dataset, table: LandmarkTable, source: str) -> dict[str, Answers]:
-    from anatomark.evaluation.match_predictions import match_predictions
-
     rows = match_predictions(
         dataset, table, split=None, presence_threshold=SAID_ABSENT_BELOW, source=f"the predictions {source}"
     ).rows

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats, Grid
 from anatomark.core.image import Image
+from anatomark.formats.images import write_image
 
 LONGEST_2D = 8192  # what graphics cards take as one side of a picture,
 LONGEST_3D = 2048  # of a volume,
@@ -91,8 +92,6 @@ def _shown(array: NDArray) -> NDArray:
 
 
 def _nifti(image: Image) -> bytes:
-    from anatomark.formats.images import write_image
-
     with tempfile.TemporaryDirectory(prefix="anatomark") as folder:
         path = Path(folder) / "image.nii"
         write_image(image, path)

@@ -8,8 +8,12 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from anatomark.card import ENSEMBLE, read_card
 from anatomark.errors import ModelError, OutputError
+from anatomark.ready_made import run_folder
+from anatomark.service.app import make_app
 from anatomark.service.limits import Limits
+from anatomark.service.predictor import Predictor
 from anatomark.web.access import Access, AllowedRoots, decide_access
 from anatomark.web.server import address, listen, require_server
 from anatomark.web.server import serve as serve_app
@@ -57,9 +61,6 @@ async def _serve(
     listening: socket.socket,
     say: Callable[[str], None],
 ) -> None:
-    from anatomark.service.app import make_app
-    from anatomark.service.predictor import Predictor
-
     predictor = Predictor(models, limits, device=device)
     try:
         await predictor.start()
@@ -79,10 +80,6 @@ def named_runs(runs: Sequence[str | Path]) -> Mapping[str, Path]:
 
     Raises `ModelError` for two of one name and for what is no run.
     """
-    from anatomark.card import read_card
-    from anatomark.loading import ENSEMBLE
-    from anatomark.ready_made import run_folder
-
     models: dict[str, Path] = {}
     for run in map(run_folder, runs):
         name = run.resolve().name

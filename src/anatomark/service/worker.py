@@ -18,7 +18,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from anatomark.card import read_card
 from anatomark.errors import AnatomarkError
+from anatomark.loading import load
+from anatomark.service.carry_out import carry_out
+from anatomark.service.job import Job
+from anatomark.service.refused import Refused, status_of
 
 if TYPE_CHECKING:
     from anatomark.model import Model
@@ -42,8 +47,6 @@ def main() -> None:
 
 def about(name: str, model: Model, run: str) -> dict[str, Any]:
     """What the service tells of a model; `card` is its model.json, of a run with folds that of the first."""
-    from anatomark.card import read_card
-
     folds = len(model.members) if len(model.members) > 1 else 0
     first = sorted(path.parent for path in Path(run).glob("*/model.json"))[0] if folds else Path(run)
     card = read_card(first).model_dump(mode="json")
@@ -62,16 +65,11 @@ def about(name: str, model: Model, run: str) -> dict[str, Any]:
 
 
 def _load(order: dict[str, Any]) -> dict[str, Model]:
-    from anatomark.loading import load
-
     import_module("SimpleITK")  # else the first image would wait for it
     return {name: load(run, device=order["device"]) for name, run in order["runs"].items()}
 
 
 def _answer(line: bytes, models: dict[str, Model]) -> dict[str, Any]:
-    from anatomark.service.job import Job, carry_out
-    from anatomark.service.refused import Refused, status_of
-
     job = Job.of_line(line)
     try:
         return {"file": str(carry_out(job, models[job.model]))}

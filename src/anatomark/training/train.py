@@ -8,7 +8,7 @@ from typing import Any
 
 from anatomark.data.description import Dataset, load_dataset
 from anatomark.data.missing_codes import require_no_codes
-from anatomark.data.reviews import told_of_reviews
+from anatomark.data.reviews import describe_reviews
 from anatomark.training.folds import train_folds
 from anatomark.training.request import Request
 from anatomark.training.roles import training_roles
@@ -44,7 +44,7 @@ def train(
         dataset = load_dataset(dataset, root)
     require_no_codes(dataset)
     if show is not None:
-        for line in told_of_reviews(dataset):
+        for line in describe_reviews(dataset.cases):
             show(line)
     request = Request.resolved(method, dataset.ndim, preset=preset, settings=settings, device=device)
     if folds is not None:

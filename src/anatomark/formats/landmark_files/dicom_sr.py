@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from anatomark import __version__
 from anatomark.core.grid import Floats, Grid
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.errors import ImageError, LandmarkFileError, MissingExtraError
@@ -148,8 +149,6 @@ def _report(
     from pydicom import Dataset
     from pydicom.sr.codedict import codes
     from pydicom.uid import generate_uid
-
-    from anatomark import __version__
 
     unit = codes.UCUM.Millimeter if landmarks.unit == "mm" else sr.CodedConcept("{pixels}", "UCUM", "Pixels")
     held = [f"model: {model}"] + ([] if coverage is None else [f"coverage of the error bounds: {coverage:g}"])

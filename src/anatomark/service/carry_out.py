@@ -1,0 +1,89 @@
+"""One prediction of the service, from a file or folder on disk to an answer on disk."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anatomark.formats.atomic import write_json
+from anatomark.formats.images import image_name, read_image
+from anatomark.formats.landmark_files.dicom_sr import require_reportable
+from anatomark.formats.table import write_table
+from anatomark.methods.prediction import SAID_ABSENT_BELOW, prediction_table
+from anatomark.predict import ENDINGS, write_prediction
+from anatomark.service.declared import require_modest
+from anatomark.service.job import Job
+from anatomark.service.slices import as_picture
+from anatomark.service.unpack import is_zip, unpack
+
+if TYPE_CHECKING:
+    from anatomark.core.grid import Grid
+    from anatomark.methods.prediction import Prediction
+    from anatomark.model import Model
+
+
+def carry_out(job: Job, model: Model) -> Path:
+    """The file with the answer to `job`. Raises AnatomarkError as `anatomark predict` does, and `Refused`."""
+    path, folder = Path(job.path), Path(job.folder)
+    if path.is_file() and is_zip(path):
+        path = unpack(path, folder / "unpacked", max_bytes=job.max_bytes)
+    require_modest(path, max_voxels=job.max_voxels)
+    image = read_image(path)
+    if job.format == "dicom-sr":
+        require_reportable(path, image.grid.ndim)
+    picture = as_picture(image, model.unit, job.spacing) if model.ndim == 2 else None
+    if picture is not None:
+        image = picture[0]
+    elif job.spacing is not None:
+        image = read_image(path, spacing=job.spacing)
+    result = model.predict(image, source=str(path), coverage=job.coverage)
+    if picture is not None:
+        result = replace(result, landmarks=picture[1](result.landmarks))
+    name = image_name(Path(job.path).name)
+    target = folder / f"{name}.{ENDINGS.get(job.format, job.format)}"
+    _write(result, target, job, path, image.grid)
+    return target
+
+
+def _write(result: Prediction, target: Path, job: Job, source: Path, grid: Grid) -> None:
+    name = image_name(Path(job.path).name)
+    if job.format == "json":
+        write_json(target, as_json(result, job.model, name))
+    elif job.format == "csv":
+        write_table(prediction_table({name: result}), target)
+    else:
+        write_prediction(result, target, job.format, source=source, grid=grid, model=job.model)
+
+
+def as_json(result: Prediction, model: str, image: str) -> dict[str, Any]:
+    """A prediction as JSON holds it: every landmark with its point, and null for a bound that was withheld."""
+    landmarks = result.landmarks
+    each = zip(
+        landmarks.names,
+        landmarks.points.round(4).tolist(),
+        result.presence.round(4).tolist(),
+        result.spread.round(4).tolist(),
+        result.error_bound.round(4).tolist(),
+        strict=True,
+    )
+    return {
+        "model": model,
+        "image": image,
+        "frame": "LPS",
+        "unit": landmarks.unit,
+        "coverage": result.coverage,
+        "warning": result.remarks,
+        "landmarks": [
+            {
+                "name": name,
+                "point": point,
+                "presence": presence,
+                "said": "absent" if presence < SAID_ABSENT_BELOW else "present",
+                "spread": spread,
+                "error_bound": None if math.isnan(bound) else bound,
+            }
+            for name, point, presence, spread, bound in each
+        ],
+    }
