@@ -1,4 +1,5 @@
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -20,7 +21,7 @@ FLOORS = (
     ("votes",),
     ("nets",),
     ("methods",),
-    ("card", "model", "ensemble", "ready_made"),
+    ("card", "combined", "model", "ready_made", "loading"),
     ("training",),
     ("evaluation",),
     ("predict",),
@@ -111,6 +112,29 @@ def test_imports_go_down_the_floors(path):
     for module in _imports(path):
         theirs = module.split(".")[1] if "." in module else "__init__"
         assert _floor(theirs) <= mine, f"{path.name} imports {module}, which lies above it"
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """Files of the whole package, with imports in functions and those for types alone."""
+    modules = {_module(path): path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py"}
+    graph = {name: {m for m in _imported(path, modules) if m != name} for name, path in modules.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def _module(path):
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imported(path, modules):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in modules)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                if whole in modules or node.module in modules:
+                    yield whole if whole in modules else node.module
 
 
 def _floor(name):
