@@ -76,7 +76,7 @@ def test_an_interrupted_training_says_how_to_go_on(monkeypatch, capsys):
 
     monkeypatch.setattr("anatomark.training.train.train", stopped)
     assert cli.run(["train", "a.yaml", "--out", "run"]) == 130
-    assert capsys.readouterr().err == "interrupted; the same command goes on from the last checkpoint in run\n"
+    assert capsys.readouterr().err == "interrupted; the same command resumes from the last checkpoint in run\n"
 
 
 def test_wrong_calls(verb, capsys):
