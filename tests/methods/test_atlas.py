@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
@@ -14,12 +15,15 @@ from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.phantoms import PhantomSpec, phantom
 from anatomark.data.working import working_image
-from anatomark.errors import RegistrationError, SettingsError
+from anatomark.errors import ModelError, RegistrationError, SettingsError
+from anatomark.methods.atlas.config import AtlasNetwork, AtlasTraining
 from anatomark.methods.atlas.fusion import Transfer, agreement, fuse
 from anatomark.methods.atlas.library import choose_atlases, straightened
 from anatomark.methods.atlas.method import Atlas
+from anatomark.methods.atlas.plan import AtlasPlan
+from anatomark.methods.atlas.registration import full_map
 from anatomark.methods.atlas.settings import AtlasSettings
-from anatomark.methods.interface import DataFacts, Located
+from anatomark.methods.interface import DataFacts, Located, Networks, Staged, StagedT
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 CPU = torch.device("cpu")
@@ -43,11 +47,26 @@ def phantom_cases(ndim: int, count: int, *, absent: float = 0.0) -> tuple[Cached
     return tuple(cases)
 
 
+class NoTrainer:
+    """A trainer that is never asked for anything: no network is trained by steps."""
+
+    device = CPU
+
+    def begin(self, staged: StagedT, stage: str, networks: Networks, cache: Cache) -> StagedT:
+        raise AssertionError("the atlas has no stages")
+
+    def train(self, staged: Staged, stage: str, networks: Networks, cache: Cache) -> torch.nn.Module:
+        raise AssertionError("the atlas has no stages")
+
+
+def planned(cases: Sequence[CachedCase], **settings: Any) -> AtlasPlan:
+    ndim = cases[0].image.fine.ndim
+    return Atlas.plan(AtlasSettings(**{"pool": (1,) * ndim, "registration": "affine"} | settings), facts(cases))
+
+
 def trained(cases: Sequence[CachedCase], **settings: Any) -> Atlas:
-    asked = AtlasSettings(**{"pool": (1,) * cases[0].image.fine.ndim, "registration": "affine"} | settings)
-    method = Atlas(Atlas.plan(asked, facts(cases), on_gpu=False), ndim=cases[0].image.fine.ndim, landmarks=5)
-    method.finish(Cache(tuple("abcde"), (), tuple(cases), in_memory=True), CPU)
-    return method
+    cache = Cache(tuple("abcde"), (), tuple(cases), in_memory=True)
+    return Atlas.fit(planned(cases, **settings), cache, NoTrainer())
 
 
 def errors(method: Atlas, cases: Sequence[CachedCase]) -> tuple[Floats, Floats]:
@@ -55,8 +74,7 @@ def errors(method: Atlas, cases: Sequence[CachedCase]) -> tuple[Floats, Floats]:
     found, blind = [], []
     for case in cases:
         grid = case.image.fine_grid
-        mean = method.networks["atlases"].get_buffer("mean_shape").numpy()
-        plain = grid.index_to_world(straightened(grid).world_to_index(mean))
+        plain = grid.index_to_world(straightened(grid).world_to_index(method.library.mean_shape))
         found.append(np.linalg.norm(method.locate(case.image, CPU)[0].points_world - case.points_world, axis=1))
         blind.append(np.linalg.norm(plain - case.points_world, axis=1))
     present = np.isfinite(np.concatenate(found))
@@ -81,7 +99,7 @@ def test_a_deformable_registration_comes_nearer_than_an_affine_one(ndim: int) ->
     assert deformable.mean() < 0.85 * affine.mean()
 
 
-def test_the_nearest_alone_says_where_an_image_of_its_own_lies() -> None:
+def test_the_nearest_alone_finds_an_image_of_its_own() -> None:
     cases = phantom_cases(2, 4)
     method = trained(cases, nearest=1, registration="rigid")
     for case in cases:
@@ -91,13 +109,13 @@ def test_the_nearest_alone_says_where_an_image_of_its_own_lies() -> None:
         np.testing.assert_allclose(located.spread, 0, atol=1e-9)
 
 
-def test_landmarks_outside_the_image_are_told() -> None:
+def test_landmarks_outside_the_image_are_recognised() -> None:
     cases = phantom_cases(2, 12, absent=0.9)
     method = trained(cases[:8], nearest=3)
     states = np.concatenate([case.states for case in cases[8:]])
     mass = np.concatenate([method.locate(case.image, CPU)[0].mass for case in cases[8:]])
-    said = method.presence.probability(mass[:, None])
-    assert said[states == State.PRESENT].mean() > said[states == State.ABSENT].mean() + 0.4
+    presence = method.presence.probability(mass[:, None])
+    assert presence[states == State.PRESENT].mean() > presence[states == State.ABSENT].mean() + 0.4
 
 
 def test_the_number_of_threads_changes_no_answer() -> None:
@@ -114,16 +132,12 @@ def test_the_number_of_threads_changes_no_answer() -> None:
     np.testing.assert_array_equal(*answers)
 
 
-def test_a_trial_tells_seconds_and_leaves_something_to_save() -> None:
+def test_more_atlases_may_be_asked_for_than_there_are_cases() -> None:
+    """As in the trial of an estimate, which has a few cases only."""
     cases = phantom_cases(2, 2)
-    asked = AtlasSettings.model_validate({"pool": (1, 1), "registration": "affine", "atlases": 4, "nearest": 2})
-    method = Atlas(Atlas.plan(asked, facts(cases), on_gpu=False), ndim=2, landmarks=5)
-    told = method.try_out([case.image for case in cases], cases=9)
-    assert told["finish"] > told["prediction"] > 0
-    again = Atlas(method.settings, ndim=2, landmarks=5)
-    again.make_networks()
-    again.networks["atlases"].load_state_dict(method.networks["atlases"].state_dict())
-    assert np.isfinite(again.locate(cases[0].image, CPU)[0].points_world).all()
+    method = trained(cases, atlases=4, nearest=3)
+    assert len(method.library) == 2
+    assert np.isfinite(method.locate(cases[0].image, CPU)[0].points_world).all()
 
 
 # --- what cannot be registered ----------------------------------------------------------------------------------------
@@ -136,7 +150,7 @@ def failing(*_: Any, **__: Any) -> Any:
 def test_where_every_registration_fails_the_mean_shape_is_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     cases = phantom_cases(2, 3)
     method = trained(cases)
-    monkeypatch.setattr("anatomark.registration.linear.register_linear", failing)
+    monkeypatch.setattr("anatomark.methods.atlas.registration.register_linear", failing)
     located = method.locate(cases[0].image, CPU)[0]
     grid = cases[0].image.fine_grid
     expected = np.mean([c.points_world - c.image.fine_grid.center for c in cases], axis=0) + grid.center
@@ -145,28 +159,27 @@ def test_where_every_registration_fails_the_mean_shape_is_the_answer(monkeypatch
     np.testing.assert_allclose(located.spread, np.linalg.norm(grid.extent) / 2)
 
 
-def test_where_the_full_registrations_fail_the_rankings_word_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_full_registrations_fail_those_of_the_ranking_count(monkeypatch: pytest.MonkeyPatch) -> None:
     cases = phantom_cases(2, 4)
     method = trained(cases[:3], registration="deformable")
-    monkeypatch.setattr("anatomark.registration.deformable.register_deformable", failing)
+    monkeypatch.setattr("anatomark.methods.atlas.registration.register_deformable", failing)
     found, blind = errors(method, cases[3:])
     assert found.mean() < 0.5 * blind.mean()
     assert (method.locate(cases[3].image, CPU)[0].mass > 0).all()
 
 
-def test_full_registrations_that_went_astray_have_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_registrations_that_went_astray_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     cases = phantom_cases(2, 4)
     method = trained(cases[:3], nearest=3)
     expected = method.locate(cases[3].image, CPU)[0]
-    carried = method._carried
     moved = np.eye(3)
     moved[0, 2] = 60.0
 
-    def astray(atlas: Image, points: Floats, image: Image) -> tuple[Floats, Floats] | None:
-        answer = carried(atlas, points, image)
+    def astray(network: AtlasNetwork, atlas: Image, points: Floats, image: Image) -> tuple[Floats, Floats] | None:
+        answer = full_map(network, atlas, points, image)
         return None if answer is None else (moved @ answer[0], answer[1] + [60.0, 0.0])
 
-    monkeypatch.setattr(method, "_carried", astray)
+    monkeypatch.setattr("anatomark.methods.atlas.locate.full_map", astray)
     located = method.locate(cases[3].image, CPU)[0]
     assert np.linalg.norm(located.points_world - expected.points_world, axis=1).max() < 10
     assert (located.spread < 10).all()
@@ -181,7 +194,7 @@ def without(case: CachedCase, landmark: int, state: State) -> CachedCase:
     return replace(case, points_world=points, states=states)
 
 
-def test_an_atlas_where_nobody_looked_has_no_word() -> None:
+def test_an_atlas_where_a_landmark_is_not_annotated_does_not_count() -> None:
     cases = phantom_cases(2, 4)
     one = trained([cases[0]])
     both = trained([cases[0], without(cases[1], 2, State.NOT_ANNOTATED)])
@@ -191,17 +204,17 @@ def test_an_atlas_where_nobody_looked_has_no_word() -> None:
     assert (np.linalg.norm(together.points_world - alone.points_world, axis=1) > 0.01).sum() == 4
 
 
-def test_a_landmark_that_no_near_atlas_has_comes_from_the_others() -> None:
+def test_a_landmark_that_none_of_the_nearest_atlases_has_comes_from_the_others() -> None:
     cases = phantom_cases(2, 4)
     rich, poor = cases[1], [without(cases[0], 2, State.ABSENT), without(cases[2], 2, State.ABSENT)]
     method = trained([rich, *poor], nearest=1)
     located = method.locate(cases[0].image, CPU)[0]
-    assert located.mass[2] == 0, "the nearest atlas is the image itself, where somebody found it missing"
+    assert located.mass[2] == 0, "the nearest atlas is the image itself, where it is annotated as absent"
     expected = trained([rich]).locate(cases[0].image, CPU)[0]  # placed without the detour by the nearest one
     np.testing.assert_allclose(located.points_world[2], expected.points_world[2], rtol=0, atol=2)
 
 
-def test_the_choice_of_atlases_takes_every_landmark_along() -> None:
+def test_the_choice_of_atlases_has_every_landmark() -> None:
     points = np.random.default_rng(0).normal(size=(30, 6, 3))
     states = np.full((30, 6), State.PRESENT, dtype=np.uint8)
     states[:, 5], states[:, 4] = State.ABSENT, State.NOT_ANNOTATED
@@ -230,12 +243,12 @@ def test_what_agrees_more_weighs_more_in_the_mass() -> None:
     grid = Grid.from_geometry((10, 10), spacing=(1.0, 1.0))
     inside, outside, absent = [5.0, 5.0], [50.0, 5.0], [np.nan, np.nan]
     everywhere = np.ones(3, dtype=bool)
-    near = [
+    nearest = [
         Transfer(0.6, np.array([inside, inside, absent]), everywhere),
         Transfer(0.2, np.array([inside, outside, inside]), everywhere),
         Transfer(0.9, np.array([inside, absent, absent]), np.array([True, False, False])),
     ]
-    _, spread, mass = fuse(near, [], grid, np.zeros((3, 2)))
+    _, spread, mass = fuse(nearest, [], grid, np.zeros((3, 2)))
     np.testing.assert_allclose(mass, [1, 0.75, 0.25])
     np.testing.assert_allclose(spread, [0, 22.5, 0], atol=1e-9)
 
@@ -273,13 +286,73 @@ def test_straightened_grids_keep_shape_spacing_shear_and_forget_the_turn(ndim: i
         assert straightened(Grid(grid.shape, turn @ grid.affine)).same_as(straight, 1e-9)
 
 
-def test_a_plan_says_what_does_not_fit() -> None:
+def test_a_plan_names_what_does_not_fit() -> None:
     cases = phantom_cases(2, 4)
-    planned = Atlas.plan(AtlasSettings.model_validate({}), facts(cases), on_gpu=False)
-    assert (planned.atlases, planned.nearest) == (4, 4)
-    asked = AtlasSettings.model_validate({"spacing": (1.0,), "nearest": 5, "atlases": 2, "atlas_shapes": ((3, 3),)})
-    with pytest.raises(SettingsError, match=r"spacing has 1 entries.*nearest=5 of atlases=2 .*atlas_shapes is written"):
-        Atlas.plan(asked, facts(cases), on_gpu=False)
+    plan = Atlas.plan(AtlasSettings.model_validate({}), facts(cases))
+    assert (plan.training.atlases, plan.network.nearest) == (4, 4)
+    asked = AtlasSettings.model_validate({"spacing": (1.0,), "nearest": 5, "atlases": 2})
+    with pytest.raises(SettingsError, match=r"spacing has 1 entries.*nearest=5 is more than atlases=2; set nearest to"):
+        Atlas.plan(asked, facts(cases))
+    with pytest.raises(ValidationError, match="atlas_shapes"):
+        AtlasSettings.model_validate({"atlas_shapes": ((3, 3),)})
+
+
+def test_an_earlier_name_of_a_setting_still_works() -> None:
+    cases = phantom_cases(2, 4)
+    assert planned(cases, elements=600).network.spacing == planned(cases, max_voxels=600).network.spacing
+    assert planned(cases, elements=600) != planned(cases)
+
+
+def test_a_plan_can_be_written() -> None:
+    plan = planned(phantom_cases(2, 3), seed=4)
+    assert AtlasNetwork.model_validate_json(plan.network.model_dump_json()) == plan.network
+    assert AtlasTraining.model_validate_json(plan.training.model_dump_json()) == plan.training
+    assert plan.network.seed == plan.training.seed == 4
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+def load_again(method: Atlas, tensors: dict[str, torch.Tensor]) -> Atlas:
+    return Atlas.load(method.network, tensors, method.presence, source="model.safetensors")
+
+
+def test_a_library_comes_back_whole_from_its_tensors() -> None:
+    cases = phantom_cases(2, 4, absent=0.9)
+    method = trained(cases[:3], nearest=2)
+    again = load_again(method, {name: tensor.clone() for name, tensor in method.tensors().items()})
+    assert again.network.atlas_shapes == again.library.shapes == method.library.shapes
+    assert len(again.library) == 3
+    one, other = (m.locate(cases[3].image, CPU)[0] for m in (method, again))
+    np.testing.assert_array_equal(one.points_world, other.points_world)
+    np.testing.assert_array_equal(one.mass, other.mass)
+
+
+def test_tensors_that_do_not_fit_are_named() -> None:
+    method = trained(phantom_cases(2, 3))
+    whole = method.tensors()
+    assert {name.split(".")[0] for name in whole} == {"atlases"}
+    lost = {name: tensor for name, tensor in whole.items() if name != "atlases.grey_1"}
+    with pytest.raises(ModelError, match=r"model.safetensors: 1 tensors missing \(atlases.grey_1\)"):
+        load_again(method, lost)
+    with pytest.raises(ModelError, match=r"1 tensors foreign \(global.bias\)"):
+        load_again(method, whole | {"global.bias": torch.zeros(2)})
+    with pytest.raises(ModelError, match=r"1 tensors of another shape \(atlases.links\)"):
+        load_again(method, whole | {"atlases.links": torch.zeros((2, 3, 3))})
+    with pytest.raises(ModelError, match=r"1 tensors not finite \(atlases.mean_shape\)"):
+        load_again(method, whole | {"atlases.mean_shape": torch.full((5, 2), torch.nan)})
+
+
+def test_a_model_of_format_1_gives_its_network() -> None:
+    earlier: dict[str, Any] = {"spacing": [3.0, 2.5], "pool": [2, 1], "align": "none", "template": None, "seed": 3}
+    earlier |= {"elements": 3000, "atlases": 3, "nearest": 2, "registration": "rigid", "backend": "simpleitk"}
+    earlier |= {"atlas_shapes": [[57, 53], [33, 53]], "patience": 10}
+    network = AtlasNetwork.from_format_1(earlier, 4)
+    assert (network.landmarks, network.nearest, network.registration, network.seed) == (4, 2, "rigid", 3)
+    assert network.atlas_shapes == ((57, 53), (33, 53))
+    for damage in ({"atlas_shapes": None}, {"atlas_shapes": [[3, 3, 3]]}, {"nearest": 0}, {"seed": "x"}):
+        with pytest.raises(ValidationError):
+            AtlasNetwork.from_format_1(earlier | damage, 4)
 
 
 def test_a_located_image_is_finite_without_any_landmark_in_training() -> None:

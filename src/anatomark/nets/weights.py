@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -50,21 +50,23 @@ def under_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 def load_network(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Put `tensors` into `network`. ModelError names what is missing, foreign, of another shape or not finite."""
-    wanted = network.state_dict()
-    faults = []
+    """Put `tensors` into `network`; ModelError where they do not fit, see `require_tensors`."""
+    require_tensors({name: tensor.shape for name, tensor in network.state_dict().items()}, tensors, source)
+    network.load_state_dict(dict(tensors))
+
+
+def require_tensors(shapes: Mapping[str, Sequence[int]], tensors: Mapping[str, Tensor], source: str) -> None:
+    """ModelError names which tensors are missing, foreign, not of the expected `shapes`, or not finite."""
+    known = shapes.keys() & tensors.keys()
+    faults: list[str] = []
     for label, names in (
-        ("missing", wanted.keys() - tensors.keys()),
-        ("foreign", tensors.keys() - wanted.keys()),
-        (
-            "of another shape",
-            {n for n in wanted.keys() & tensors.keys() if wanted[n].shape != tensors[n].shape},
-        ),
-        ("not finite", {n for n in wanted.keys() & tensors.keys() if not torch.isfinite(tensors[n]).all()}),
+        ("missing", shapes.keys() - known),
+        ("foreign", tensors.keys() - known),
+        ("of another shape", {name for name in known if tuple(shapes[name]) != tuple(tensors[name].shape)}),
+        ("not finite", {name for name in known if not torch.isfinite(tensors[name]).all()}),
     ):
         if names:
             shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
             faults.append(f"{len(names)} tensors {label} ({shown})")
     if faults:
         raise ModelError(f"{source}: {'; '.join(faults)}; these weights belong to another model or are damaged")
-    network.load_state_dict(dict(tensors))

@@ -1,26 +1,37 @@
-"""Every value of the atlas method. `None` means that the plan fills it in from the data."""
+"""What may be asked of the atlas method."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
-from anatomark.methods.interface import CommonSettings
+from anatomark.methods.atlas.config import Backend, Registration
+from anatomark.methods.settings import Settings
 
 
-class AtlasSettings(CommonSettings):
-    """`spacing` is that of the registrations; `pool` makes the coarse images by which atlases are ranked."""
+class AtlasSettings(Settings):
+    """`None` is decided by the plan. `spacing` is that of the registrations; `pool` is for the ranking of atlases.
 
-    elements: PositiveInt | None = Field(None, description="of a registered image, which the planned spacing comes to")
-    atlases: PositiveInt | None = Field(None, description="training cases kept at most, well spread over all")
-    nearest: PositiveInt | None = Field(None, description="atlases that are registered in full and vote")
-    registration: Literal["rigid", "affine", "deformable"] = "deformable"
-    backend: Literal["simpleitk", "elastix"] = Field(
-        "simpleitk", description="of deformable registration; named, so that a model says the same on every machine"
+    Nothing is learned by steps, so that `minutes` and `epochs` change nothing.
+    """
+
+    earlier_names: ClassVar[Mapping[str, str]] = {"elements": "max_voxels"}
+
+    max_voxels: PositiveInt | None = Field(
+        None, description="size of a registered image at most, which decides the spacing where none is set"
     )
-    atlas_shapes: tuple[tuple[PositiveInt, ...], ...] | None = Field(
-        None, description="shapes of the kept images; written by training, never set"
+    atlases: PositiveInt | None = Field(
+        None, description="training cases that are kept as atlases at most, spread over the shapes of all"
+    )
+    nearest: PositiveInt | None = Field(
+        None, description="atlases, the most similar to an image, that are registered in full and averaged"
+    )
+    registration: Registration = Field("deformable", description="the map from atlas to image")
+    backend: Backend = Field(
+        "simpleitk",
+        description="of deformable registration; fixed, so that a model gives the same points on every machine",
     )
 
 
