@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from anatomark.nets.cpu import avg_pool2, channels_last, convolve
 from anatomark.nets.grouped import GroupedConv
-from anatomark.nets.layers import Chain, batch_norm, channels_last, conv, convolve, halve
+from anatomark.nets.layers import Chain, batch_norm, conv
 from anatomark.nets.residual import ResidualNet
 
 
@@ -15,12 +16,12 @@ def test_halving_is_average_pooling(size: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
     expected = (F.avg_pool2d if len(size) == 2 else F.avg_pool3d)(x, 2) if min(size) > 1 else x.new_zeros(2, 3, 0, 2, 2)
-    torch.testing.assert_close(halve(x), expected)
+    torch.testing.assert_close(avg_pool2(x), expected)
     with torch.no_grad():
-        torch.testing.assert_close(halve(channels_last(x)), expected)
+        torch.testing.assert_close(avg_pool2(channels_last(x)), expected)
     if min(size) > 1:
         weight = torch.randn_like(expected)
-        slopes = [torch.autograd.grad((made * weight).sum(), x)[0] for made in (halve(x), expected)]
+        slopes = [torch.autograd.grad((made * weight).sum(), x)[0] for made in (avg_pool2(x), expected)]
         torch.testing.assert_close(*slopes)
 
 
@@ -81,12 +82,29 @@ def test_folding_keeps_what_a_residual_network_says() -> None:
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_grouped_convolutions_fold_their_normalisation(ndim: int) -> None:
     torch.manual_seed(0)
-    layer = GroupedConv(ndim, 3, 2, 4, 3, norm=True, relu=False).eval()
+    layer = GroupedConv(ndim, 3, 2, 4, 3, norm=True, relu=False)
     for values in (layer.scale.data, layer.bias.data, layer.mean):
         nn.init.normal_(values)
     nn.init.uniform_(layer.variance, 0.5, 2.0)
+    layer.eval()
     x = torch.randn(1, 4, *(6, 5, 4)[:ndim])
     with torch.inference_mode():
         made = (F.conv2d if ndim == 2 else F.conv3d)(x, layer.weight[4:], padding=1, groups=2)
         expected = F.batch_norm(made, layer.mean[4:], layer.variance[4:], layer.scale[4:], layer.bias[4:])
         torch.testing.assert_close(layer(x, 1, 3), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_folding_follows_the_weights_at_each_change_to_evaluation_and_is_in_no_file() -> None:
+    torch.manual_seed(0)
+    layer = GroupedConv(2, 1, 1, 2, 3, norm=True, relu=False).eval()
+    x = torch.randn(1, 1, 6, 5)
+    with torch.inference_mode():
+        before = layer(x, 0, 1)
+    assert not [name for name in layer.state_dict() if "folded" in name]
+    layer.load_state_dict({name: tensor + 0.5 for name, tensor in layer.state_dict().items()})
+    layer.eval()
+    with torch.inference_mode():
+        made = F.conv2d(x, layer.weight, padding=1)
+        expected = F.batch_norm(made, layer.mean, layer.variance, layer.scale, layer.bias)
+        torch.testing.assert_close(layer(x, 0, 1), expected, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(before, expected)

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anatomark.nets.layers import conv, convolve, folded, halve, laid_out, lay_out
+from anatomark.nets.cpu import avg_pool2, convolve, matching_layout, to_channels_last_
+from anatomark.nets.layers import Folding, conv, folded
 
 EPS = 1e-5  # of the normalisation
 
@@ -27,7 +28,7 @@ def window_values(channels: Sequence[Sequence[int]], window: Sequence[int]) -> f
     return total
 
 
-class GroupedConv(nn.Module):
+class GroupedConv(Folding):
     """N convolutions of the same shape, each on its own channels; a contiguous part of them can be run alone.
 
     With `halve` the input is average-pooled first.
@@ -60,20 +61,25 @@ class GroupedConv(nn.Module):
             self.register_buffer("mean", torch.zeros(groups * channels))
             self.register_buffer("variance", torch.ones(groups * channels))
 
+    def fold(self) -> tuple[Tensor, Tensor]:
+        if not self.norm:
+            return self.weight, self.bias
+        learned = {"mean": self.mean, "variance": self.variance, "scale": self.scale}
+        return folded(self.weight, None, **learned, shift=self.bias, eps=EPS)
+
     def forward(self, x: Tensor, first: int, last: int) -> Tensor:
         part = slice(first * self.channels, last * self.channels)
         if self.halve:
-            x = halve(x)
+            x = avg_pool2(x)
         where: dict[str, int] = {"padding": self.kernel // 2, "groups": last - first}
         weight, bias = self.weight[part], self.bias[part]
         if self.norm and self.training:
             x = convolve(x, weight, None, **where)
             kept = self.mean[part], self.variance[part]
             x = F.batch_norm(x, *kept, self.scale[part], bias, training=True, momentum=0.05)
+        elif self.norm:
+            x = convolve(x, self.folded_weight[part], self.folded_bias[part], **where)
         else:
-            if self.norm:
-                learned = {"mean": self.mean[part], "variance": self.variance[part], "scale": self.scale[part]}
-                weight, bias = folded(weight, None, **learned, shift=bias, eps=EPS)
             x = convolve(x, weight, bias, **where)
         return F.relu(x, inplace=True) if self.relu else x
 
@@ -119,7 +125,7 @@ class GroupedNet(nn.Module):
         self.body = _Chain(*layers)
         self.presence = self._head(width, head, 1, prior)
         self.displacement = self._head(width, head, ndim, None)
-        lay_out(self)
+        to_channels_last_(self)
 
     def _head(self, width: int, head: int, outputs: int, prior: float | None) -> _Chain:
         sizes = ((width, head, True), (head, head, True), (head, outputs, False))
@@ -131,7 +137,7 @@ class GroupedNet(nn.Module):
 
     def forward(self, x: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
         last = first + x.shape[1] // self.channels_in
-        features = self.body(laid_out(x), first, last)
+        features = self.body(matching_layout(x), first, last)
         logits = self.presence(features, first, last)
         displacement = self.displacement(features, first, last)
         return logits, displacement.view(len(x), last - first, self.ndim, *displacement.shape[2:])

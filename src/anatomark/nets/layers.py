@@ -1,13 +1,13 @@
-"""Layers for two or three dimensions."""
+"""Layers for two or three dimensions, and normalisations that convolutions take into themselves for prediction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Self, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from anatomark.nets.cpu import avg_pool2, convolve
 
 BatchNorm = nn.BatchNorm2d | nn.BatchNorm3d
 Conv = nn.Conv2d | nn.Conv3d
@@ -21,95 +21,16 @@ def batch_norm(ndim: int) -> type[nn.BatchNorm2d] | type[nn.BatchNorm3d]:
     return nn.BatchNorm2d if ndim == 2 else nn.BatchNorm3d
 
 
-def lay_out(network: nn.Module) -> None:
-    """Store the kernels of 2D convolutions channels last, which go with values `laid_out` so.
-
-    On a CPU in bfloat16, training takes a tenth to a fifth less time; 3D kernels stay, for there it takes more.
-    """
-    for parameter in network.parameters():
-        if parameter.dim() == 4:
-            parameter.data = laid_out(parameter.data)
+def bias_of(layer: Conv | nn.Linear) -> Tensor:
+    """The biases of a layer that was made with them; torch's types leave that open."""
+    return cast("Tensor", layer.bias)
 
 
-def laid_out(values: Tensor) -> Tensor:
-    """2D values (B, C, *spatial) stored channels last, 3D ones as they are."""
-    return channels_last(values) if values.dim() == 4 else values
-
-
-def channels_last(values: Tensor) -> Tensor:
-    """Values (B, C, *spatial), or kernels, stored channels last."""
-    return values.to(memory_format=torch.channels_last if values.dim() == 4 else torch.channels_last_3d)
-
-
-class Halve(nn.Module):
-    """Average pooling by two, without what is left over of an odd size.
-
-    Sums of neighbours along an axis at a time: on a CPU in 3D several times as fast as PyTorch's pooling, which knows
-    no bfloat16 there.
-    """
+class AveragePool2(nn.Module):
+    """Average pooling by two, without what is left over of an odd size."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return halve(x)
-
-
-def halve(x: Tensor) -> Tensor:
-    """(B, C, *spatial // 2), the means of 2^d neighbours."""
-    if x.dim() == 4:
-        return F.avg_pool2d(x, 2)
-    return _Halved.apply(x) if x.requires_grad and torch.is_grad_enabled() else _halved(x)
-
-
-def _halved(x: Tensor) -> Tensor:
-    d = x.dim() - 2
-    for axis in range(2, 2 + d):
-        even = x.shape[axis] // 2 * 2
-        first, second = (x[(slice(None),) * axis + (slice(k, even, 2),)] for k in range(2))
-        x = first + second
-    return x * 0.5**d
-
-
-class _Halved(torch.autograd.Function):
-    """The same, with a gradient that spreads evenly; that of the slices would be written out one by one."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.size = x.shape[2:]
-        return _halved(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        spread = gradients[0] * 0.5 ** len(ctx.size)
-        for axis in range(2, spread.dim()):
-            spread = spread.repeat_interleave(2, dim=axis)
-        return at_least(spread, ctx.size)
-
-
-def at_least(values: Tensor, size: Sequence[int]) -> Tensor:
-    """Values (B, C, *spatial) filled up with zeros where they have less than `size` elements."""
-    short = [max(0, w - n) for w, n in zip(size, values.shape[2:], strict=True)]
-    return F.pad(values, [n for s in reversed(short) for n in (0, s)]) if any(short) else values
-
-
-def convolve(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    *,
-    stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
-    dilation: int | Sequence[int] = 1,
-    groups: int = 1,
-) -> Tensor:
-    """A convolution; in inference mode on a CPU oneDNN's for any volume: PyTorch has a slower one for small ones."""
-    d = x.dim() - 2
-    if d == 3 and x.device.type == "cpu" and torch.is_inference_mode_enabled() and torch.backends.mkldnn.is_available():
-        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        if dtype in (torch.float32, torch.bfloat16):
-            given = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-            along = ([n] * d if isinstance(n, int) else list(n) for n in (padding, stride, dilation))
-            return torch.mkldnn_convolution(*given, *along, groups)  # pyright: ignore[reportCallIssue]
-    apply = F.conv2d if d == 2 else F.conv3d
-    return apply(x, weight, bias, stride, padding, dilation, groups)  # pyright: ignore[reportArgumentType]
+        return avg_pool2(x)
 
 
 def folded(
@@ -123,29 +44,65 @@ def folded(
 
 def folded_layers(layer: Conv, norm: BatchNorm) -> tuple[Tensor, Tensor]:
     """The same of two layers."""
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None
-    assert variance is not None
-    kept = {"mean": mean, "variance": variance, "scale": norm.weight, "shift": norm.bias}
-    return folded(layer.weight, layer.bias, **kept, eps=norm.eps)
+    mean, variance = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
+    learned = {"mean": mean, "variance": variance, "scale": norm.weight, "shift": norm.bias}
+    return folded(layer.weight, layer.bias, **learned, eps=norm.eps)
+
+
+class Folding(nn.Module):
+    """A layer that folds its normalisation once, when it is put into evaluation mode; its weights then have to stay.
+
+    What is folded moves with the layer to a device, and is in no file of weights.
+    """
+
+    folded_weight: Tensor
+    folded_bias: Tensor
+
+    def fold(self) -> tuple[Tensor, Tensor]:
+        """Kernels and biases for prediction."""
+        raise NotImplementedError
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if not mode:
+            with torch.no_grad():
+                weight, bias = self.fold()
+            self.register_buffer("folded_weight", weight, persistent=False)
+            self.register_buffer("folded_bias", bias, persistent=False)
+        return self
 
 
 class Chain(nn.Sequential):
-    """Layers one after another; in prediction a convolution takes the normalisation after it into itself."""
+    """Layers one after another; in prediction a convolution takes the normalisation after it into itself.
+
+    As with `Folding`, that is done when the chain is put into evaluation mode.
+    """
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for number, (layer, after) in enumerate(zip(self, [*list(self)[1:], None], strict=True)):
+            if not mode and isinstance(layer, Conv) and isinstance(after, BatchNorm):
+                with torch.no_grad():
+                    weight, bias = folded_layers(layer, after)
+                self.register_buffer(f"folded_weight_{number}", weight, persistent=False)
+                self.register_buffer(f"folded_bias_{number}", bias, persistent=False)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         if self.training:
             return super().forward(x)
         inside = None  # the normalisation that the convolution before has taken in
-        for layer, after in zip(self, [*list(self)[1:], None], strict=True):
+        for number, (layer, after) in enumerate(zip(self, [*list(self)[1:], None], strict=True)):
             if layer is inside:
                 continue
             if not isinstance(layer, Conv):
                 x = layer(x)
                 continue
-            inside = after if isinstance(after, BatchNorm) else None
-            weight, bias = (layer.weight, layer.bias) if inside is None else folded_layers(layer, inside)
+            weight, bias = layer.weight, layer.bias
+            if isinstance(after, BatchNorm):
+                inside = after
+                weight = cast("Tensor", getattr(self, f"folded_weight_{number}"))
+                bias = cast("Tensor", getattr(self, f"folded_bias_{number}"))
             where = {"stride": layer.stride, "dilation": layer.dilation, "groups": layer.groups}
-            assert not isinstance(layer.padding, str)
-            x = convolve(x, weight, bias, padding=layer.padding, **where)
+            x = convolve(x, weight, bias, padding=cast("tuple[int, ...]", layer.padding), **where)
         return x

@@ -9,24 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anatomark import votes
-from anatomark.nets.layers import (
-    BatchNorm,
-    Conv,
-    Halve,
-    batch_norm,
-    channels_last,
-    conv,
-    convolve,
-    folded_layers,
-    laid_out,
-    lay_out,
-)
+from anatomark.nets.cpu import channels_last, convolve, matching_layout, to_channels_last_
+from anatomark.nets.layers import AveragePool2, BatchNorm, Conv, Folding, batch_norm, bias_of, conv, folded_layers
 
 COARSE = 20.0  # elements that one unit of the coarse layer stands for
 FINE = 2.0  # at most 99 elements by the encoded layer, whatever it predicts where it has learned little
@@ -86,7 +76,7 @@ class PatchNet(nn.Module):
         self.levels: list[Level] = []
         for number, widths in enumerate(channels):
             if number:
-                layers.append(Halve())
+                layers.append(AveragePool2())
             for first in range(0, len(widths), 2):
                 layers.append(Block(ndim, width, widths[first : first + 2]))
                 width = widths[first : first + 2][-1]
@@ -109,7 +99,7 @@ class PatchNet(nn.Module):
         for layer in (self.coarse, self.fine):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(bias_of(layer))
-        lay_out(self)
+        to_channels_last_(self)
 
     def features(self, padded: Tensor) -> Tensor:
         """(B, width, *grid): the features of the last layer of the head, one vector a patch.
@@ -118,7 +108,7 @@ class PatchNet(nn.Module):
         takes little more memory than its halved first level.
         """
         if self.training:
-            return self.head(self.body(laid_out(padded)))
+            return self.head(self.body(matching_layout(padded)))
         x = channels_last(padded)
         for first, last, crop, widest in self.parts:
             layers = [*list(self.body)[first:last], *(self.head if last == len(self.body) else ())]
@@ -127,7 +117,7 @@ class PatchNet(nn.Module):
 
     def level_features(self, padded: Tensor, level: int) -> Tensor:
         """(B, C, *size): the features of the last layer of a level; the finest is 0."""
-        return self.body[: self.levels[level].layers](laid_out(padded))
+        return self.body[: self.levels[level].layers](matching_layout(padded))
 
     def features_after(self, level_features: Tensor, level: int) -> Tensor:
         """`features` from those of a level."""
@@ -170,7 +160,7 @@ def run_in_slabs(layers: Sequence[nn.Module], x: Tensor, *, crop: int, widest: i
     first = slab(x[:, :, : min(rows, each) + 2 * crop])
     if each >= rows:
         return first
-    halved = rows // 2 if isinstance(layers[-1], Halve) else rows
+    halved = rows // 2 if isinstance(layers[-1], AveragePool2) else rows
     output = channels_last(first.new_empty(*first.shape[:2], halved, *first.shape[3:]))
     done = first.shape[2]
     output[:, :, :done] = first
@@ -186,11 +176,6 @@ def select_outputs(layer: Conv, x: Tensor, part: slice | None = None) -> Tensor:
     """The outputs of `part` of a 1x1 layer's channels."""
     which = slice(None) if part is None else part
     return convolve(x, layer.weight[which], bias_of(layer)[which])
-
-
-def bias_of(layer: Conv | nn.Linear) -> Tensor:
-    """The biases of a layer that was made with them; torch's types leave that open."""
-    return cast("Tensor", layer.bias)
 
 
 class Block(nn.Module):
@@ -215,7 +200,7 @@ class Block(nn.Module):
         return y + x[(..., *(slice(crop, n - crop) for n in x.shape[2:]))]
 
 
-class Convolution(nn.Module):
+class Convolution(Folding):
     """Unpadded convolution, batch normalisation, ReLU; in evaluation one convolution, the normalisation folded in."""
 
     def __init__(self, ndim: int, channels_in: int, channels: int, kernel: int, dilation: int = 1) -> None:
@@ -228,5 +213,8 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             return F.relu(self.norm(self.convolve(x)), inplace=True)
+        return F.relu(convolve(x, self.folded_weight, self.folded_bias, dilation=self.dilation), inplace=True)
+
+    def fold(self) -> tuple[Tensor, Tensor]:
         weight, bias = folded_layers(self.convolve, self.norm)
-        return F.relu(convolve(x, channels_last(weight), bias, dilation=self.dilation), inplace=True)
+        return channels_last(weight), bias

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
-from anatomark.nets.layers import Chain, Halve, batch_norm, conv, laid_out, lay_out
+from anatomark.nets.cpu import matching_layout, to_channels_last_
+from anatomark.nets.layers import AveragePool2, Chain, Conv, batch_norm, bias_of, conv
 
 
 class ResidualBlock(nn.Module):
@@ -63,7 +65,7 @@ class ResidualNet(nn.Module):
         width = stem
         for count, wide, down in zip(blocks, channels, downsample, strict=True):
             if down:
-                layers += [Halve(), batch_norm(ndim)(width), nn.ReLU(inplace=True)]
+                layers += [AveragePool2(), batch_norm(ndim)(width), nn.ReLU(inplace=True)]
             for _ in range(count):
                 layers.append(ResidualBlock(ndim, width, wide))
                 width = wide
@@ -73,14 +75,12 @@ class ResidualNet(nn.Module):
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Conv3d)):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        for last in (self.presence[-1], self.displacement[-1]):
-            assert isinstance(last, (nn.Conv2d, nn.Conv3d))
-            assert last.bias is not None
+        for last in (cast("Conv", head[-1]) for head in (self.presence, self.displacement)):
             nn.init.normal_(last.weight, std=0.01)
-            nn.init.zeros_(last.bias)
+            nn.init.zeros_(bias_of(last))
             if prior is not None and last is self.presence[-1]:
-                nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
-        lay_out(self)
+                nn.init.constant_(bias_of(last), math.log(prior / (1 - prior)))
+        to_channels_last_(self)
 
     def _head(self, width: int, head: int, outputs: int) -> Chain:
         one = conv(self.ndim)
@@ -93,7 +93,7 @@ class ResidualNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.body(laid_out(x))
+        features = self.body(matching_layout(x))
         logits = self.presence(features)
         displacement = self.displacement(features)
         return logits, displacement.view(len(x), self.landmarks, self.ndim, *displacement.shape[2:])

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from anatomark import votes
 from anatomark.methods.two_stage.refinement import RefinementHead, RefinementOutput
-from anatomark.nets.layers import conv
-from anatomark.nets.patch_net import PatchNet, bias_of, select_outputs
+from anatomark.nets.layers import bias_of, conv
+from anatomark.nets.patch_net import PatchNet, select_outputs
 
 VOTES_AT_ONCE = 1_000_000  # numbers; in prediction, landmarks are taken in parts that stay near the processor
 VOTES_KEPT = 32_000_000  # numbers; if there are more, they are computed again for each round

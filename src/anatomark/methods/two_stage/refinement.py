@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from anatomark import votes
 from anatomark.core.grid import Floats
 from anatomark.methods.examples import window_centers
+from anatomark.nets.cpu import pad_to
 from anatomark.nets.grouped import GroupedNet
-from anatomark.nets.layers import at_least
 from anatomark.nets.patch_net import PatchNet
 
 PRIOR = 50  # points in favour of a blend weight of one half, beside those that it is fitted to
@@ -86,14 +86,14 @@ class RefinementHead(nn.Module):
 
     def forward(self, features: Tensor, points_index: Tensor, margin: int) -> RefinementOutput:
         """Of windows around points (B, N, d) in elements of the image, from its features (B, C, *size) of the level."""
-        features = at_least(features, self.window)
+        features = pad_to(features, self.window)
         first = self.first_features(points_index, features.shape[2:], margin)
         return self._output(extract_windows(features, first, self.window), first, margin)
 
     def from_image(self, patches: PatchNet, padded: Tensor, points_index: Tensor) -> RefinementOutput:
         """The same from images with margin (B, 1, *padded): features are computed in the windows alone."""
         elements = [w * self.stride + 2 * self.crop for w in self.window]
-        padded = at_least(padded, elements)
+        padded = pad_to(padded, elements)
         size = [(n - 2 * self.crop) // self.stride for n in padded.shape[2:]]
         first = self.first_features(points_index, size, patches.margin)
         parts = extract_windows(padded, first * self.stride, elements)
