@@ -78,7 +78,7 @@ def halved(run: Path, out: Path) -> int:
 def evaluated(out: Path, run: Path, dataset: Dataset, split: str) -> dict[str, Any]:
     """The metrics of a split with the halved weights, and {"moved": the most that these moved a point}."""
     from anatomark import evaluate, load
-    from anatomark.predict import prediction_table
+    from anatomark.methods.prediction import prediction_table
 
     models = [load(folder, device="cpu") for folder in (out, run)]
     found, moved = {}, 0.0

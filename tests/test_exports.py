@@ -24,6 +24,7 @@ FLOORS = (
     ("card", "combined", "model", "ready_made", "loading"),
     ("training",),
     ("evaluation",),
+    ("prediction_files",),
     ("predict",),
     ("web",),
     ("review", "service"),

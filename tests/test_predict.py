@@ -21,9 +21,9 @@ from anatomark.predict import predict_to_folder
 class Middle(Model):
     """A model that finds its one landmark in the middle of every image, in the image's unit."""
 
-    def __init__(self):
-        self.ndim, self.names = 2, ("tip",)
-        self.bounds = ErrorBounds.withheld(self.names, "never calibrated")
+    def __init__(self, ndim=2):
+        bounds = ErrorBounds.withheld(("tip",), "never calibrated")
+        super().__init__(("tip",), (), ndim, "px", "middle", (), bounds)
 
     def predict(self, image, *, source="image", coverage=0.9):
         points = image.grid.center[None]
@@ -50,14 +50,14 @@ def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path):
 
 def test_an_image_given_twice(tmp_path):
     file = picture(tmp_path / "a.png")
-    with pytest.raises(DescriptionError, match=r"a\.png comes twice"):
+    with pytest.raises(DescriptionError, match=r"a\.png is given twice"):
         predicted([file, tmp_path], tmp_path / "out")
 
 
 def test_images_that_differ_in_their_ending_only(tmp_path):
     picture(tmp_path / "a.png")
     picture(tmp_path / "a.tif")
-    with pytest.raises(DescriptionError, match="differ in their ending only"):
+    with pytest.raises(DescriptionError, match="differ only in their ending"):
         predicted([tmp_path], tmp_path / "out")
 
 
@@ -108,8 +108,7 @@ def test_pages_of_a_stack_are_images_where_that_is_asked_for(tmp_path, spacing):
 
 
 def test_a_stack_for_a_model_of_volumes(tmp_path):
-    model = Middle()
-    model.ndim = 3
+    model = Middle(ndim=3)
     with pytest.raises(SettingsError, match="pages of a stack are 2D"):
         predict_to_folder(model, [picture(tmp_path / "a.png")], out=tmp_path / "out", stack=True)
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ import pytest
 
 from anatomark import evaluate, load, load_dataset
 from anatomark.formats.table import write_table
-from anatomark.predict import prediction_table
+from anatomark.methods.prediction import prediction_table
 from benchmarks import results
 from benchmarks.accuracy import main
 from benchmarks.report.accuracy import accuracy

@@ -593,7 +593,7 @@ def test_a_split_that_is_not_there(
 
 def test_an_unknown_format(run: Path, dataset: Dataset, earlier: Path, refused: Refused) -> None:
     said = refused("predict", run, dataset.cases[0].image_path, "--format", "xlsx", out=earlier)
-    assert "no format 'xlsx'; there are: csv, mrk.json, fcsv" in said
+    assert "unknown format 'xlsx'; use one of: csv, mrk.json, fcsv" in said
 
 
 def test_an_out_that_holds_something_else(

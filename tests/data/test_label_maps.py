@@ -13,11 +13,11 @@ from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks
 from anatomark.data.check import check
 from anatomark.data.init import init_dataset
+from anatomark.data.inputs import find_inputs
 from anatomark.data.label_maps import find_label_maps
 from anatomark.errors import DescriptionError
 from anatomark.formats.images import list_images, write_image
 from anatomark.formats.landmarks import write_landmarks
-from anatomark.predict import _cases
 
 SHAPE = {2: (40, 50), 3: (10, 12, 14)}
 
@@ -124,12 +124,12 @@ def test_predict_leaves_them_out_of_a_folder_and_says_so(tmp_path, caplog):
     for k in range(3):
         real(tmp_path / f"c{k}.nii.gz", k)
         labels(tmp_path / f"c{k}_seg.nii.gz", k)
-    assert [case.id for case in _cases([tmp_path], 3, None, None, None, False)] == ["c0", "c1", "c2"]
+    assert [image.id for image in find_inputs([tmp_path])] == ["c0", "c1", "c2"]
     (record,) = caplog.records
     assert "3 files (*_seg.nii.gz) are label maps or masks, no images: not predicted" in record.getMessage()
     assert str(tmp_path) in record.getMessage()
     named = [tmp_path / "c0_seg.nii.gz"]
-    assert [case.id for case in _cases(named, 3, None, None, None, False)] == ["c0_seg"], "who names a file means it"
+    assert [image.id for image in find_inputs(named)] == ["c0_seg"], "who names a file means it"
 
 
 def test_check_says_which_cases_look_like_label_maps(tmp_path):

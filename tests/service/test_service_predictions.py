@@ -14,7 +14,6 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from anatomark import load, read_image, read_landmarks
 from anatomark.core.landmarks import State
 from anatomark.formats.table import read_table
-from anatomark.predict import said
 from tests.service.running import detail
 
 SPACING = (1.0, 1.2)
@@ -71,7 +70,7 @@ def test_the_formats_say_the_same(service, case, tmp_path):
         assert answer.headers["content-type"].startswith(kind)
         assert f'filename="case_001.{ending}"' in answer.headers["content-disposition"]
         (tmp_path / f"out.{ending}").write_bytes(answer.content)
-        landmarks, expected = read_landmarks(tmp_path / f"out.{ending}"), said(wanted)
+        landmarks, expected = read_landmarks(tmp_path / f"out.{ending}"), wanted.thresholded()
         assert landmarks.names == expected.names
         assert np.array_equal(landmarks.states, expected.states)
         assert close(landmarks.points[landmarks.present], expected.points[expected.present])
@@ -131,7 +130,7 @@ def test_a_dicom_series_gets_a_structured_report(service, series, tmp_path):
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/dicom"
     (tmp_path / "out.sr.dcm").write_bytes(answer.content)
-    report, expected = pydicom.dcmread(tmp_path / "out.sr.dcm"), said(series[2])
+    report, expected = pydicom.dcmread(tmp_path / "out.sr.dcm"), series[2].thresholded()
     first = pydicom.dcmread(series[0] / "000")
     assert (report.PatientID, report.StudyInstanceUID) == ("P-17", first.StudyInstanceUID)
     landmarks = read_landmarks(tmp_path / "out.sr.dcm")
@@ -200,4 +199,4 @@ def test_the_metrics_count(service, made):
 def test_absent_landmarks_are_said(service, case):
     path, query, wanted = case
     told = [one["said"] for one in service.upload(path.name, path, **query).json()["landmarks"]]
-    assert told == ["absent" if state == State.ABSENT else "present" for state in said(wanted).states]
+    assert told == ["absent" if state == State.ABSENT else "present" for state in wanted.thresholded().states]

@@ -130,4 +130,4 @@ def test_the_command(phantoms: Path, copy: Path, capsys: pytest.CaptureFixture[s
     assert "calibrated by cases of the split test" in told
     assert "landmarks have an error bound at 90%" in told
     assert command(["predict", str(copy), str(phantoms), "--out", str(copy / "p"), "--coverage", "90"]) == 2
-    assert "wants a share between 0 and 1" in capsys.readouterr().err
+    assert "give a proportion between 0 and 1" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import typer
 
 from anatomark.cli.evaluate import Frame, parse_radii
 from anatomark.evaluation.numbers import p_value
-from anatomark.methods.prediction import SAID_ABSENT_BELOW
+from anatomark.methods.prediction import PRESENCE_THRESHOLD
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,7 +35,7 @@ def compare(
     root: Annotated[Path | None, typer.Option(help="Folder that contains the data.")] = None,
     presence_threshold: Annotated[
         float, typer.Option(help="A presence below this predicts that the landmark is absent.")
-    ] = SAID_ABSENT_BELOW,
+    ] = PRESENCE_THRESHOLD,
     radii: Annotated[str, typer.Option(help="Radii of the detection rates.")] = "2,2.5,3,4",
     samples: Annotated[int, typer.Option(help="Bootstrap samples of the subjects; 0 for no intervals.")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,

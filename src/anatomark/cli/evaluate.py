@@ -11,7 +11,7 @@ import typer
 
 from anatomark.evaluation.numbers import number
 from anatomark.methods.error_bound import COVERAGE
-from anatomark.methods.prediction import SAID_ABSENT_BELOW
+from anatomark.methods.prediction import PRESENCE_THRESHOLD
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,7 +50,7 @@ def evaluate(
     coverage: Annotated[float, typer.Option(help="Coverage of the error bounds to assess, such as 0.9.")] = COVERAGE,
     presence_threshold: Annotated[
         float, typer.Option(help="A presence below this predicts that the landmark is absent.")
-    ] = SAID_ABSENT_BELOW,
+    ] = PRESENCE_THRESHOLD,
     radii: Annotated[str, typer.Option(help="Radii of the detection rates.")] = "2,2.5,3,4",
     samples: Annotated[int, typer.Option(help="Bootstrap samples of the subjects; 0 for no intervals.")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,

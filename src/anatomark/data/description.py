@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +14,7 @@ from anatomark.core.landmarks import State
 from anatomark.data.annotations import open_sources
 from anatomark.data.cases import Case, Labelling, list_cases, named_pages
 from anatomark.data.findings import Finding
+from anatomark.data.image_files import distinct_names
 from anatomark.data.measurements import Measurement
 from anatomark.data.reviews import find_reviews, open_reviews
 from anatomark.data.schema import Description, near, parse
@@ -27,7 +27,6 @@ from anatomark.errors import (
     UnknownNameError,
 )
 from anatomark.formats.header import Orientation
-from anatomark.formats.images import image_name
 from anatomark.formats.missing import MissingValues
 
 __all__ = ["Case", "Dataset", "load_dataset", "read_dataset"]
@@ -79,7 +78,7 @@ class Dataset:
         some are in mm and others in px, DescriptionError where names cannot be told apart.
         """
         files = [Path(p) for p in paths]
-        ids = _distinct_names(files)
+        ids = distinct_names(files)
         given = tuple(float(s) for s in spacing) if spacing is not None else None
         cases = [Case(i, p, i, None, given, orientation=orientation) for i, p in zip(ids, files, strict=True)]
         if stack:
@@ -212,28 +211,6 @@ def data_root(description: Description, path: Path, root: str | Path | None) -> 
             f"ANATOMARK_DATA to the folder that holds {description.root!r}"
         )
     return folder
-
-
-def _distinct_names(files: Sequence[Path]) -> list[str]:
-    """The image names of `files`; those that several share with their folders before them."""
-    names = [image_name(file) for file in files]
-    whole = [file.absolute() for file in files]
-    if len(set(whole)) < len(whole):
-        twice = next(path for path in whole if whole.count(path) > 1)
-        raise DescriptionError(f"the image {twice} comes twice; give each image once")
-    for depth in range(1, max((len(path.parts) for path in whole), default=1)):
-        shared = {name for name, count in Counter(names).items() if count > 1}
-        if not shared:
-            break
-        before = [path.parts[max(1, len(path.parts) - 1 - depth) : -1] for path in whole]
-        names = [
-            "_".join([*folders, image_name(path)]) if name in shared else name
-            for path, folders, name in zip(whole, before, names, strict=True)
-        ]
-    if len(set(names)) < len(names):
-        alike = " and ".join(str(path) for path, name in zip(files, names, strict=True) if names.count(name) > 1)
-        raise DescriptionError(f"{alike} differ in their ending only; rename them, or leave all but one out")
-    return names
 
 
 def _unit(cases: Sequence[Case]) -> Unit:

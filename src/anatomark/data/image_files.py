@@ -1,13 +1,15 @@
-"""Files found by a pattern of a description, without those that it excludes or that a system has left there."""
+"""Image files: those that a pattern of a description finds, their order, and names that tell them apart."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from anatomark.data.label_maps import fits
-from anatomark.formats.images import list_images
+from anatomark.errors import DescriptionError
+from anatomark.formats.images import image_name, list_images
 from anatomark.formats.text import composed
 
 
@@ -45,3 +47,25 @@ def _regex(shell: str) -> str:
 def natural(text: str) -> list[tuple[int, int, str]]:
     """A sorting key by which case_2 comes before case_10."""
     return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", composed(text)) if p]
+
+
+def distinct_names(files: Sequence[Path]) -> list[str]:
+    """The image names of `files`; those that several share with their folders before them."""
+    names = [image_name(file) for file in files]
+    whole = [file.absolute() for file in files]
+    if len(set(whole)) < len(whole):
+        twice = next(path for path in whole if whole.count(path) > 1)
+        raise DescriptionError(f"the image {twice} is given twice; give each image once")
+    for depth in range(1, max((len(path.parts) for path in whole), default=1)):
+        shared = {name for name, count in Counter(names).items() if count > 1}
+        if not shared:
+            break
+        before = [path.parts[max(1, len(path.parts) - 1 - depth) : -1] for path in whole]
+        names = [
+            "_".join([*folders, image_name(path)]) if name in shared else name
+            for path, folders, name in zip(whole, before, names, strict=True)
+        ]
+    if len(set(names)) < len(names):
+        alike = " and ".join(str(path) for path, name in zip(files, names, strict=True) if names.count(name) > 1)
+        raise DescriptionError(f"{alike} differ only in their ending; rename them, or leave all but one out")
+    return names

@@ -26,7 +26,7 @@ from anatomark.evaluation.provenance import command_line, package_versions
 from anatomark.evaluation.result import Interval, json_text, write_together
 from anatomark.evaluation.rows import Rows, fingerprint
 from anatomark.formats.table import LandmarkTable
-from anatomark.methods.prediction import SAID_ABSENT_BELOW
+from anatomark.methods.prediction import PRESENCE_THRESHOLD
 
 LEVEL = 0.05
 
@@ -40,7 +40,7 @@ def compare(
     frame: str | None = None,
     out: Path | str | None = None,
     root: Path | str | None = None,
-    presence_threshold: float = SAID_ABSENT_BELOW,
+    presence_threshold: float = PRESENCE_THRESHOLD,
     radii: Sequence[float] = RADII,
     samples: int = SAMPLES,
     seed: int = 0,

@@ -47,7 +47,7 @@ from anatomark.evaluation.rows import Answer, Rows, fingerprint, observer_rows, 
 from anatomark.evaluation.tables import latex, markdown
 from anatomark.formats.table import LandmarkTable
 from anatomark.methods.error_bound import COVERAGE
-from anatomark.methods.prediction import SAID_ABSENT_BELOW
+from anatomark.methods.prediction import PRESENCE_THRESHOLD
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def evaluate(
     frame: Literal["LPS", "RAS", "pixel"] | None = None,
     out: Path | str | None = None,
     root: Path | str | None = None,
-    presence_threshold: float = SAID_ABSENT_BELOW,
+    presence_threshold: float = PRESENCE_THRESHOLD,
     radii: Sequence[float] = RADII,
     samples: int = SAMPLES,
     seed: int = 0,
@@ -301,7 +301,7 @@ def _options(
     """The options of the command line that differ from their defaults."""
     return {
         "frame": frame, "split": split, "root": root, "radii": scoring.radii if scoring.radii != RADII else None,
-        "presence-threshold": scoring.presence_threshold if scoring.presence_threshold != SAID_ABSENT_BELOW else None,
+        "presence-threshold": scoring.presence_threshold if scoring.presence_threshold != PRESENCE_THRESHOLD else None,
         "samples": scoring.samples if scoring.samples != SAMPLES else None, "seed": scoring.seed or None,
         "consensus": scoring.consensus.replace(" ", "-") if scoring.consensus != "mean" else None,
         "margin": scoring.margin if scoring.margin != min(scoring.radii) / 4 else None,

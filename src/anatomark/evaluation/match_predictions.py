@@ -20,6 +20,7 @@ from anatomark.formats.header import tell
 from anatomark.formats.image_names import guess_remark
 from anatomark.formats.table import LandmarkTable
 from anatomark.formats.text import composed
+from anatomark.methods.prediction import predicted_absent
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +68,7 @@ def match_predictions(
             bound[i, k] = np.where(np.isfinite(bounds[chosen]), bounds[chosen], np.nan)
     predicted = _to_world(points, table.frame, cases)
     answers = np.where(np.isfinite(predicted).all(axis=-1), Answer.PRESENT, Answer.MISSING)
-    with np.errstate(invalid="ignore"):
-        answers[(presence < presence_threshold) | (states == State.ABSENT)] = Answer.ABSENT
+    answers[predicted_absent(presence, presence_threshold) | (states == State.ABSENT)] = Answer.ABSENT
     reference, reference_states = reference_block([case.reference for case in cases], names)
     rows = Rows(
         cases=tuple(case.id for case in cases),

@@ -256,7 +256,7 @@ def corrected_quantiles(scores: Floats, groups: NDArray[np.int64], levels: Seque
 def _row(coverage: float) -> int | None:
     """The first of LEVELS that is not below `coverage`; None where all are."""
     if not 0 < coverage < 1:
-        raise SettingsError(f"the coverage is {coverage:g}; it wants a share between 0 and 1, such as 0.9")
+        raise SettingsError(f"the coverage is {coverage:g}; give a proportion between 0 and 1, such as 0.9")
     return next((row for row, level in enumerate(LEVELS) if level >= coverage - 1e-9), None)
 
 

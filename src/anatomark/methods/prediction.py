@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from anatomark.formats.table import LandmarkTable
 
 Floats = NDArray[np.float64]
-SAID_ABSENT_BELOW = 0.5  # a presence below says that the landmark is not in the image
+PRESENCE_THRESHOLD = 0.5
+
+
+def predicted_absent(presence: Floats, threshold: float = PRESENCE_THRESHOLD) -> NDArray[np.bool_]:
+    """Where a presence predicts that the landmark is not in the image; False where it is NaN."""
+    with np.errstate(invalid="ignore"):
+        return presence < threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +52,11 @@ class Prediction:
     def __post_init__(self) -> None:
         if not len(self.error_bound):
             object.__setattr__(self, "error_bound", np.full(len(self.landmarks), np.nan))
+
+    def thresholded(self) -> Landmarks:
+        """The landmarks, those with a presence below PRESENCE_THRESHOLD absent."""
+        states = np.where(predicted_absent(self.presence), State.ABSENT, State.PRESENT).astype(np.uint8)
+        return Landmarks(self.landmarks.names, self.landmarks.points, states, self.landmarks.unit)
 
     @property
     def remarks(self) -> str | None:

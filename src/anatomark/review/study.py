@@ -17,7 +17,7 @@ from anatomark.errors import DescriptionError, ImageError, UnknownNameError
 from anatomark.evaluation.match_predictions import match_predictions
 from anatomark.evaluation.predictions import read_predictions
 from anatomark.formats.images import list_images, read_grid
-from anatomark.methods.prediction import SAID_ABSENT_BELOW, Prediction
+from anatomark.methods.prediction import PRESENCE_THRESHOLD, Prediction, predicted_absent
 
 if TYPE_CHECKING:
     from anatomark.formats.table import LandmarkTable
@@ -38,8 +38,7 @@ class Answers:
     @property
     def absent(self) -> NDArray[np.bool_]:
         """(N,) where the model says that the landmark is not in the image."""
-        with np.errstate(invalid="ignore"):
-            return self.presence < SAID_ABSENT_BELOW
+        return predicted_absent(self.presence)
 
     @classmethod
     def of(cls, prediction: Prediction, names: Sequence[str]) -> Answers:
@@ -139,7 +138,7 @@ def _names(given: Path, landmarks: Sequence[str], model: Model | None, table: La
 
 def _answers(dataset: Dataset, table: LandmarkTable, source: str) -> dict[str, Answers]:
     rows = match_predictions(
-        dataset, table, split=None, presence_threshold=SAID_ABSENT_BELOW, source=f"the predictions {source}"
+        dataset, table, split=None, presence_threshold=PRESENCE_THRESHOLD, source=f"the predictions {source}"
     ).rows
     return {case: Answers(rows.predicted[k], rows.presence[k], rows.bound[k]) for k, case in enumerate(rows.cases)}
 

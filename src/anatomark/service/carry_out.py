@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anatomark.core.landmarks import State
 from anatomark.formats.atomic import write_json
 from anatomark.formats.images import image_name, read_image
 from anatomark.formats.landmark_files.dicom_sr import require_reportable
-from anatomark.formats.table import write_table
-from anatomark.methods.prediction import SAID_ABSENT_BELOW, prediction_table
-from anatomark.predict import ENDINGS, write_prediction
+from anatomark.formats.table import STATE_WORDS, write_table
+from anatomark.methods.prediction import prediction_table
+from anatomark.prediction_files import file_name, write_prediction
 from anatomark.service.declared import require_modest
 from anatomark.service.job import Job
 from anatomark.service.slices import as_picture
@@ -42,7 +43,7 @@ def carry_out(job: Job, model: Model) -> Path:
     if picture is not None:
         result = replace(result, landmarks=picture[1](result.landmarks))
     name = image_name(Path(job.path).name)
-    target = folder / f"{name}.{ENDINGS.get(job.format, job.format)}"
+    target = folder / file_name(name, job.format)
     _write(result, target, job, path, image.grid)
     return target
 
@@ -64,6 +65,7 @@ def as_json(result: Prediction, model: str, image: str) -> dict[str, Any]:
         landmarks.names,
         landmarks.points.round(4).tolist(),
         result.presence.round(4).tolist(),
+        result.thresholded().states.tolist(),
         result.spread.round(4).tolist(),
         result.error_bound.round(4).tolist(),
         strict=True,
@@ -80,10 +82,10 @@ def as_json(result: Prediction, model: str, image: str) -> dict[str, Any]:
                 "name": name,
                 "point": point,
                 "presence": presence,
-                "said": "absent" if presence < SAID_ABSENT_BELOW else "present",
+                "said": STATE_WORDS[State(state)],
                 "spread": spread,
                 "error_bound": None if math.isnan(bound) else bound,
             }
-            for name, point, presence, spread, bound in each
+            for name, point, presence, state, spread, bound in each
         ],
     }
