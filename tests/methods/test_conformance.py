@@ -1,4 +1,7 @@
-"""What every method must do, in 2D and in 3D. A method joins by its name in METHODS, with settings in TINY_OF."""
+"""What every method must do, in 2D and in 3D. A method joins by its name in METHODS, with settings in TINY_OF.
+
+The last one, `nearest_case`, is a method as somebody else might write it, against `Detector` alone.
+"""
 
 import itertools
 import json
@@ -19,6 +22,7 @@ from anatomark.formats.images import write_image
 from anatomark.methods import METHODS, detector_class
 from anatomark.methods.prediction import Prediction
 from anatomark.model import Model
+from tests.methods.nearest_case import NearestCase
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -37,6 +41,7 @@ TINY_OF: dict[str, dict[str, Any]] = {
     },
     "heatmap": {"channels": [8, 12, 16, 24], "batch": 2, "steps": 150, "learning_rate": 3e-3},
     "atlas": {"max_voxels": 6000, "atlases": 1, "registration": "affine"},
+    NearestCase.name: {},
 }
 # Votes that have just begun to be weighted lie far apart, and a little moves their mean.
 LOOSE = {"two-stage": 3.0}
@@ -45,10 +50,11 @@ FEW_STEPS: dict[str, dict[str, Any]] = {
     "two-stage": {"stage1_steps": 10, "frozen_steps": 10, "stage2_steps": 10, "validations": 1},
     "heatmap": {"channels": [4, 6, 8], "batch": 2, "steps": 30, "validations": 1},
     "atlas": {"max_voxels": 4000, "atlases": 3, "nearest": 2},
+    NearestCase.name: {},
 }
 
 
-@pytest.fixture(scope="session", params=list(METHODS))
+@pytest.fixture(scope="session", params=[*METHODS, NearestCase.name])
 def method(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -27,8 +27,20 @@ NETWORKS = {
 }
 
 
+_registered: dict[str, type[AnyDetector]] = {}
+
+
+def register(detector: type[AnyDetector]) -> None:
+    """Make a detector class of one's own known by its `name`, to train it and to load its models in this process."""
+    if detector.name in METHODS:
+        raise ValueError(f"{detector.name!r} is one of the methods that are here already; choose another name")
+    _registered[detector.name] = detector
+
+
 def detector_class(name: str) -> type[AnyDetector]:
     """The detector class of a method; UnknownNameError names the methods there are."""
+    if name in _registered:
+        return _registered[name]
     module, attribute = _entry(METHODS, name)
     return getattr(import_module(module), attribute)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pydantic.fields import FieldInfo
 
 from anatomark.methods import METHODS, detector_class
-from anatomark.methods.settings import Settings
+from anatomark.methods.settings import STRENGTHS, AugmentedSettings, Settings
 
 # What a user may want to set; all else is there to replicate a published training or to try an idea.
 USER_SETTINGS = (
@@ -31,6 +31,11 @@ USER_SETTINGS = (
     "atlases",
     "registration",
 )
+
+OPEN = {"minutes": "the planned steps", "epochs": "the planned steps", "template": "the most typical"}
+OPEN |= dict.fromkeys(STRENGTHS["none"], "by the level")
+AUGMENTATION = "Augmentation (global-to-local, two-stage, heatmap)"
+BY_STEPS = ("minutes", "epochs")  # of methods that learn by steps, which the atlas does not
 
 INTRODUCTION = """# Settings of a training
 
@@ -58,10 +63,10 @@ def settings_page() -> str:
     user = [_row(name, every[name], _methods_with(name, classes)) for name in USER_SETTINGS]
     common = set.intersection(*(set(kind.model_fields) for kind in classes.values()))
     parts = [INTRODUCTION, _table("setting | of | what it is | unit | default", user), EXPERT]
-    sections = {"All methods": {n: i for n, i in every.items() if n in common}}
-    sections |= {
-        name: {n: i for n, i in kind.model_fields.items() if n not in common} for name, kind in classes.items()
-    }
+    augmented = {n: i for n, i in AugmentedSettings.model_fields.items() if n not in common}
+    sections = {"All methods": {n: i for n, i in every.items() if n in common}, AUGMENTATION: augmented}
+    for name, kind in classes.items():
+        sections[name] = {n: i for n, i in kind.model_fields.items() if n not in common and n not in augmented}
     for title, fields in sections.items():
         rows = [_row(name, info) for name, info in fields.items() if name not in USER_SETTINGS]
         parts += [f"\n### {title}\n", _table("setting | what it is | unit | default", rows)]
@@ -74,13 +79,14 @@ def settings_page() -> str:
 
 def _methods_with(name: str, classes: Mapping[str, type[Settings]]) -> str:
     having = [method for method, kind in classes.items() if name in kind.model_fields]
+    having = [method for method in having if not (name in BY_STEPS and method == "atlas")]
     return "all" if len(having) == len(classes) else ", ".join(having)
 
 
 def _row(name: str, info: FieldInfo, *more: str) -> str:
     extra = info.json_schema_extra
     unit = extra.get("unit", "") if isinstance(extra, dict) else ""
-    default = "planned" if info.default is None else str(info.default).lower()
+    default = OPEN.get(name, "planned") if info.default is None else str(info.default).lower()
     return " | ".join([f"| `{name}`", *more, info.description or "", str(unit), f"{default} |"])
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from anatomark.methods.atlas.config import Backend, Registration
 from anatomark.methods.settings import Settings
 
 
 class AtlasSettings(Settings):
-    """`None` is decided by the plan. `spacing` is that of the registrations; `pool` is for the ranking of atlases.
-
-    Nothing is learned by steps, so that `minutes` and `epochs` change nothing.
-    """
+    """`None` is decided by the plan. `spacing` is that of the registrations; `pool` is for the ranking of atlases."""
 
     earlier_names: ClassVar[Mapping[str, str]] = {"elements": "max_voxels"}
 
@@ -33,6 +30,12 @@ class AtlasSettings(Settings):
         "simpleitk",
         description="of deformable registration; fixed, so that a model gives the same points on every machine",
     )
+
+    @model_validator(mode="after")
+    def _without_steps(self) -> AtlasSettings:
+        if self.minutes is not None or self.epochs is not None:
+            raise ValueError("atlas looks at each training case once and takes no steps; leave out minutes and epochs")
+        return self
 
 
 def single(ndim: int) -> dict[str, Any]:
