@@ -66,8 +66,8 @@ def test_in_examples_a_landmark_stays_on_its_element(shape: tuple[int, ...]) -> 
     d = len(shape)
     corners = [[0.0] * d, [n - 1.0 for n in shape], [0.0, *(n - 1.0 for n in shape[1:])]]
     settings = planned(
-        shape, **STILL, spacing=(1.0,) * d, pool=(1,) * d, global_crop=(32,) * d, local_window=(16,) * d, window_jitter=2.0,
-        mirror=False,
+        shape, **STILL, spacing=(1.0,) * d, pool=(1,) * d, global_crop=(32,) * d, local_window=(16,) * d,
+        window_jitter=2.0, mirror=False,
     )  # fmt: skip
     order = np.arange(3)
     rng = np.random.default_rng(1)
