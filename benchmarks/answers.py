@@ -59,7 +59,7 @@ def scores(errors: NDArray[Any], thresholds: Sequence[float]) -> dict[str, Any]:
 
 def parse_settings(texts: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Settings for all methods, and those of each, of "key=value" and "method:key=value" texts."""
-    from anatomark.training.train import parse_setting
+    from anatomark.training.request import parse_setting
 
     everyone: dict[str, Any] = {}
     of: dict[str, dict[str, Any]] = {}

@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from jaxtyping import install_import_hook
 
+# Shapes that stand in signatures are checked in every call of the tests.
+SHAPED = (
+    "votes",
+    "methods.vote_loss",
+    "methods.two_stage.loss",
+    "methods.two_stage.joint",
+    "methods.two_stage.refinement",
+)
+install_import_hook([f"anatomark.{name}" for name in SHAPED], "beartype.beartype")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("patient", deadline=None)  # a busy machine is slow now and then, and nothing is wrong with it
 settings.load_profile("patient")

@@ -13,7 +13,7 @@ def perfect_answer(points: torch.Tensor, grid: tuple[int, ...], stride: int) -> 
     centers = votes.patch_centers(grid, (stride,) * d)
     encoded = votes.encode(points.view(*points.shape, *(1,) * d) - centers)
     logits = torch.full((*points.shape[:2], *grid), -20.0)
-    cell = votes.patch_of(points, (stride,) * d)
+    cell = votes.patch_index(points, (stride,) * d)
     for b in range(len(points)):
         for n in range(points.shape[1]):
             if all(0 <= c < g for c, g in zip(cell[b, n].tolist(), grid, strict=True)):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from anatomark import votes
@@ -19,15 +20,15 @@ CLASS_WEIGHT = 0.1  # a patch: one in all is positive, so the mean over patches 
 
 
 def vote_loss(
-    logits: Tensor,
-    encoded: Tensor,
-    points_index: Tensor,
-    states: Tensor,
+    logits: Float[Tensor, "b n *grid"],
+    encoded: Float[Tensor, "b n d *grid"],
+    points_index: Float[Tensor, "b n d"],
+    states: Integer[Tensor, "b n"],
     *,
     stride: Sequence[int],
     class_weight: float,
     coordinate_weight: float,
-) -> dict[str, Tensor]:
+) -> dict[str, Float[Tensor, ""]]:
     """The weighted terms {"displacement", "class", "coordinate"}, scalars.
 
     `logits` (B, N, *grid) and `encoded` (B, N, d, *grid) of a network; `points_index` (B, N, d) landmarks in index
@@ -39,7 +40,7 @@ def vote_loss(
     annotated = states != State.NOT_ANNOTATED
     points = torch.where(present.unsqueeze(-1), points_index, torch.zeros_like(points_index))
 
-    target, inside = votes.holders(points, present, grid, stride)
+    target, inside = votes.one_hot_patches(points, present, grid, stride)
     cross_entropy = F.binary_cross_entropy_with_logits(logits.flatten(2), target, reduction="none").mean(-1)
 
     centers = votes.patch_centers(grid, stride, logits.device).flatten(1)
@@ -51,12 +52,12 @@ def vote_loss(
         "class": class_weight * _mean(cross_entropy, annotated),
     }
     if coordinate_weight:
-        found, _ = votes.combine(votes.decode(encoded.flatten(3)) + centers, logits.flatten(2).sigmoid())
+        found, _ = votes.weighted_mean(votes.decode(encoded.flatten(3)) + centers, logits.flatten(2).sigmoid())
         distance = votes.encode(found - points).abs().mean(-1)
         terms["coordinate"] = coordinate_weight * _mean(distance, inside)
     return terms
 
 
-def _mean(values: Tensor, chosen: Tensor) -> Tensor:
+def _mean(values: Float[Tensor, "b n"], chosen: Bool[Tensor, "b n"]) -> Float[Tensor, ""]:
     """The mean of the chosen values; 0, with a gradient of 0, where none is chosen."""
     return (values * chosen).sum() / chosen.sum().clamp(min=1)

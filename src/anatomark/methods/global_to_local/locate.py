@@ -65,7 +65,7 @@ def _locate_local(
         part = _combined(logits, encoded, network.stride, corner, grid)
         inside = grid.world_to_index(part.points_world) - corner
         within = ((inside >= -0.5) & (inside <= np.asarray(window) - 0.5)).all(axis=1)
-        trusted.append(within & (part.mass >= votes.EMPTY_MASS))
+        trusted.append(within & (part.mass >= votes.MIN_POSTERIOR_MASS))
         parts.append(part)
     # A network that sees no landmark, or puts it outside its window, has no better answer than the one before.
     better = np.concatenate(trusted)
@@ -82,7 +82,7 @@ def _combined(logits: Tensor, encoded: Tensor, stride: int, corner_index: Floats
     centers = votes.patch_centers(logits.shape[2:], (stride,) * grid.ndim, logits.device).flatten(1)
     cast_votes = votes.decode(encoded.float().flatten(3)) + centers
     scale = torch.tensor(grid.spacing, dtype=torch.float32, device=cast_votes.device).view(-1, 1)
-    mean, spread = votes.combine(cast_votes * scale, posterior.flatten(2))
+    mean, spread = votes.weighted_mean(cast_votes * scale, posterior.flatten(2))
     index = (mean[0].double().cpu().numpy() / np.asarray(grid.spacing)) + corner_index
     return Located(
         grid.index_to_world(index),

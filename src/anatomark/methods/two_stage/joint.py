@@ -13,6 +13,7 @@ from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from anatomark import votes
@@ -36,13 +37,13 @@ class JointOutput(NamedTuple):
     refinement; without one, `points_grid_mm` are `joint_points`.
     """
 
-    points_grid_mm: Tensor
-    intermediate_points: Tensor
-    spread: Tensor
-    posterior: Tensor
-    vote_log_weights: Tensor | None
-    displacement: Tensor | None
-    joint_points: Tensor
+    points_grid_mm: Float[Tensor, "b n d"]
+    intermediate_points: Float[Tensor, "k b n d"]
+    spread: Float[Tensor, "b n"]
+    posterior: Float[Tensor, "b n *grid"]
+    vote_log_weights: Float[Tensor, "r b n p"] | None
+    displacement: Float[Tensor, "b n d *grid"] | None
+    joint_points: Float[Tensor, "b n d"]
     refinement: RefinementOutput | None
 
 
@@ -66,7 +67,13 @@ class VotingRound(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(bias_of(layer))
 
-    def vote_log_weights(self, features: Tensor, vote_length: Tensor, distance: Tensor | None, part: slice) -> Tensor:
+    def vote_log_weights(
+        self,
+        features: Float[Tensor, "b width *grid"],
+        vote_length: Float[Tensor, "b n p"],
+        distance: Float[Tensor, "b n p"] | None,
+        part: slice,
+    ) -> Float[Tensor, "b n p"]:
         """The logarithm of the weights (B, n, P) of the patches' votes for landmarks `part`.
 
         From features (B, width, *grid) and two lengths (B, n, P), in patches: how far the patches point, and their
@@ -78,7 +85,7 @@ class VotingRound(nn.Module):
             logits = logits - SHARPNESS * self.closeness[part].unsqueeze(-1) * distance
         return logits.log_softmax(-1)
 
-    def correction(self, shape: Tensor, uncertainty: Tensor) -> Tensor:
+    def correction(self, shape: Float[Tensor, "b n d"], uncertainty: Float[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
         """(B, N, d) from shapes (B, N, d) relative to the mean shape and spreads (B, N), in units of the shape."""
         bottleneck = self.compress(torch.cat([shape, uncertainty.unsqueeze(-1)], -1).flatten(1))
         return self.expand(F.gelu(bottleneck)).float().view_as(shape)
@@ -135,7 +142,9 @@ class JointNet(nn.Module):
             norm.eval()
         return self
 
-    def forward(self, padded: Tensor, refine_at: Tensor | None = None) -> JointOutput:
+    def forward(
+        self, padded: Float[Tensor, "b 1 *padded"], refine_at: Float[Tensor, "b n d"] | None = None
+    ) -> JointOutput:
         """The answer for images with margin (B, 1, *padded).
 
         The refinement sees windows around `refine_at` (B, N, d) in the grid frame, else around the voted points. In
@@ -192,8 +201,13 @@ class JointNet(nn.Module):
         return [cast("VotingRound", layer) for layer in self.rounds]
 
     def _vote(
-        self, layer: VotingRound, features: Tensor, displacement: Tensor | None, points: Tensor | None, part: slice
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self,
+        layer: VotingRound,
+        features: Float[Tensor, "b width *grid"],
+        displacement: Float[Tensor, "b n d *grid"] | None,
+        points: Float[Tensor, "b all d"] | None,
+        part: slice,
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n"], Float[Tensor, "b n p"]]:
         """Mean votes (B, n, d) for some landmarks, their spread (B, n) and the log of the votes' weights (B, n, P)."""
         if displacement is None:
             displacement = self.patches.displacements(features, part)
@@ -202,10 +216,10 @@ class JointNet(nn.Module):
         centers = patch_centers_grid_mm(features.shape[2:], self.patches.stride, self.spacing)
         distance = None if points is None else length(centers - points[:, part].unsqueeze(-1)) / patch
         log_weights = layer.vote_log_weights(features, length(far) / patch, distance, part)
-        return *votes.combine(centers + far, log_weights.exp()), log_weights
+        return *votes.weighted_mean(centers + far, log_weights.exp()), log_weights
 
 
-def length(vectors: Tensor) -> Tensor:
+def length(vectors: Float[Tensor, "b n d p"]) -> Float[Tensor, "b n p"]:
     """(B, n, P) of vectors (B, n, d, P), with a gradient at zero too."""
     return vectors.square().sum(2).add(1e-6).sqrt()
 

@@ -110,5 +110,5 @@ def _nearest(centers: Tensor, points: Tensor) -> Tensor:
 
 def _mean_vote(patch_votes: Tensor) -> tuple[Tensor, Tensor]:
     """Points (N, d) and spread (N,) of votes (1, N, d, P), each of the same weight."""
-    points, spread = votes.combine(patch_votes, torch.ones_like(patch_votes[:, :, 0]))
+    points, spread = votes.weighted_mean(patch_votes, torch.ones_like(patch_votes[:, :, 0]))
     return points[0], spread[0]

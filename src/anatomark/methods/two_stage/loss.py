@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from anatomark import votes
@@ -19,15 +20,15 @@ SMOOTH = 0.04  # patches: below this error the loss is quadratic
 
 
 def displacement_loss(
-    displacement: Tensor,
-    points_grid_mm: Tensor,
-    states: Tensor,
+    displacement: Float[Tensor, "b n d *grid"],
+    points_grid_mm: Float[Tensor, "b n d"],
+    states: Integer[Tensor, "b n"],
     *,
-    spacing: Tensor,
+    spacing: Float[Tensor, " d"],
     stride: int,
     distance_decay: float,
     distance_floor: float,
-) -> Tensor:
+) -> Float[Tensor, ""]:
     """Mean L1 error of the encoded displacements of patches, far ones counting less.
 
     `displacement` (B, N, d, *grid) is in units of the finest spacing; `points_grid_mm` (B, N, d) are landmarks in the
@@ -46,14 +47,14 @@ def displacement_loss(
 
 def joint_loss(
     output: JointOutput,
-    points_grid_mm: Tensor,
-    states: Tensor,
+    points_grid_mm: Float[Tensor, "b n d"],
+    states: Integer[Tensor, "b n"],
     *,
-    spacing: Tensor,
+    spacing: Float[Tensor, " d"],
     stride: int,
     attention_loss_weight: float,
     class_weight: float,
-) -> dict[str, Tensor]:
+) -> dict[str, Float[Tensor, ""]]:
     """The terms {"coordinate", "intermediate", "attention", "class"} of stage 2, for an output of training.
 
     The other arguments are as in `displacement_loss`. Errors of coordinates are in patches. "attention" is the
@@ -71,7 +72,7 @@ def joint_loss(
         return _mean(each, present)
 
     grid = output.posterior.shape[2:]
-    target, _ = votes.holders(known / spacing, present, grid, (stride,) * len(grid))
+    target, _ = votes.one_hot_patches(known / spacing, present, grid, (stride,) * len(grid))
     entropy = F.binary_cross_entropy_with_logits(output.posterior.float().flatten(2), target, reduction="none").mean(-1)
     far = (known.unsqueeze(-1) - patch_centers_grid_mm(grid, stride, spacing)).square().sum(2) / patch**2
     nearness = (-far / 2).softmax(-1)
@@ -85,8 +86,12 @@ def joint_loss(
 
 
 def refinement_loss(
-    output: RefinementOutput, points_index: Tensor, states: Tensor, *, window: Sequence[int]
-) -> dict[str, Tensor]:
+    output: RefinementOutput,
+    points_index: Float[Tensor, "b n d"],
+    states: Integer[Tensor, "b n"],
+    *,
+    window: Sequence[int],
+) -> dict[str, Float[Tensor, ""]]:
     """The terms {"refine_displacement", "refine_class", "refine_coordinate"} of windows of `window` elements (d).
 
     `points_index` (B, N, d) in elements of the image; the terms are those of `vote_loss`.
@@ -104,11 +109,11 @@ def refinement_loss(
     return {f"refine_{name}": value for name, value in terms.items()}
 
 
-def present_of(points: Tensor, states: Tensor) -> Tensor:
+def present_of(points: Float[Tensor, "b n d"], states: Integer[Tensor, "b n"]) -> Bool[Tensor, "b n"]:
     """(B, N): whether a landmark is in the image and known."""
     return (states == State.PRESENT) & torch.isfinite(points).all(-1)
 
 
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
+def _mean(values: Float[Tensor, "b n"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, ""]:
     """Mean of `values` where `mask` holds; 0 where it holds nowhere."""
     return (values * mask).sum() / mask.sum().clamp(min=1)

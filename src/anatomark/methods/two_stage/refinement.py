@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from anatomark import votes
@@ -32,9 +33,9 @@ class RefinementOutput(NamedTuple):
     `corner` (B, N, d) is where the window's first element lies, in elements of the image.
     """
 
-    logits: Tensor
-    encoded: Tensor
-    corner: Tensor
+    logits: Float[Tensor, "b n *cells"]
+    encoded: Float[Tensor, "b n d *cells"]
+    corner: Int[Tensor, "b n d"]
 
 
 class RefinementHead(nn.Module):
@@ -73,7 +74,9 @@ class RefinementHead(nn.Module):
         """Elements of the image along each axis of a cell."""
         return self.stride * self.net.stride
 
-    def first_features(self, points_index: Tensor, size: Sequence[int], margin: int) -> Tensor:
+    def first_features(
+        self, points_index: Float[Tensor, "b n d"], size: Sequence[int], margin: int
+    ) -> Int[Tensor, "b n d"]:
         """(B, N, d) index of the first feature of windows around points (B, N, d), in elements of the image.
 
         Windows stay within features of `size` (d), computed from an image with a `margin`.
@@ -84,13 +87,17 @@ class RefinementHead(nn.Module):
         first = torch.round(middle - (window - 1) / 2).long()
         return torch.minimum(first.clamp(min=0), (size_ - window).clamp(min=0))
 
-    def forward(self, features: Tensor, points_index: Tensor, margin: int) -> RefinementOutput:
+    def forward(
+        self, features: Float[Tensor, "b c *size"], points_index: Float[Tensor, "b n d"], margin: int
+    ) -> RefinementOutput:
         """Of windows around points (B, N, d) in elements of the image, from its features (B, C, *size) of the level."""
         features = pad_to(features, self.window)
         first = self.first_features(points_index, features.shape[2:], margin)
         return self._output(extract_windows(features, first, self.window), first, margin)
 
-    def from_image(self, patches: PatchNet, padded: Tensor, points_index: Tensor) -> RefinementOutput:
+    def from_image(
+        self, patches: PatchNet, padded: Float[Tensor, "b 1 *padded"], points_index: Float[Tensor, "b n d"]
+    ) -> RefinementOutput:
         """The same from images with margin (B, 1, *padded): features are computed in the windows alone."""
         elements = [w * self.stride + 2 * self.crop for w in self.window]
         padded = pad_to(padded, elements)
@@ -101,13 +108,19 @@ class RefinementHead(nn.Module):
         windows = features.view(*first.shape[:2], *features.shape[1:])
         return self._output(windows, first, patches.margin)
 
-    def _output(self, windows: Tensor, first: Tensor, margin: int) -> RefinementOutput:
+    def _output(
+        self, windows: Float[Tensor, "b n c *window"], first: Int[Tensor, "b n d"], margin: int
+    ) -> RefinementOutput:
         logits, encoded = self.net(windows.flatten(1, 2))
         return RefinementOutput(logits.float(), encoded.float(), first * self.stride + self.crop - margin)
 
     def blend(
-        self, output: RefinementOutput, points_grid_mm: Tensor, spread: Tensor, spacing: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        output: RefinementOutput,
+        points_grid_mm: Float[Tensor, "b n d"],
+        spread: Float[Tensor, "b n"],
+        spacing: Float[Tensor, " d"],
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n"]]:
         """Points (B, N, d) of the grid frame and spreads (B, N), of the points before and the refined ones.
 
         The latter have the weight `blend_weight`. Where no landmark is found in its window, the points before stay as
@@ -117,10 +130,10 @@ class RefinementHead(nn.Module):
         grid = output.logits.shape[2:]
         centers = votes.patch_centers(grid, (self.cell,) * len(grid), output.logits.device).flatten(1)
         window_votes = (votes.decode(output.encoded.flatten(3)) + centers) * spacing.view(-1, 1)
-        mean, window_spread = votes.combine(window_votes, posterior.flatten(2))
+        mean, window_spread = votes.weighted_mean(window_votes, posterior.flatten(2))
         size = torch.tensor(self.window, device=mean.device) * self.stride * spacing
         trusted = ((mean >= -0.5 * spacing) & (mean <= size - 0.5 * spacing)).all(-1)
-        trusted &= votes.posterior_mass(posterior) >= votes.EMPTY_MASS
+        trusted &= votes.posterior_mass(posterior) >= votes.MIN_POSTERIOR_MASS
         weight = self.blend_weight * trusted
         offset = mean + output.corner * spacing - points_grid_mm
         variance = (1 - weight) * spread.square() + weight * window_spread.square()
@@ -147,14 +160,14 @@ def fit_blend_weight(points: Floats, refined: Floats, reference: Floats) -> floa
 
 
 def sample_refinement_centers(
-    points_index: Tensor,
-    present: Tensor,
+    points_index: Float[Tensor, "b n d"],
+    present: Bool[Tensor, "b n"],
     rng: np.random.Generator,
     *,
     window: Sequence[int],
     image: Sequence[int],
     jitter: Floats,
-) -> Tensor:
+) -> Float[Tensor, "b n d"]:
     """(B, N, d) middles of training windows in elements: near points (B, N, d), anywhere where not `present` (B, N).
 
     `window`, `image` and the `jitter` (d,), a standard deviation, are in elements.
@@ -165,7 +178,9 @@ def sample_refinement_centers(
     return torch.from_numpy(centers).float()
 
 
-def extract_windows(values: Tensor, first: Tensor, size: Sequence[int]) -> Tensor:
+def extract_windows(
+    values: Float[Tensor, "b c *spatial"], first: Int[Tensor, "b n d"], size: Sequence[int]
+) -> Float[Tensor, "b n c *size"]:
     """Windows (B, N, C, *size) of values (B, C, *spatial), from the indices `first` (B, N, d) on."""
     b, n, d = first.shape
     index: list[Tensor] = [torch.arange(b, device=values.device).view(b, *(1,) * (d + 1))]
