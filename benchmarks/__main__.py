@@ -14,6 +14,7 @@ SUBJECTS = {
     "estimate": "estimates of train --estimate compared with the training itself, every method on phantoms",
     "evaluation": "time and memory of an evaluation of many cases, with intervals",
     "growth": "time and memory over image size, landmarks and cases, with exponents",
+    "house": "how the package is built: asserts, imports, circles, settings, and the calls between its files",
     "limited": "every method trained on few images, a learning curve",
     "portable": "prepare a data set, train and score it on a machine that has neither images nor image libraries",
     "precision": "landmarks in bfloat16 against float32, of trained runs",

@@ -11,6 +11,7 @@ from benchmarks.report.brain import brain
 from benchmarks.report.estimate import estimate
 from benchmarks.report.evaluation import evaluation
 from benchmarks.report.growth import growth, pictures
+from benchmarks.report.house import house, house_calls
 from benchmarks.report.limited import limited, picture
 from benchmarks.report.precision import precision
 from benchmarks.report.prediction import prediction
@@ -45,6 +46,8 @@ SECTIONS = {  # of all results of a kind, in their order
     "service": service,
     "loop": loop,
     "review": review,
+    "house": house,
+    "house_calls": house_calls,
 }
 
 
