@@ -18,7 +18,7 @@ from anatomark.data.description import Dataset, load_dataset
 from anatomark.data.init import init_dataset
 from anatomark.errors import DescriptionError
 from anatomark.evaluation.pictures import overlay
-from anatomark.review.images import Views
+from anatomark.review.image_cache import ImageCache
 
 KINDS = (".jpg", ".png", ".tif", ".webp")
 MARK = (40, 9)  # column, row as people see it, of the bright spot in a picture of 60 x 44
@@ -154,7 +154,7 @@ def test_init_is_silent_on_upright_pictures(tmp_path):
 
 def test_the_review_page_and_overlays_show_what_the_points_refer_to(folder):
     dataset = load_dataset(describe(folder, "shown"))
-    views = Views(dataset.cases)
+    views = ImageCache(dataset.cases)
     for number in (3, 7, 10, 13):
         case = dataset.cases[number]
         view = views.view(number)

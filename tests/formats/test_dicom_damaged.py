@@ -92,10 +92,10 @@ from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
 from anatomark.errors import AnatomarkError
 from anatomark.formats.images import is_image, read_header, read_image
-from anatomark.service.declared import require_modest
+from anatomark.service.header_limits import require_within_limit
 read_image(Path(sys.argv[1]) / "sound.dcm")
 try:
-    require_modest(Path(sys.argv[1]) / "element.nrrd", max_voxels=1000)
+    require_within_limit(Path(sys.argv[1]) / "element.nrrd", max_voxels=1000)
 except AnatomarkError as error:
     assert "element.nrrd" in str(error)
 for path in sorted(Path(sys.argv[1]).glob("*/a.dcm")):

@@ -10,7 +10,7 @@ from anatomark.data.description import load_dataset
 from anatomark.formats.table import read_table
 from anatomark.review.app import PAGE, make_app
 from anatomark.review.assistant import Assistant
-from anatomark.review.desk import Desk
+from anatomark.review.api import ReviewApi
 from anatomark.review.record import Record
 from anatomark.review.study import open_study
 from anatomark.web.access import decide_access
@@ -33,7 +33,7 @@ class Opened:
             self.study.folder, "anna", dataset=about.name, order=about.names, ndim=about.ndim, unit=about.unit
         )
         helper = None if assistant is None else Assistant(assistant, self.study.cases, about.names)
-        self.app = make_app(Desk(self.study, self.record, helper), decide_access(token=TOKEN))
+        self.app = make_app(ReviewApi(self.study, self.record, helper), decide_access(token=TOKEN))
         self.client = Client(self.app, TOKEN)
 
     def get(self, path):
@@ -92,7 +92,7 @@ def test_a_stale_change_is_answered_with_what_there_is(opened):
     answer = opened.change(0, base=0, set={name: {"state": "not annotated"}})
     assert answer.status_code == 409
     assert answer.json()["review"] == first["review"]
-    assert "changed elsewhere" in answer.json()["detail"]
+    assert "changed in another window" in answer.json()["detail"]
 
 
 def test_the_corrections_become_the_reference(opened):
@@ -191,8 +191,8 @@ def test_the_assistant_predicts_while_the_page_goes_on(tmp_path, run, phantoms):
     study = open_study(phantoms, reviewer="anna", model=model, out=tmp_path)
     record = Record(tmp_path, "anna", dataset="x", order=model.names, ndim=model.ndim, unit="mm")
     assistant = Assistant(model, study.cases, study.dataset.names)
-    desk = Desk(study, record, assistant)
-    client = Client(make_app(desk, decide_access(token=TOKEN)), TOKEN)
+    api = ReviewApi(study, record, assistant)
+    client = Client(make_app(api, decide_access(token=TOKEN)), TOKEN)
     assert client.get("/api/cases/3/prediction").json()["state"] == "none"
     answer = client.post("/api/cases/3/prediction")
     assert answer.status_code == 202

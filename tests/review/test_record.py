@@ -52,7 +52,7 @@ def test_a_change_is_in_the_table_with_who_and_when(record, tmp_path):
 def test_a_stale_change_is_refused_and_changes_nothing(record, tmp_path):
     first = record.change("case_1", 0, {"sella": at(1, 1)})
     before = [(tmp_path / name).read_bytes() for name in ("anna.csv", "anna.journal.jsonl")]
-    with pytest.raises(StaleError, match="case_1 was changed elsewhere") as stale:
+    with pytest.raises(StaleError, match="case_1 was changed in another window") as stale:
         record.change("case_1", 0, {"sella": at(2, 2)})
     assert stale.value.now == first
     assert [(tmp_path / name).read_bytes() for name in ("anna.csv", "anna.journal.jsonl")] == before
@@ -119,7 +119,7 @@ def test_a_table_without_its_journal_is_taken_over_and_a_foreign_one_left_alone(
     record.close()
     original = "image,landmark,x,y,frame\ncase_1,sella,1,2,LPS\n"
     (tmp_path / "senior.csv").write_text(original)
-    with pytest.raises(ReviewError, match=r"senior\.csv exists and is no review"):
+    with pytest.raises(ReviewError, match=r"senior\.csv exists and is not a review"):
         opened(tmp_path, "senior")
     assert (tmp_path / "senior.csv").read_text() == original
 
@@ -143,13 +143,13 @@ def test_a_journal_of_other_images_is_refused(tmp_path):
     record = opened(tmp_path)
     record.change("case_1", 0, {"sella": at(1, 1)})
     record.close()
-    with pytest.raises(ReviewError, match=r"is of 2D points in mm, the images are 2D in px"):
+    with pytest.raises(ReviewError, match=r"has 2D points in mm, but the images are 2D in px"):
         opened(tmp_path, unit="px")
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".anna", "anna.", "x" * 80, "a\nb"])
 def test_a_name_that_cannot_name_a_file_is_refused(tmp_path, name):
-    with pytest.raises(SettingsError, match="cannot name a file"):
+    with pytest.raises(SettingsError, match="cannot be a file name"):
         opened(tmp_path, name)
     assert list(tmp_path.iterdir()) == []
 

@@ -25,7 +25,7 @@ def test_a_description_with_predictions(made, tmp_path):
     study = open_study(described, reviewer="anna", predictions=predictions)
     assert study.folder == described.parent / "annotations"
     assert [case.id for case in study.cases] == ["case_000", "case_001", "case_002"]
-    assert set(study.answers) == {"case_000", "case_001", "case_002"}
+    assert set(study.predictions) == {"case_000", "case_001", "case_002"}
     assert open_study(described.parent, reviewer="anna").dataset.path == described
     assert open_study(described, reviewer="anna", out=tmp_path / "out").folder == tmp_path / "out"
     train = open_study(described, reviewer="anna", split="train").cases
@@ -46,31 +46,31 @@ def test_a_folder_of_images_takes_its_landmarks_from_who_says_them(made):
 
 def test_answers_are_in_the_order_of_the_set(made, run, phantoms):
     from anatomark.loading import load
-    from anatomark.review.study import Answers
+    from anatomark.review.study import CasePrediction
 
     model = load(run, device="cpu")
     case = load_dataset(phantoms).cases[0]
     prediction = model.predict(case.read_image())
     names = [model.names[2], "another", model.names[0]]
-    answers = Answers.of(prediction, names)
+    answers = CasePrediction.of(prediction, names)
     np.testing.assert_array_equal(answers.points[[0, 2]], prediction.landmarks.points[[2, 0]])
     assert np.isnan(answers.points[1]).all()
     np.testing.assert_array_equal(answers.presence, [prediction.presence[2], np.nan, prediction.presence[0]])
 
 
 REFUSED = {
-    "nobody says which landmarks": (["IMAGES"], "nobody says which landmarks"),
-    "a landmark twice": (["IMAGES", "--landmarks", "a,b,a"], "names 'a' twice"),
-    "landmarks of a set": (["DATASET", "--landmarks", "a"], "lists its landmarks itself"),
+    "nobody says which landmarks": (["IMAGES"], "is a folder of images without a list of landmarks"),
+    "a landmark twice": (["IMAGES", "--landmarks", "a,b,a"], "has a duplicate landmark: 'a'"),
+    "landmarks of a set": (["DATASET", "--landmarks", "a"], "lists its own landmarks"),
     "a split of a folder": (["IMAGES", "--landmarks", "a", "--split", "train"], "has no splits"),
     "a split there is not": (["DATASET", "--split", "tset"], "did you mean 'test'"),
     "no such folder": (["nowhere"], "no such file or folder"),
     "a folder without images": (["EMPTY", "--landmarks", "a"], "without images directly in it"),
     "no predictions": (["DATASET", "--predictions", "nothing.csv"], "nothing.csv cannot be read"),
     "a folder without predictions": (["DATASET", "--predictions", "EMPTY"], "holds no predictions.csv"),
-    "a name that is no file's": (["DATASET", "--reviewer", "a/b"], "cannot name a file"),
+    "a name that is no file's": (["DATASET", "--reviewer", "a/b"], "cannot be a file name"),
     "no model": (["DATASET", "--model", "EMPTY"], "model.json"),
-    "a host that others reach": (["DATASET", "--host", "256.1.1.1", "--port", "0"], "is no address of this machine"),
+    "a host that others reach": (["DATASET", "--host", "256.1.1.1", "--port", "0"], "is not an address of this machine"),
 }
 
 
@@ -130,5 +130,5 @@ def test_a_model_of_other_landmarks_or_another_dimension(made, run, tmp_path):
         table = described.parent / "landmarks.csv"
         table.write_text(table.read_text().replace(name, f"other_{name}"))
     described.write_text(text)
-    with pytest.raises(AnatomarkError, match=r"knows none of the landmarks|is of 3D images"):
+    with pytest.raises(AnatomarkError, match=r"has none of the landmarks|is for 3D images"):
         open_study(described, reviewer="anna", model=model)

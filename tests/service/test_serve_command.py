@@ -52,7 +52,7 @@ def test_two_runs_of_one_name(capsys, made, tmp_path):
     for path in (made / "flat").iterdir():
         if path.is_file():
             (tmp_path / "other" / "flat" / path.name).write_bytes(path.read_bytes())
-    assert "two runs are called 'flat'" in told(capsys, made / "flat", tmp_path / "other" / "flat")
+    assert "two runs have the name 'flat'" in told(capsys, made / "flat", tmp_path / "other" / "flat")
 
 
 def test_other_machines_need_a_token(capsys, made, tmp_path):
@@ -69,7 +69,7 @@ def test_places_that_are_none(capsys, made, tmp_path):
     assert "is no folder" in told(capsys, made / "flat", "--root", tmp_path / "none")
     (tmp_path / "file").write_text("")
     assert "cannot be written to" in told(capsys, made / "flat", "--corrections", tmp_path / "file")
-    assert "is no address of this machine" in told(
+    assert "is not an address of this machine" in told(
         capsys, made / "flat", "--host", "no.such.host.invalid", "--token", TOKEN
     )
 

@@ -83,7 +83,7 @@ def test_a_process_that_dies_costs_one_answer(small, image):
             small.until(lambda: any(path.is_file() for path in small.place.rglob("a.png")), 20)
             time.sleep(1)  # by then it has been handed over
             os.kill(small.worker, signal.SIGKILL)
-        assert "the image broke the process" in detail(asked.result(), 422)
+        assert "the process that read the image ended" in detail(asked.result(), 422)
     assert small.upload("a.png", image, **FLAT).status_code == 200
 
 

@@ -38,7 +38,7 @@ def test_what_lies_below_a_root_is_found(tree):
     ],
 )  # fmt: skip
 def test_what_is_no_plain_path_is_refused(tree, path):
-    with pytest.raises(AccessError, match="no plain relative path") as error:
+    with pytest.raises(AccessError, match="not a plain relative path") as error:
         AllowedRoots([tree / "allowed"]).resolve(path)
     assert "\n" not in str(error.value)
 
@@ -60,13 +60,13 @@ def test_a_root_that_begins_like_another_is_another(tree):
 def test_a_link_out_of_a_folder_is_found_among_its_entries(tree):
     roots = AllowedRoots([tree / "allowed"])
     roots.require_inside(roots.resolve("sub"))
-    with pytest.raises(AccessError, match="leads outside"):
+    with pytest.raises(AccessError, match="outside the allowed folders"):
         roots.require_inside(tree / "allowed")
 
 
 def test_roots_are_folders_that_exist(tree):
     for wrong in (tree / "nowhere", tree / "allowed/scan.nii"):
-        with pytest.raises(AccessError, match="is no folder"):
+        with pytest.raises(AccessError, match="is not a folder"):
             AllowedRoots([wrong])
 
 

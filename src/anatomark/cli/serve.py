@@ -53,7 +53,7 @@ def serve(
         corrections=corrections,
         limits=Limits(max_upload_mib, max_voxels, timeout, queue),
         device=device.value,
-        say=lambda line: print(line, flush=True),
+        show=lambda line: print(line, flush=True),
     )
 
 

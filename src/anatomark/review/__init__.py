@@ -1,1 +1,1 @@
-"""The page for looking at landmarks and correcting them, and what it keeps."""
+"""The page for viewing and correcting landmarks, and its record."""

@@ -1,4 +1,4 @@
-"""The server of the page: its files, and the few things that it asks for. Who may ask, `web.access` decides."""
+"""The server of the page: its files and its few requests. `web.access` decides who may send them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
 from anatomark.errors import AnatomarkError, OutputError
-from anatomark.review.desk import Desk
+from anatomark.review.api import ReviewApi
 from anatomark.review.record import StaleError
 from anatomark.web.access import Access, Guard
 from anatomark.web.problem import MEDIA_TYPE, Problem
 
 PAGE = Path(__file__).parent / "page"
-# The page's own files and nothing else; the viewer draws its letters from a picture that it carries along (data:).
+# Only the page's own files; the viewer has its font as a picture inside its code (data:).
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
@@ -27,7 +27,7 @@ POLICY = (
 
 
 class Change(BaseModel):
-    """A change of a case, made looking at its revision `base`; a landmark set to null is taken back."""
+    """A change of a case, based on its revision `base`; a landmark set to null is cleared."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,61 +37,63 @@ class Change(BaseModel):
     note: Annotated[str, Field(max_length=10_000)] | None = None
 
 
-def make_app(desk: Desk, access: Access) -> Guard:
+def make_app(api: ReviewApi, access: Access) -> Guard:
     """The ASGI app of a review."""
     app = FastAPI(title="anatomark review", openapi_url=None)
-    last = len(desk.study.cases) - 1
+    last = len(api.study.cases) - 1
 
     @app.get("/api/study")
     def study() -> dict[str, Any]:
-        return desk.overview()
+        return api.overview()
 
     @app.get("/api/cases/{number}")
     def case(number: int) -> dict[str, Any]:
-        return desk.case(_within(number, last))
+        return api.case(_within(number, last))
 
     @app.get("/api/cases/{number}/image.nii")
     def image(number: int) -> Response:
-        view = desk.views.view(_within(number, last))
+        view = api.images.view(_within(number, last))
         return Response(view.nifti, media_type="application/octet-stream", headers={"x-step": str(view.step)})
 
     @app.post("/api/cases/{number}/changes")
     def change(number: int, change: Annotated[Change, Body()]) -> Response:
         number = _within(number, last)
         try:
-            return JSONResponse(desk.change(number, change.base, change.set, change.accepted, change.note))
+            return JSONResponse(api.change(number, change.base, change.set, change.accepted, change.note))
         except StaleError as stale:
-            now = desk.changed(number, stale.now)
+            now = api.changed(number, stale.now)
             return JSONResponse({"detail": str(stale), **now}, status_code=409)
 
     @app.post("/api/cases/{number}/prediction", status_code=202)
-    def ask(number: int) -> dict[str, Any]:
-        if desk.assistant is not None:
-            desk.assistant.ask(_within(number, last))
-        return desk.prediction(_within(number, last))
+    def request_prediction(number: int) -> dict[str, Any]:
+        if api.assistant is not None:
+            api.assistant.request(_within(number, last))
+        return api.prediction(_within(number, last))
 
     @app.get("/api/cases/{number}/prediction")
     def prediction(number: int) -> dict[str, Any]:
-        return desk.prediction(_within(number, last))
+        return api.prediction(_within(number, last))
 
     @app.exception_handler(AnatomarkError)
-    async def refused(_: Request, error: AnatomarkError) -> Response:
+    async def rejected(_: Request, error: AnatomarkError) -> Response:
         return _answer(Problem(507 if isinstance(error, OutputError) else 422, str(error)))
 
     @app.exception_handler(ValueError)
-    async def wrong(_: Request, error: ValueError) -> Response:
-        return _answer(Problem(422, f"no change that can be made: {error}"))
+    async def invalid_change(_: Request, error: ValueError) -> Response:
+        return _answer(Problem(422, f"invalid change: {error}"))
 
     @app.exception_handler(RequestValidationError)
-    async def unfit(_: Request, error: RequestValidationError) -> Response:
+    async def invalid_request(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         return _answer(Problem(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}"))
 
     @app.exception_handler(LookupError)
-    async def nowhere(_: Request, error: LookupError) -> Response:
+    async def not_found(_: Request, error: LookupError) -> Response:
         return _answer(Problem(404, str(error.args[0])))
 
-    mimetypes.add_type("text/javascript", ".js")  # what a browser runs, whatever this machine calls it
+    mimetypes.add_type(
+        "text/javascript", ".js"
+    )  # browsers run no other type, and this machine may have another one for .js
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     return Guard(app, access, max_body=4 << 20, policy=POLICY)
 

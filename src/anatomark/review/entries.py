@@ -1,4 +1,4 @@
-"""What a review consists of: placements of a case, and the entries of the journal that changed them."""
+"""The parts of a review: the landmarks set in a case, and the journal entries that changed them."""
 
 from __future__ import annotations
 
@@ -13,43 +13,48 @@ from anatomark.core.landmarks import State
 from anatomark.formats.table import STATE_WORDS
 
 STATES = {word: state for state, word in STATE_WORDS.items()}
-HOWS = ("placed", "model", "reference")  # by hand, taken over from the model, or from the reference
+ORIGINS = ("placed", "model", "reference")  # by hand, accepted from the model, or accepted from the reference
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What the reviewer says of one landmark: `point` is world LPS, empty unless present; `how` is one of HOWS."""
+    """A landmark as the reviewer set it: `point` is world LPS, empty unless present; `how` is one of ORIGINS."""
 
     state: State
     point: tuple[float, ...] = ()
-    how: str = "placed"
+    origin: str = "placed"
     changed: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"state": STATE_WORDS[self.state], "point": list(self.point), "how": self.how, "changed": self.changed}
+        return {
+            "state": STATE_WORDS[self.state],
+            "point": list(self.point),
+            "how": self.origin,
+            "changed": self.changed,
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], changed: str, ndim: int) -> Placement:
-        """The Placement in JSON; ValueError in words for what is none."""
+        """The Placement in JSON; ValueError if there is none."""
         state = STATES.get(str(data.get("state")))
         if state is None:
-            raise ValueError(f"the state is {data.get('state')!r}; wanted {', '.join(STATES)}")
-        how = data.get("how", "placed")
-        if how not in HOWS:
-            raise ValueError(f"how is {how!r}; wanted {', '.join(HOWS)}")
+            raise ValueError(f"the state is {data.get('state')!r}; use one of: {', '.join(STATES)}")
+        origin = data.get("how", "placed")
+        if origin not in ORIGINS:
+            raise ValueError(f"`how` is {origin!r}; use one of: {', '.join(ORIGINS)}")
         raw = data.get("point") or []
         if not isinstance(raw, list) or not all(isinstance(c, int | float) and math.isfinite(c) for c in raw):
-            raise ValueError("a point wants finite numbers")
+            raise ValueError("the coordinates of a point must be finite numbers")
         if len(raw) != (ndim if state == State.PRESENT else 0):
-            raise ValueError(f"a present landmark wants {ndim} coordinates and another none, got {len(raw)}")
-        return cls(state, tuple(float(c) for c in raw), how, changed)
+            raise ValueError(f"a present landmark has {ndim} coordinates and any other has none, got {len(raw)}")
+        return cls(state, tuple(float(c) for c in raw), origin, changed)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One change of one case: the placements that it sets (None takes one back), and what else it says.
+    """One change of one case: the placements that it sets (None clears one), acceptance and note.
 
-    `revision` counts the entries of a journal. `accepted` and `note` are None where they stay as they are.
+    `revision` counts the entries of a journal. `accepted` and `note` are None if unchanged.
     """
 
     revision: int
@@ -61,32 +66,38 @@ class Entry:
     note: str | None = None
 
     def line(self) -> str:
-        """One line of the journal, without its end."""
-        held: dict[str, Any] = {"revision": self.revision, "case": self.case, "at": self.at, "by": self.by}
-        held["set"] = {
-            name: None if p is None else {"state": STATE_WORDS[p.state], "point": list(p.point), "how": p.how}
+        """One line of the journal, without the line break."""
+        values: dict[str, Any] = {"revision": self.revision, "case": self.case, "at": self.at, "by": self.by}
+        values["set"] = {
+            name: None if p is None else {"state": STATE_WORDS[p.state], "point": list(p.point), "how": p.origin}
             for name, p in self.placements.items()
         }
-        held |= {k: v for k, v in (("accepted", self.accepted), ("note", self.note)) if v is not None}
-        return json.dumps(held, ensure_ascii=False, allow_nan=False)
+        values |= {k: v for k, v in (("accepted", self.accepted), ("note", self.note)) if v is not None}
+        return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def from_line(cls, line: str, ndim: int) -> Entry:
-        """The Entry in a line of the journal; ValueError or KeyError for what is none."""
-        held = json.loads(line)
+        """The Entry in a line of the journal; ValueError or KeyError if there is none."""
+        values = json.loads(line)
         placements = {
-            str(name): None if p is None else Placement.from_dict(p, str(held["at"]), ndim)
-            for name, p in held["set"].items()
+            str(name): None if p is None else Placement.from_dict(p, str(values["at"]), ndim)
+            for name, p in values["set"].items()
         }
-        accepted, note = held.get("accepted"), held.get("note")
+        accepted, note = values.get("accepted"), values.get("note")
         return cls(
-            int(held["revision"]), str(held["case"]), str(held["at"]), str(held["by"]), placements, accepted, note
+            int(values["revision"]),
+            str(values["case"]),
+            str(values["at"]),
+            str(values["by"]),
+            placements,
+            accepted,
+            note,
         )
 
 
 @dataclass(frozen=True)
 class CaseReview:
-    """All that the reviewer says of a case. `revision` is that of its last entry, 0 before the first."""
+    """The review of one case. `revision` is that of its last entry, 0 before the first."""
 
     revision: int = 0
     placements: Mapping[str, Placement] = field(default_factory=lambda: MappingProxyType({}))
@@ -95,7 +106,7 @@ class CaseReview:
     changed: str = ""
 
     def after(self, entry: Entry) -> CaseReview:
-        """The review with an entry on top. A landmark that is set again takes an acceptance back."""
+        """The review after an entry. Setting a landmark withdraws the acceptance."""
         kept = {**self.placements, **entry.placements}
         accepted = None if entry.placements else self.accepted
         if entry.accepted is not None:

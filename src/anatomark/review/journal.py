@@ -1,4 +1,4 @@
-"""The journal of a review: a file that only grows, a line of JSON for each change, on the disk before it counts."""
+"""The journal of a review: an append-only file with a line of JSON for each change, written through to the disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Head:
-    """The first line: whose review of what. Coordinates of another dimension or unit are none of this journal's."""
+    """The first line: whose review of which data set, and the dimension and unit of its coordinates."""
 
     dataset: str
     reviewer: str
@@ -29,15 +29,16 @@ class Head:
 
 
 class Journal:
-    """A journal that is open for appending. `read` makes an entry of a line, and raises ValueError where it is none."""
+    """A journal that entries can be appended to."""
 
     def __init__(self, path: Path, head: Head) -> None:
         self.path, self.head = path, head
 
     def entries(self, read: Callable[[str], T]) -> list[T]:
-        """All entries, in order. What a kill left half written at the end was never accepted, and is cut off.
+        """All entries, in order. An incomplete last line, left by a kill, was never confirmed and is removed.
 
-        Raises ReviewError for a line that is none, or a head of another data set.
+        `read` parses a line, and raises ValueError if it is not an entry. Raises ReviewError for a damaged line, and
+        for a journal of another reviewer, dimension or unit.
         """
         if not self.path.exists():
             return []
@@ -55,15 +56,15 @@ class Journal:
                 found.append(read(line))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ReviewError(
-                    f"{self.path}, line {number} is damaged ({error}); mend it, or move the file away to begin anew "
-                    "with what the table beside it holds"
+                    f"{self.path}, line {number} is damaged ({error}); correct it, or move the file elsewhere to start "
+                    "again from the table beside it"
                 ) from None
         return found
 
     def append(self, line: str) -> None:
-        """Put `line` on the disk; when this returns, neither a kill nor a power cut takes it back. Raises OutputError.
+        """Append `line` to the file on the disk, safe from kills and power cuts when this returns. Raises OutputError.
 
-        What could be written in part only is taken back.
+        A line that could be written only in part is removed.
         """
         new = not self.path.exists()
         try:
@@ -77,7 +78,7 @@ class Journal:
                 except OSError:
                     os.truncate(self.path, before)
                     raise
-            if new and os.name == "posix":  # the name of a new file is on the disk when its folder is
+            if new and os.name == "posix":  # a new file's name is on the disk once its folder is
                 folder = os.open(self.path.parent, os.O_RDONLY)
                 try:
                     os.fsync(folder)
@@ -85,21 +86,27 @@ class Journal:
                     os.close(folder)
         except OSError as error:
             raise OutputError(
-                f"{self.path} cannot be written: {error.strerror}; make room, nothing was saved"
+                f"{self.path} cannot be written: {error.strerror}; free some space, nothing was saved"
             ) from None
 
     def _require_head(self, line: str) -> None:
         try:
-            held: Any = json.loads(line)
-            version, ndim, unit, whose = held["journal"], held["ndim"], held["unit"], held["reviewer"]
+            head: Any = json.loads(line)
+            version, ndim, unit, whose = head["journal"], head["ndim"], head["unit"], head["reviewer"]
         except (ValueError, KeyError, TypeError):
-            raise ReviewError(f"{self.path} is no journal of a review; move it away, or choose another name") from None
+            raise ReviewError(
+                f"{self.path} is not the journal of a review; move it elsewhere, or choose another --reviewer"
+            ) from None
         if version != VERSION:
-            raise ReviewError(f"{self.path} is a journal of version {version}, wanted {VERSION}; update anatomark")
+            raise ReviewError(
+                f"{self.path} is a journal of version {version}, this anatomark reads {VERSION}; update anatomark"
+            )
         if (ndim, unit) != (self.head.ndim, self.head.unit):
             raise ReviewError(
-                f"{self.path} is of {ndim}D points in {unit}, the images are {self.head.ndim}D in {self.head.unit}; "
-                "give the spacing that the review began with, or choose another --reviewer"
+                f"{self.path} has {ndim}D points in {unit}, but the images are {self.head.ndim}D in {self.head.unit}; "
+                "give the spacing that the review was started with, or choose another --reviewer"
             )
         if whose != self.head.reviewer:
-            raise ReviewError(f"{self.path} is the journal of {whose!r}, not of {self.head.reviewer!r}; rename one")
+            raise ReviewError(
+                f"{self.path} is the journal of {whose!r}, not of {self.head.reviewer!r}; choose another --reviewer"
+            )

@@ -1,4 +1,4 @@
-"""What the page is told, as JSON: the study, a line for each case, and all of one case."""
+"""The JSON of the page: a summary for each case, and the details of one case."""
 
 from __future__ import annotations
 
@@ -12,35 +12,37 @@ from anatomark.core.landmarks import Landmarks, State
 from anatomark.data.cases import Case
 from anatomark.formats.table import STATE_WORDS
 from anatomark.review.entries import CaseReview
-from anatomark.review.study import Answers
+from anatomark.review.study import CasePrediction
 
-MINE = {State.PRESENT: "P", State.ABSENT: "A", State.NOT_ANNOTATED: "N"}
-GIVEN = {State.PRESENT: "p", State.ABSENT: "a"}
+REVIEWED = {State.PRESENT: "P", State.ABSENT: "A", State.NOT_ANNOTATED: "N"}
+REFERENCE = {State.PRESENT: "p", State.ABSENT: "a"}
 
 
-def case_line(case: Case, names: Sequence[str], review: CaseReview, answers: Answers | None) -> dict[str, Any]:
+def case_summary(
+    case: Case, names: Sequence[str], review: CaseReview, prediction: CasePrediction | None
+) -> dict[str, Any]:
     """A case as the list shows it.
 
-    `states` has a letter for each landmark: P, A, N as the reviewer set it (present, absent, not annotated), else p, a
-    as the reference has it, else m, x as the model says (present, absent), else -. `need` is the widest error bound
-    among the landmarks that the reviewer has not set, None where there is none.
+    `states` has a letter for each landmark: P, A, N as set by the reviewer (present, absent, not annotated), else p, a
+    as in the reference, else m, x as predicted by the model (present, absent), else -. `need` is the widest error bound
+    of the landmarks that the reviewer has not set, None if there is none.
     """
     letters, widest = [], -math.inf
     reference = case.reference
     for k, name in enumerate(names):
         mine = review.placements.get(name)
-        absent = answers is not None and bool(answers.absent[k])
+        absent = prediction is not None and bool(prediction.absent[k])
         if mine is not None:
-            letters.append(MINE[mine.state])
+            letters.append(REVIEWED[mine.state])
             continue
         if reference.states[k] != State.NOT_ANNOTATED:
-            letters.append(GIVEN[State(int(reference.states[k]))])
-        elif answers is not None and np.isfinite(answers.points[k]).all():
+            letters.append(REFERENCE[State(int(reference.states[k]))])
+        elif prediction is not None and np.isfinite(prediction.points[k]).all():
             letters.append("x" if absent else "m")
         else:
             letters.append("-")
-        if answers is not None and not absent and np.isfinite(answers.bound[k]):
-            widest = max(widest, float(answers.bound[k]))
+        if prediction is not None and not absent and np.isfinite(prediction.bound[k]):
+            widest = max(widest, float(prediction.bound[k]))
     return {
         "id": case.id,
         "subject": case.subject,
@@ -53,13 +55,15 @@ def case_line(case: Case, names: Sequence[str], review: CaseReview, answers: Ans
     }
 
 
-def case_whole(names: Sequence[str], reference: Landmarks, review: CaseReview, answers: Answers | None) -> list[dict]:
-    """The landmarks of a case: each with what the reference, the model and the reviewer say of it."""
+def case_detail(
+    names: Sequence[str], reference: Landmarks, review: CaseReview, prediction: CasePrediction | None
+) -> list[dict]:
+    """The landmarks of a case, each as in the reference, as predicted and as set by the reviewer."""
     return [
         {
             "name": name,
-            "reference": _given(reference, k),
-            "model": None if answers is None else _answer(answers, k),
+            "reference": _referenced(reference, k),
+            "model": None if prediction is None else _predicted(prediction, k),
             "mine": mine.to_dict() if (mine := review.placements.get(name)) is not None else None,
         }
         for k, name in enumerate(names)
@@ -67,7 +71,7 @@ def case_whole(names: Sequence[str], reference: Landmarks, review: CaseReview, a
 
 
 def review_of(review: CaseReview) -> dict[str, Any]:
-    """All that the reviewer said of a case."""
+    """The review of a case."""
     return {
         "revision": review.revision,
         "accepted": review.accepted,
@@ -77,21 +81,21 @@ def review_of(review: CaseReview) -> dict[str, Any]:
     }
 
 
-def _given(reference: Landmarks, k: int) -> dict[str, Any] | None:
+def _referenced(reference: Landmarks, k: int) -> dict[str, Any] | None:
     state = State(int(reference.states[k]))
     if state == State.NOT_ANNOTATED:
         return None
     return {"state": STATE_WORDS[state], "point": reference.points[k].tolist() if state == State.PRESENT else []}
 
 
-def _answer(answers: Answers, k: int) -> dict[str, Any] | None:
-    if not np.isfinite(answers.points[k]).all():
+def _predicted(prediction: CasePrediction, k: int) -> dict[str, Any] | None:
+    if not np.isfinite(prediction.points[k]).all():
         return None
     return {
-        "state": STATE_WORDS[State.ABSENT if answers.absent[k] else State.PRESENT],
-        "point": answers.points[k].tolist(),
-        "presence": _number(answers.presence[k]),
-        "bound": _number(answers.bound[k]),
+        "state": STATE_WORDS[State.ABSENT if prediction.absent[k] else State.PRESENT],
+        "point": prediction.points[k].tolist(),
+        "presence": _number(prediction.presence[k]),
+        "bound": _number(prediction.bound[k]),
     }
 
 

@@ -1,7 +1,7 @@
 """The record of one reviewer: every change is in the journal first, then in the table that training reads.
 
-In the folder of the reviews lie NAME.csv (the landmarks, `anatomark.data.reviews`), NAME.cases.json (notes, and which
-cases are accepted) and NAME.journal.jsonl. The journal is the truth: the other two are made from it.
+The folder of the reviews has NAME.csv (the landmarks, `anatomark.data.reviews`), NAME.cases.json (notes, and which
+cases are accepted) and NAME.journal.jsonl. The journal is authoritative: the other two are made from it.
 """
 
 from __future__ import annotations
@@ -26,23 +26,25 @@ from anatomark.review.entries import CaseReview, Entry, Placement
 from anatomark.review.journal import Head, Journal
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
     from anatomark.formats.table import LandmarkTable
 
 NAME = re.compile(r"[^\W_][\w .@+-]{0,59}")
 
 
 class StaleError(ReviewError):
-    """A change that was based on an older revision than there is; `now` is the case's review as it stands."""
+    """A change that was based on an outdated revision; `now` is the case's current review."""
 
     def __init__(self, case: str, now: CaseReview) -> None:
         self.now = now
-        super().__init__(f"{case} was changed elsewhere since it was opened; look at both, and choose")
+        super().__init__(f"{case} was changed in another window since it was opened; compare both and choose")
 
 
 class Record:
-    """The open review of `reviewer` in `folder`, which nobody else can open until `close`. Safe between threads.
+    """The review of `reviewer` in `folder`, locked for other processes until `close`. Thread-safe.
 
-    `order` are the names of the landmarks, in which the table lists them.
+    `order` has the names of the landmarks in the order of the table.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Record:
         self._changing = threading.Lock()
         self._cases: dict[str, CaseReview] = {}
         self.revision = 0
-        self.behind = ""  # why the table lags behind the journal, where it does
+        self.table_out_of_date = ""  # why, if it is
         self._require_writable(folder)
         self._lock = _lock(folder / f".{reviewer}.lock", self.table)
         try:
@@ -67,22 +69,22 @@ class Record:
     def _open(self) -> None:
         entries = self._journal.entries(lambda line: Entry.from_line(line, self.ndim))
         if not entries and self.table.exists():
-            entries = self._taken_over()
+            entries = self._from_table()
             for entry in entries:
                 self._journal.append(entry.line())
         for entry in entries:
             self._apply(entry)
         if entries:
-            self._set_aside()
-            self._write()  # what a kill may have left behind the journal
+            self._back_up_edited_table()
+            self._write()  # a kill may have left it out of date
 
     def case(self, case: str) -> CaseReview:
-        """What was set in a case."""
+        """The review of a case."""
         return self._cases.get(case, CaseReview())
 
     @property
     def cases(self) -> Mapping[str, CaseReview]:
-        """The cases in which anything was set."""
+        """The reviews of the cases in which anything was set."""
         return dict(self._cases)
 
     def change(
@@ -94,28 +96,30 @@ class Record:
         accepted: bool | None = None,
         note: str | None = None,
     ) -> CaseReview:
-        """The review of `case` after a change that was made looking at its revision `base`, saved when this returns.
+        """The review of `case` after a change based on its revision `base`; it is saved when this returns.
 
-        Raises StaleError, and saves nothing, where another change came between; OutputError where the disk refuses.
+        Raises StaleError, and saves nothing, if `base` is outdated; OutputError if the journal cannot be written.
         """
         with self._changing:
             now = self.case(case)
             if now.revision != base:
                 raise StaleError(case, now)
             at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            stamped = {n: None if p is None else Placement(p.state, p.point, p.how, at) for n, p in placements.items()}
+            stamped = {
+                n: None if p is None else Placement(p.state, p.point, p.origin, at) for n, p in placements.items()
+            }
             entry = Entry(self.revision + 1, case, at, self.reviewer, stamped, accepted, note)
             self._journal.append(entry.line())
             self._apply(entry)
             try:
                 self._write()
-                self.behind = ""
-            except OutputError as error:  # saved it is, and the next change tries again
-                self.behind = f"{error}; {self._journal.path.name} beside it has every change"
+                self.table_out_of_date = ""
+            except OutputError as error:  # the change is saved in the journal, and the next one retries
+                self.table_out_of_date = f"{error}; {self._journal.path.name} beside it has all changes"
             return self.case(case)
 
     def close(self) -> None:
-        """Let others open the review."""
+        """Release the lock."""
         self._lock.release()
 
     def _apply(self, entry: Entry) -> None:
@@ -131,25 +135,25 @@ class Record:
         }
         write_json(self.notes, {"reviewer": self.reviewer, "revision": self.revision, "cases": about})
 
-    def _set_aside(self) -> None:
-        """Keep a table that does not say what the journal says, as somebody may have edited it, beside the new one."""
+    def _back_up_edited_table(self) -> None:
+        """Keep a table that differs from the journal, as someone may have edited it, as NAME.csv.bak."""
         import tempfile
 
         if not self.table.exists():
             return
         with tempfile.TemporaryDirectory() as folder:
             write_table(self._as_table(), Path(folder) / self.table.name)
-            ours, there = (Path(folder) / self.table.name).read_bytes(), self.table.read_bytes()
-        if ours != there:
+            ours, existing = (Path(folder) / self.table.name).read_bytes(), self.table.read_bytes()
+        if ours != existing:
             with replacing(self.table.with_name(self.table.name + ".bak")) as temporary:
-                temporary.write_bytes(there)
+                temporary.write_bytes(existing)
 
     def _as_table(self) -> LandmarkTable:
-        place = {name: k for k, name in enumerate(self.order)}
+        position = {name: k for k, name in enumerate(self.order)}
         rows = [
             (case, name, review.placements[name])
             for case, review in self._cases.items()
-            for name in sorted(review.placements, key=lambda name: place.get(name, len(place)))
+            for name in sorted(review.placements, key=lambda name: position.get(name, len(position)))
         ]
         points = [p.point or (np.nan,) * self.ndim for _, _, p in rows]
         none = np.full(len(rows), np.nan)
@@ -166,31 +170,33 @@ class Record:
             changed=np.array([p.changed for _, _, p in rows], dtype=str),
         )
 
-    def _taken_over(self) -> list[Entry]:
-        """Entries for a table that came without its journal; ReviewError for one that is no review."""
+    def _from_table(self) -> list[Entry]:
+        """Entries for a table without its journal; ReviewError if it is not a review."""
         if not is_review(self.table):
-            raise ReviewError(f"{self.table} exists and is no review; choose another --reviewer, or move it away")
+            raise ReviewError(
+                f"{self.table} exists and is not a review; choose another --reviewer, or move it elsewhere"
+            )
         table = read_table(self.table, frame="LPS")
         if (table.ndim, table.unit, table.frame) != (self.ndim, self.unit, "LPS"):
             raise ReviewError(
-                f"{self.table} holds {table.ndim}D {table.frame} points in {table.unit}, wanted {self.ndim}D LPS in "
-                f"{self.unit}; choose another --reviewer"
+                f"{self.table} has {table.ndim}D {table.frame} points in {table.unit}, but the images need "
+                f"{self.ndim}D LPS in {self.unit}; choose another --reviewer"
             )
-        held: dict[tuple[str, str], dict[str, Placement | None]] = {}
+        changes: dict[tuple[str, str], dict[str, Placement | None]] = {}
         times = table.changed if table.changed is not None else np.full(len(table), "")
         for row in range(len(table)):
             state = State(int(table.states[row]))
             point = tuple(table.coordinates[row].tolist()) if state == State.PRESENT else ()
             key = (str(table.image[row]), str(times[row]))
-            held.setdefault(key, {})[str(table.landmark[row])] = Placement(state, point, "placed", key[1])
+            changes.setdefault(key, {})[str(table.landmark[row])] = Placement(state, point, "placed", key[1])
         return [
             Entry(number, case, at, self.reviewer, placements)
-            for number, ((case, at), placements) in enumerate(held.items(), 1)
+            for number, ((case, at), placements) in enumerate(changes.items(), 1)
         ]
 
     @staticmethod
     def _require_writable(folder: Path) -> None:
-        """Make the folder where it is missing; OutputError, with the way out, where nothing can be written there."""
+        """Make the folder if it is missing; OutputError if nothing can be written there."""
         try:
             with new_folder(folder), replacing(folder / ".try") as temporary:
                 temporary.touch()
@@ -200,18 +206,18 @@ class Record:
 
 
 def checked_name(reviewer: str) -> str:
-    """`reviewer`, which becomes the name of files; SettingsError where it cannot."""
+    """`reviewer`; SettingsError if it cannot be the name of files."""
     if not NAME.fullmatch(reviewer) or reviewer.endswith((".", " ")):
         raise SettingsError(
-            f"the reviewer {reviewer!r} cannot name a file; wanted letters, digits and . _ @ + - within, at most 60"
+            f"the reviewer {reviewer!r} cannot be a file name; use at most 60 letters, digits and . _ @ + -"
         )
     return reviewer
 
 
-def _lock(path: Path, table: Path) -> Any:
-    """The lock of a review, held by this process until it ends, however it ends. Its file stays: removing it is a race.
+def _lock(path: Path, table: Path) -> BaseFileLock:
+    """The lock of a review, released at the latest when this process ends. Its file stays: removing it would be a race.
 
-    Raises ReviewError where another process holds it.
+    Raises ReviewError if another process holds it.
     """
     from filelock import FileLock, Timeout
 
@@ -219,5 +225,7 @@ def _lock(path: Path, table: Path) -> Any:
     try:
         lock.acquire()
     except Timeout:
-        raise ReviewError(f"{table} is open in another review; go on in its page, or take another --reviewer") from None
+        raise ReviewError(
+            f"{table} is open in another review; continue in its page, or choose another --reviewer"
+        ) from None
     return lock

@@ -1,4 +1,4 @@
-"""`review`: from a data set or folder to a page that is open until it is ended."""
+"""Serve the review page of a data set or folder until it is stopped."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from anatomark.errors import AccessError, SettingsError
+from anatomark.review.api import ReviewApi
 from anatomark.review.app import make_app
 from anatomark.review.assistant import Assistant
-from anatomark.review.desk import Desk
 from anatomark.review.record import Record, checked_name
 from anatomark.review.study import open_study
 from anatomark.web.access import decide_access, make_token
 from anatomark.web.server import address, listen, require_server, serve
 
-PORT = 8770  # where nobody asked for a certain one
+PORT = 8770  # the default; another free port if it is taken
 
 
 def review(
@@ -42,11 +42,12 @@ def review(
 ) -> None:
     """Serve the review page of a dataset.yaml or a folder of images, until interrupted.
 
-    `reviewer` defaults to the login name; the rest is told in `open_study`. The address, which `show` gets, holds a
-    token: who has it may look and correct. It is that of the environment variable ANATOMARK_TOKEN, else a new one.
+    `reviewer` defaults to the login name; `open_study` explains the other parameters. `show` gets the address, which
+    contains a token: whoever has it can view and correct. It is that of the environment variable ANATOMARK_TOKEN, else
+    a new one.
 
-    Raises MissingExtraError without the extra `server`, AccessError for a host or port that cannot be had, ReviewError
-    where the same review is open already, and as `open_study`.
+    Raises MissingExtraError without the extra `server`, AccessError for a host or port that is not available,
+    ReviewError if the same review is already open, and as `open_study`.
     """
     require_server("review", "filelock")
     name = checked_name(reviewer if reviewer is not None else login_name())
@@ -60,21 +61,23 @@ def review(
         given, reviewer=name, predictions=predictions, frame=frame, model=loaded, landmarks=landmarks, split=split,
         root=root, spacing=spacing, out=out,
     )  # fmt: skip
-    about = study.dataset
+    dataset = study.dataset
     listening = free_socket(host, port)
     record = None
-    assistant = None if loaded is None else Assistant(loaded, study.cases, about.names)
+    assistant = None if loaded is None else Assistant(loaded, study.cases, dataset.names)
     try:
-        record = Record(study.folder, name, dataset=about.name, order=about.names, ndim=about.ndim, unit=about.unit)
-        opened = f"{address(listening, host)}/?token={access.token}"
-        show(f"{about.name}: {len(study.cases)} cases, reviewed by {name}; every change goes to {record.table}")
-        show(f"open {opened}   (Ctrl-C ends it)")
+        record = Record(
+            study.folder, name, dataset=dataset.name, order=dataset.names, ndim=dataset.ndim, unit=dataset.unit
+        )
+        url = f"{address(listening, host)}/?token={access.token}"
+        show(f"{dataset.name}: {len(study.cases)} cases, reviewed by {name}; every change goes to {record.table}")
+        show(f"open {url}   (stop with Ctrl-C)")
 
         def started() -> None:
             if browser:
-                webbrowser.open(opened)
+                webbrowser.open(url)
 
-        asyncio.run(serve(make_app(Desk(study, record, assistant), access), listening, started=started))
+        asyncio.run(serve(make_app(ReviewApi(study, record, assistant), access), listening, started=started))
     finally:
         listening.close()
         if assistant is not None:
@@ -84,15 +87,15 @@ def review(
 
 
 def login_name() -> str:
-    """The name that this user logged in with; SettingsError where the system knows none."""
+    """The login name of this user; SettingsError if the system has none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
-        raise SettingsError("this system knows no login name; say who reviews with --reviewer NAME") from None
+        raise SettingsError("there is no login name on this system; give --reviewer NAME") from None
 
 
 def free_socket(host: str, port: int | None) -> socket.socket:
-    """A listening socket on `port`, or on PORT, or on any free one; AccessError where there is none."""
+    """A listening socket on `port`, or without one on PORT or any free port; AccessError if there is none."""
     if port is not None:
         return listen(host, port)
     try:

@@ -1,4 +1,4 @@
-"""A study: the cases under review, the references and predictions to begin with, and where the review goes."""
+"""A study: the cases under review, their references and predictions, and the folder of the review."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """A model's answers for the N landmarks of a study in one case, world LPS; NaN where it says nothing.
+class CasePrediction:
+    """A model's prediction for the N landmarks of a study in one case, world LPS; NaN where there is none.
 
     `points` (N, d); `presence` (N,) a probability; `bound` (N,) a length that the error stays below.
     """
@@ -37,14 +37,14 @@ class Answers:
 
     @property
     def absent(self) -> NDArray[np.bool_]:
-        """(N,) where the model says that the landmark is not in the image."""
+        """(N,) where the landmark is predicted as absent."""
         return predicted_absent(self.presence)
 
     @classmethod
-    def of(cls, prediction: Prediction, names: Sequence[str]) -> Answers:
-        """A Prediction in the order of `names`, those that the model does not know left out."""
-        at = {name: k for k, name in enumerate(prediction.landmarks.names)}
-        take = np.array([at.get(name, -1) for name in names])
+    def of(cls, prediction: Prediction, names: Sequence[str]) -> CasePrediction:
+        """A Prediction in the order of `names`, NaN for names that the model does not have."""
+        position = {name: k for k, name in enumerate(prediction.landmarks.names)}
+        take = np.array([position.get(name, -1) for name in names])
         parts = (prediction.landmarks.points, prediction.presence, prediction.error_bound)
         points, presence, bound = (np.where(_wide(take >= 0, part), part[take], np.nan) for part in parts)
         return cls(points, presence, bound)
@@ -52,11 +52,11 @@ class Answers:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """The cases under review. `answers` {case: Answers}; `folder` is where reviews go, `name` what the page says."""
+    """The cases under review. `predictions` {case: CasePrediction}; reviews are saved in `folder`."""
 
     dataset: Dataset
     cases: tuple[Case, ...]
-    answers: Mapping[str, Answers]
+    predictions: Mapping[str, CasePrediction]
     folder: Path
 
 
@@ -75,10 +75,10 @@ def open_study(
 ) -> Study:
     """The Study of a dataset.yaml, of a folder that holds one, or of a folder of images.
 
-    A folder of images alone takes its landmarks from `landmarks`, else from `model`, else from the predictions.
-    Reviews go to `out`, else to the place where `load_dataset` looks for them; beside images, to annotations/ there.
+    A folder of images has its landmarks from `landmarks`, else from `model`, else from the predictions. Reviews are
+    saved in `out`, else where `load_dataset` looks for them, or in annotations/ of a folder of images.
 
-    Raises what reading them raises, UnknownNameError where nobody says which landmarks there are.
+    Raises as reading them does, and UnknownNameError if the landmarks of a folder of images are not known.
     """
     given = Path(given)
     if not given.exists():
@@ -86,25 +86,25 @@ def open_study(
     described = given.suffix.lower() in (".yaml", ".yml") or (given / "dataset.yaml").is_file()
     if described:
         if landmarks:
-            raise DescriptionError(f"{given} lists its landmarks itself; leave --landmarks out")
+            raise DescriptionError(f"{given} lists its own landmarks; leave out --landmarks")
         dataset = _without_own(load_dataset(given, root), reviewer)
         table = None if predictions is None else read_predictions(predictions, frame=frame, dataset=dataset)
-        place = review_folder(dataset.path or given)
+        folder = review_folder(dataset.path or given)
     else:
         if split is not None:
             raise UnknownNameError(f"--split {split} needs a dataset.yaml: {given} has no splits")
         table = None if predictions is None else read_predictions(predictions, frame=frame)
         dataset = _folder(given, _names(given, landmarks, model, table), spacing)
-        place = given / FOLDER
+        folder = given / FOLDER
     if model is not None:
         _require_fitting(dataset, model)
     cases = dataset.cases if split is None else dataset.split(split)
-    answers = {} if table is None else _answers(dataset, table, str(predictions))
-    return Study(dataset, cases, answers, Path(out) if out is not None else place)
+    predicted = {} if table is None else _predictions(dataset, table, str(predictions))
+    return Study(dataset, cases, predicted, Path(out) if out is not None else folder)
 
 
 def _without_own(dataset: Dataset, reviewer: str) -> Dataset:
-    """The set without the review that is being made: the page shows that beside the reference, not in it."""
+    """The data set without this reviewer's review, which the page shows beside the reference, not in it."""
     if not dataset.cases:
         return dataset
     labelling = dataset.cases[0].labelling
@@ -115,7 +115,7 @@ def _without_own(dataset: Dataset, reviewer: str) -> Dataset:
 def _folder(given: Path, names: Sequence[str], spacing: Sequence[float] | None) -> Dataset:
     images = list_images(given)
     if not images:
-        raise ImageError(f"{given}: a folder without images directly in it; give a folder with some, or a dataset.yaml")
+        raise ImageError(f"{given}: a folder without images directly in it; give a folder of images, or a dataset.yaml")
     ndim = read_grid(images[0]).ndim
     return Dataset.from_images(images, ndim=ndim, spacing=spacing, names=names, name=given.absolute().name)
 
@@ -123,34 +123,37 @@ def _folder(given: Path, names: Sequence[str], spacing: Sequence[float] | None) 
 def _names(given: Path, landmarks: Sequence[str], model: Model | None, table: LandmarkTable | None) -> tuple[str, ...]:
     if landmarks:
         twice = [name for name in landmarks if list(landmarks).count(name) > 1]
-        if twice or "" in landmarks:
-            raise UnknownNameError(f"--landmarks names {twice[0] if twice else 'nothing'!r} twice; name each once")
+        if "" in landmarks:
+            raise UnknownNameError("--landmarks contains an empty name; give names separated by commas")
+        if twice:
+            raise UnknownNameError(f"--landmarks has a duplicate landmark: {twice[0]!r}; name each once")
         return tuple(landmarks)
     if model is not None:
         return model.names
     if table is not None:
         return tuple(dict.fromkeys(table.landmark.tolist()))
     raise UnknownNameError(
-        f"{given} is a folder of images, and nobody says which landmarks are wanted; give --landmarks a,b,c, or "
-        "--model, or --predictions"
+        f"{given} is a folder of images without a list of landmarks; give --landmarks a,b,c, --model or --predictions"
     )
 
 
-def _answers(dataset: Dataset, table: LandmarkTable, source: str) -> dict[str, Answers]:
+def _predictions(dataset: Dataset, table: LandmarkTable, source: str) -> dict[str, CasePrediction]:
     rows = match_predictions(
         dataset, table, split=None, presence_threshold=PRESENCE_THRESHOLD, source=f"the predictions {source}"
     ).rows
-    return {case: Answers(rows.predicted[k], rows.presence[k], rows.bound[k]) for k, case in enumerate(rows.cases)}
+    return {
+        case: CasePrediction(rows.predicted[k], rows.presence[k], rows.bound[k]) for k, case in enumerate(rows.cases)
+    }
 
 
 def _require_fitting(dataset: Dataset, model: Model) -> None:
     if model.ndim != dataset.ndim:
         raise ImageError(
-            f"the model is of {model.ndim}D images, {dataset.name} is {dataset.ndim}D; give another --model"
+            f"the model is for {model.ndim}D images, but {dataset.name} is {dataset.ndim}D; give another --model"
         )
     if not set(model.names) & set(dataset.names):
         raise UnknownNameError(
-            f"the model knows none of the landmarks of {dataset.name} ({', '.join(dataset.names[:5])}); "
+            f"the model has none of the landmarks of {dataset.name} ({', '.join(dataset.names[:5])}); "
             "give another --model"
         )
 

@@ -1,8 +1,8 @@
-"""An image as the page's viewer wants it: NIfTI in RAS mm, and the map from our world to the viewer's.
+"""An image for the page's viewer: NIfTI in RAS mm, and the map from our world to the viewer's.
 
 This is the one place where LPS becomes the viewer's RAS; the page applies `viewer_from_world` and its inverse and knows
-no frame. A volume keeps its world, with the two signs exchanged. A 2D image gets a world of its own, in which row 0 is
-at the top and column 0 at the left of the screen, whatever its affine: that is how a picture is looked at.
+no frame. A volume keeps its world, with two signs reversed. A 2D image gets a world of its own, in which row 0 is
+at the top and column 0 at the left of the screen, whatever its affine, as pictures are displayed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from anatomark.core.grid import Floats, Grid
 from anatomark.core.image import Image
 from anatomark.formats.images import write_image
 
-LONGEST_2D = 8192  # what graphics cards take as one side of a picture,
-LONGEST_3D = 2048  # of a volume,
-MOST_VOXELS = 1 << 27  # and what a page holds without trouble
+LONGEST_2D = 8192  # limit of graphics cards for a side of a picture
+LONGEST_3D = 2048  # and of a volume
+MAX_VOXELS = 1 << 27  # of memory in a browser
 _SHOWN_AS = {"b": np.uint8, "u": np.uint16, "i": np.int16, "f": np.float32}
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -38,13 +38,13 @@ class View:
 
 
 def view_of(image: Image) -> View:
-    """The View of an image. Grey values are kept as they are where NIfTI and the page hold them, else as float32."""
+    """The View of an image. Grey values keep their type if NIfTI and the page have it, else become float32."""
     step = _step(image.grid.shape)
     grid = image.grid
     array = _shown(image.array[(slice(None, None, step),) * grid.ndim])
     scaled = grid.affine.copy()
     scaled[:-1, :-1] *= step
-    coarse = Grid(array.shape, scaled, "mm")  # pixels travel as mm: the page calls them what they are
+    coarse = Grid(array.shape, scaled, "mm")  # px are written as mm, as NIfTI needs; the page shows the right unit
     if grid.ndim == 2:
         array, coarse = array[None, ::-1, ::-1], _upright(coarse)
     return View(_nifti(Image(array, coarse)), viewer_from_world(grid), step)
@@ -75,13 +75,13 @@ def _upright(grid: Grid) -> Grid:
 def _step(shape: tuple[int, ...]) -> int:
     longest = LONGEST_2D if len(shape) == 2 else LONGEST_3D
     step = max(1, -(-max(shape) // longest))
-    while np.prod([-(-n // step) for n in shape]) > MOST_VOXELS:
+    while np.prod([-(-n // step) for n in shape]) > MAX_VOXELS:
         step += 1
     return step
 
 
 def _shown(array: NDArray) -> NDArray:
-    """The array in a type that the viewer knows, every value finite."""
+    """The array in a type that the viewer reads, every value finite."""
     kind = _SHOWN_AS.get(array.dtype.kind, np.float32)
     fits = array.dtype.kind in "bui" and array.dtype.itemsize <= np.dtype(kind).itemsize
     shown = array.astype(array.dtype if fits and array.dtype != bool else kind if fits else np.float32)

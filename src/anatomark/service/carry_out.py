@@ -1,4 +1,4 @@
-"""One prediction of the service, from a file or folder on disk to an answer on disk."""
+"""One prediction of the service, from a file or folder on disk to a file with the result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anatomark.formats.landmark_files.dicom_sr import require_reportable
 from anatomark.formats.table import STATE_WORDS, write_table
 from anatomark.methods.prediction import prediction_table
 from anatomark.prediction_files import file_name, write_prediction
-from anatomark.service.declared import require_modest
+from anatomark.service.header_limits import require_within_limit
 from anatomark.service.job import Job
 from anatomark.service.slices import as_picture
 from anatomark.service.unpack import is_zip, unpack
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 def carry_out(job: Job, model: Model) -> Path:
-    """The file with the answer to `job`. Raises AnatomarkError as `anatomark predict` does, and `Refused`."""
+    """The file with the result of `job`. Raises AnatomarkError as `anatomark predict` does, and RequestRejected."""
     path, folder = Path(job.path), Path(job.folder)
     if path.is_file() and is_zip(path):
         path = unpack(path, folder / "unpacked", max_bytes=job.max_bytes)
-    require_modest(path, max_voxels=job.max_voxels)
+    require_within_limit(path, max_voxels=job.max_voxels)
     image = read_image(path)
     if job.format == "dicom-sr":
         require_reportable(path, image.grid.ndim)
@@ -59,7 +59,7 @@ def _write(result: Prediction, target: Path, job: Job, source: Path, grid: Grid)
 
 
 def as_json(result: Prediction, model: str, image: str) -> dict[str, Any]:
-    """A prediction as JSON holds it: every landmark with its point, and null for a bound that was withheld."""
+    """A prediction as JSON: every landmark with its point, and null for an error bound that is not available."""
     landmarks = result.landmarks
     each = zip(
         landmarks.names,

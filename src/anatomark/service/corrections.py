@@ -1,4 +1,4 @@
-"""Corrected landmarks that come back, kept as Slicer markups: every version, and the newest for a data set to read."""
+"""Corrected landmarks, saved as Slicer markups: every version, and the newest for a data set to read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from anatomark.formats.landmark_files.slicer_json import read_slicer_json, write
 
 @dataclass(frozen=True)
 class Expected:
-    """What the landmarks of a model are like."""
+    """The landmarks that a correction may have: those of a model."""
 
     names: tuple[str, ...]
     ndim: int
@@ -30,13 +30,13 @@ class Expected:
 
 
 def store(markups: Path, folder: Path, *, case: str, reviewer: str, expected: Expected) -> dict[str, Any]:
-    """Keeps a .mrk.json of Slicer as a correction of `case` by `reviewer`; says where.
+    """Save a .mrk.json of Slicer as a correction of `case` by `reviewer`; the result says where.
 
-    folder/REVIEWER/CASE.mrk.json is the newest one, to be read as `files: REVIEWER/{case}.mrk.json` of a dataset.yaml;
-    folder/REVIEWER/versions/CASE.TIME.mrk.json are all of them, none of which is ever changed. In both a property
-    `anatomark` says who, when and for which model. Points that have not been placed are not annotated.
+    folder/REVIEWER/CASE.mrk.json is the newest, which a dataset.yaml reads by `files: REVIEWER/{case}.mrk.json`;
+    folder/REVIEWER/versions/CASE.TIME.mrk.json are all versions, which are never changed. In both, a property
+    `anatomark` records case, reviewer, time and model. Points that have not been placed are not annotated.
 
-    Raises `LandmarkFileError`, `FrameError`, `UnknownNameError` for markups that are none, or of other landmarks.
+    Raises `LandmarkFileError`, `FrameError`, `UnknownNameError` for damaged markups or other landmarks.
     """
     landmarks = _read(markups, expected)
     when = datetime.now(UTC)
@@ -65,27 +65,27 @@ def _read(markups: Path, expected: Expected) -> Landmarks:
     unknown = sorted(set(points.names) - set(expected.names))
     if unknown:
         raise UnknownNameError(
-            f"{markups} holds undeclared landmarks: {', '.join(unknown)[:200]}; correct their names, or choose "
-            "the model that has them"
+            f"{markups} contains unknown landmarks: {', '.join(unknown)[:200]}; correct their names, or choose "
+            "the model with these landmarks"
         )
     twice = sorted({name for name in points.names if points.names.count(name) > 1})
     if twice:
-        raise LandmarkFileError(f"{markups} holds landmarks twice: {', '.join(twice)[:200]}; keep one of each")
+        raise LandmarkFileError(f"{markups} has duplicate landmarks: {', '.join(twice)[:200]}; keep one of each")
     if (points.states == State.NOT_ANNOTATED).all():
-        raise LandmarkFileError(f"{markups} holds no placed landmark; place some before sending")
+        raise LandmarkFileError(f"{markups} contains no placed landmark; place some before sending")
     coordinates = to_dimension(points.coordinates, expected.ndim, markups)
     states = np.asarray(points.states, dtype=np.uint8)
     return Landmarks(points.names, coordinates, states, expected.unit).select(expected.names)
 
 
 def _write_new(landmarks: Landmarks, folder: Path, stem: str, about: dict[str, Any]) -> Path:
-    """A new file with the landmarks; one that is there already keeps its name and its content."""
+    """A new file with the landmarks; an existing file is never replaced."""
     for number in range(1, 10_000):
         path = folder / (f"{stem}.mrk.json" if number == 1 else f"{stem}-{number}.mrk.json")
         whole = folder / f".{path.name}.{os.getpid()}"
         write_slicer_json(landmarks, whole, about=about)
         try:
-            os.link(whole, path)  # unlike a rename it never replaces what is there
+            os.link(whole, path)  # unlike a rename, it never replaces a file
             return path
         except FileExistsError:
             continue
@@ -93,4 +93,4 @@ def _write_new(landmarks: Landmarks, folder: Path, stem: str, about: dict[str, A
             raise OutputError(f"{path} cannot be written: {error.strerror}; choose another folder") from error
         finally:
             whole.unlink(missing_ok=True)
-    raise OutputError(f"{folder} has no free name for {stem}; move its old versions away")
+    raise OutputError(f"{folder} has no free file name for {stem}; move its old versions elsewhere")

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from anatomark.service.answers import Predicted, ProblemBody
 from anatomark.service.job import MEDIA_TYPES
+from anatomark.service.schemas import Predicted, ProblemBody
 from anatomark.web.problem import MEDIA_TYPE
 
 _WHY = {
     400: "The body cannot be read.",
-    401: "A token is needed.",
-    403: "The Host or the Origin is a foreign one.",
+    401: "The token is missing or wrong.",
+    403: "The Host or Origin header does not belong to this service.",
     404: "No such model, or no such path below an allowed folder.",
-    408: "The body came too slowly.",
-    413: "Larger than what is taken here, as it is sent or when it is decoded.",
-    415: "A body of another type.",
-    422: "Something wrong with the parameters, the image or the landmarks.",
-    500: "An error of the service.",
+    408: "The body was sent too slowly.",
+    413: "Larger than the limit, as uploaded or when decoded.",
+    415: "The content type is not supported.",
+    422: "The parameters, the image or the landmarks are invalid.",
+    500: "Internal error of the service.",
     501: "The format needs a package that is not installed.",
-    503: "The queue is full; the header Retry-After says when to ask again.",
+    503: "The queue is full; the header Retry-After says when to retry.",
     504: "The prediction took too long.",
     507: "The landmarks cannot be written.",
 }
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 PREDICTED: dict[str, Any] = {
     "model": Predicted,
-    "description": "All landmarks, in the asked format.",
+    "description": "All landmarks, in the requested format.",
     "content": {kind: _TEXT for name, kind in MEDIA_TYPES.items() if name != "json"},
 }
 UPLOAD: dict[str, Any] = {
@@ -66,7 +66,7 @@ CORRECTION: dict[str, Any] = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The refusals that a path may give."""
+    """The errors that a path may answer."""
     return {
         status: {
             "description": _WHY[status],

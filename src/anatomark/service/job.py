@@ -1,4 +1,4 @@
-"""What is asked of one prediction of the service, as a line between two processes."""
+"""A request for one prediction, as a line between two processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MEDIA_TYPES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked: `path` is the image, `folder` a new one of our own for whatever is written."""
+    """One prediction to make: `path` is the image, `folder` a new folder for all files that are written."""
 
     model: str
     path: str
@@ -35,5 +35,5 @@ class Job:
 
     @classmethod
     def of_line(cls, line: bytes) -> Job:
-        held = json.loads(line)
-        return cls(**held | {"spacing": None if held["spacing"] is None else tuple(held["spacing"])})
+        values = json.loads(line)
+        return cls(**values | {"spacing": None if values["spacing"] is None else tuple(values["spacing"])})

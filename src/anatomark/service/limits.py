@@ -1,4 +1,4 @@
-"""How much of everything a service takes."""
+"""Limits of a service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BYTES_A_VOXEL = 8  # of the largest number type
 
 @dataclass(frozen=True)
 class Limits:
-    """`upload_mib` of a request, `voxels` of an image, `seconds` of a prediction, `queue` of predictions that wait."""
+    """`upload_mib` per request, `voxels` per image, `seconds` per prediction, waiting predictions in the `queue`."""
 
     upload_mib: float = 512
     voxels: int = 2**28  # 512 x 512 x 1024
@@ -20,11 +20,11 @@ class Limits:
 
     def __post_init__(self) -> None:
         faults = [
-            f"{name} is {value}, wanted {wanted}"
+            f"{name} is {value}; give {wanted}"
             for name, value, low, wanted in (
                 ("--max-upload-mib", self.upload_mib, 0, "a size above 0"),
                 ("--max-voxels", self.voxels, 1, "2 voxels or more"),
-                ("--timeout", self.seconds, 0, "seconds above 0"),
+                ("--timeout", self.seconds, 0, "a number of seconds above 0"),
                 ("--queue", self.queue, -1, "0 or more"),
             )
             if not low < value < float("inf")
@@ -38,5 +38,5 @@ class Limits:
 
     @property
     def decoded_bytes(self) -> int:
-        """What the files of one image may hold when they are unpacked."""
+        """Limit on the unpacked files of one image."""
         return self.voxels * BYTES_A_VOXEL

@@ -1,4 +1,4 @@
-"""The page that tells people what the service does: made from its OpenAPI description, without scripts."""
+"""The page that documents the service: made from its OpenAPI description, without scripts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).parent
-EVERYWHERE = {
-    "401": "without the token, where there is one",
-    "403": "a foreign Host or Origin",
-    "408": "a body that comes too slowly",
-    "413": "one that is too large",
+COMMON_REFUSALS = {  # that every path may answer
+    "401": "token missing or wrong, if there is one",
+    "403": "Host or Origin of another site",
+    "408": "body sent too slowly",
+    "413": "body too large",
 }
 
 
@@ -26,7 +26,7 @@ def page(api: Mapping[str, Any], models: list[Mapping[str, Any]]) -> tuple[str, 
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((_HERE / "page.html").read_text(encoding="utf-8"))
-    html = template.render(api=api, models=models, everywhere=EVERYWHERE, style=Markup(style))
+    html = template.render(api=api, models=models, common_refusals=COMMON_REFUSALS, style=Markup(style))
     policy = (
         f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )

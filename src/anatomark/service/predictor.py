@@ -1,4 +1,4 @@
-"""The one process that predicts, seen from the service: predictions in turn, each with an end to its time."""
+"""The worker process as the service sees it: predictions one after another, each with a time limit."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from typing import Any
 from anatomark.errors import ModelError
 from anatomark.service.job import Job
 from anatomark.service.limits import Limits
-from anatomark.service.refused import Refused
+from anatomark.service.rejected import RequestRejected
 
 START_SECONDS = 600.0  # to load the models
-_LONGEST_LINE = 64 << 20  # a model of thousands of landmarks tells their names in one line
+_LONGEST_LINE = 64 << 20  # the names of thousands of landmarks are in one line
 
 
 class Predictor:
     """Predictions of the models in `runs` {name: run folder}, one at a time.
 
-    A prediction that takes longer than `limits.seconds` ends with its process, and a new one is started. `spool` is the
-    folder for what is uploaded and answered; it is gone when this has stopped.
+    When a prediction takes longer than `limits.seconds`, its process is killed and a new one is started. `spool` is the
+    folder for uploads and results; it is deleted by `stop`.
     """
 
     def __init__(self, runs: Mapping[str, Path], limits: Limits, *, device: str = "auto") -> None:
         self.runs, self.limits, self.device = dict(runs), limits, device
         self.models: dict[str, dict[str, Any]] = {}
         self.spool = Path(tempfile.mkdtemp(prefix="anatomark-serve-"))
-        self.taken = 0  # requests that wait or are worked on
-        self.seconds = 1.0  # that a prediction took of late
+        self.accepted = 0  # requests that wait or are being predicted
+        self.seconds = 1.0  # running mean time of a prediction
         self.stopped = False
         self._turn = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
@@ -48,10 +48,10 @@ class Predictor:
 
     @property
     def waiting(self) -> int:
-        return max(0, self.taken - 1)
+        return max(0, self.accepted - 1)
 
     async def start(self) -> None:
-        """Starts the process and waits until it has loaded the models. Raises ModelError where it cannot."""
+        """Start the process and wait until it has loaded the models. Raises ModelError if it cannot."""
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
         environment.pop("ANATOMARK_TOKEN", None)
         process = await asyncio.create_subprocess_exec(
@@ -68,16 +68,16 @@ class Predictor:
         order = {"runs": runs, "device": self.device, "spool": str(self.spool)}
         try:
             line = json.dumps(order).encode() + b"\n"
-            told: dict[str, Any] | None = await self._exchange(process, line, START_SECONDS)
+            answer: dict[str, Any] | None = await self._exchange(process, line, START_SECONDS)
         except TimeoutError:
-            told = {"problem": f"the models could not be loaded within {START_SECONDS:g} s"}
-        if told is None or "models" not in told:
+            answer = {"problem": f"the models could not be loaded within {START_SECONDS:g} s"}
+        if answer is None or "models" not in answer:
             await _kill(process)
-            raise ModelError((told or {}).get("problem", "the models could not be loaded; see the messages above"))
-        self.models, self._process = told["models"], process
+            raise ModelError((answer or {}).get("problem", "the models could not be loaded; see the messages above"))
+        self.models, self._process = answer["models"], process
 
     async def stop(self) -> None:
-        """Ends the process, and deletes what was uploaded."""
+        """End the process and delete all uploads."""
         self.stopped = True
         if self._restart is not None:
             self._restart.cancel()
@@ -87,11 +87,11 @@ class Predictor:
         await asyncio.to_thread(shutil.rmtree, self.spool, ignore_errors=True)
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[Path]:
-        """A place in the queue, as a new folder that is deleted in the end. Raises `Refused` (503) where it is full."""
-        if self.taken > self.limits.queue or self.stopped:
+    def slot(self) -> Iterator[Path]:
+        """A slot in the queue, as a new folder that is deleted afterwards; RequestRejected (503) if it is full."""
+        if self.accepted > self.limits.queue or self.stopped:
             raise self.busy("the queue is full")
-        self.taken += 1
+        self.accepted += 1
         try:
             folder = Path(tempfile.mkdtemp(dir=self.spool))
             try:
@@ -99,23 +99,23 @@ class Predictor:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
         finally:
-            self.taken -= 1
+            self.accepted -= 1
 
-    async def predict(self, job: Job, gone: Callable[[], Awaitable[bool]]) -> Path:
-        """The file with the answer; raises `Refused`. `gone` says whether whoever asked has left meanwhile."""
+    async def predict(self, job: Job, is_disconnected: Callable[[], Awaitable[bool]]) -> Path:
+        """The file with the result; raises RequestRejected, also when the client `is_disconnected` before its turn."""
         try:
             await asyncio.wait_for(self._turn.acquire(), self.limits.seconds)
         except TimeoutError:
-            raise self.busy("the queue was too long") from None
+            raise self.busy("no free slot in time") from None
         try:
-            if await gone():
-                raise Refused(408, "nobody waits for this any more", reason="left")
+            if await is_disconnected():
+                raise RequestRejected(408, "the client has disconnected", reason="left")
             process = await self._running()
             began = time.monotonic()
             try:
-                told = await self._exchange(process, job.line(), self.limits.seconds)
+                answer = await self._exchange(process, job.line(), self.limits.seconds)
             except TimeoutError:
-                raise Refused(
+                raise RequestRejected(
                     504,
                     f"the prediction took longer than {self.limits.seconds:g} s; send a smaller image, or start the "
                     "service with a longer --timeout",
@@ -124,31 +124,33 @@ class Predictor:
             self.seconds += 0.2 * (time.monotonic() - began - self.seconds)
         finally:
             self._turn.release()
-        if told is None:
-            raise Refused(
+        if answer is None:
+            raise RequestRejected(
                 422,
-                "the image broke the process that read it: it is damaged, or too large for this machine's memory",
+                "the process that read the image ended: the image is damaged, or too large for this machine's memory; "
+                "check it, or resample it",
                 reason="worker ended",
             )
-        if "file" not in told:
-            raise Refused(told["status"], told["detail"], reason=told["reason"])
-        return Path(told["file"])
+        if "file" not in answer:
+            raise RequestRejected(answer["status"], answer["detail"], reason=answer["reason"])
+        return Path(answer["file"])
 
-    def busy(self, why: str) -> Refused:
-        """The refusal of one request too many, with the time after which it may be sent again."""
-        later = min(120, max(1, math.ceil(self.seconds * max(1, self.taken))))
-        return Refused(503, f"{why}; ask again in {later} s", reason="queue", headers=(("retry-after", str(later)),))
+    def busy(self, why: str) -> RequestRejected:
+        """The rejection of a request for now, with the time after which to retry."""
+        later = min(120, max(1, math.ceil(self.seconds * max(1, self.accepted))))
+        return RequestRejected(
+            503, f"{why}; retry in {later} s", reason="queue", headers=(("retry-after", str(later)),)
+        )
 
     async def _exchange(
         self, process: asyncio.subprocess.Process, line: bytes, seconds: float
     ) -> dict[str, Any] | None:
-        """The answer of a process to a line; None where it ended. Whatever else happens, it is not left half-way."""
-        assert process.stdin is not None
-        assert process.stdout is not None
+        """The answer of a process to a line, None if it ended; a process is killed unless it answers."""
+        stdin, stdout = _pipes(process)
         try:
-            process.stdin.write(line)
-            await process.stdin.drain()
-            answer = await asyncio.wait_for(process.stdout.readline(), seconds)
+            stdin.write(line)
+            await stdin.drain()
+            answer = await asyncio.wait_for(stdout.readline(), seconds)
             if answer.endswith(b"\n"):
                 return json.loads(answer)
         except (BrokenPipeError, ConnectionResetError):
@@ -160,14 +162,14 @@ class Predictor:
         return None
 
     async def _give_up(self, process: asyncio.subprocess.Process) -> None:
-        """Ends a process, and starts another in the place of one that was at work."""
+        """Kill a process, and replace it if it was the current one."""
         await _kill(process)
         if process is self._process:
             self._process = None
-            self._begin_again()
+            self._restart_in_background()
 
-    def _begin_again(self) -> None:
-        """Starts a new process, without anybody having to wait for it."""
+    def _restart_in_background(self) -> None:
+        """Start a new process in the background."""
         if not self.stopped and (self._restart is None or self._restart.done()):
             self._restart = asyncio.create_task(self._start_quietly())
 
@@ -176,14 +178,20 @@ class Predictor:
             await self.start()
 
     async def _running(self) -> asyncio.subprocess.Process:
-        """The process, where need be as soon as it has loaded its models; raises `Refused` (503) where it cannot."""
+        """The process, after a restart if necessary; RequestRejected (503) if its models cannot be loaded."""
         if not self.ready:
-            self._begin_again()
+            self._restart_in_background()
             if self._restart is not None:
                 await asyncio.wait({self._restart})
         if self._process is None or not self.ready:
-            raise self.busy("the models cannot be loaded at the moment")
+            raise self.busy("the models are not loaded")
         return self._process
+
+
+def _pipes(process: asyncio.subprocess.Process) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
+    if process.stdin is None or process.stdout is None:
+        raise ValueError("the process was started without pipes")
+    return process.stdin, process.stdout
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:

@@ -1,4 +1,4 @@
-"""The service from its start to its end."""
+"""Start the service, and run it until it is stopped."""
 
 from __future__ import annotations
 
@@ -30,23 +30,25 @@ def serve(
     corrections: str | Path | None = None,
     limits: Limits | None = None,
     device: str = "auto",
-    say: Callable[[str], None] = print,
+    show: Callable[[str], None] = print,
 ) -> None:
     """Serve the models of finished trainings until a signal ends it.
 
-    `names` are further ones that requests may call the server by; `roots` the folders that may be read by path;
-    `corrections` the folder for landmarks that come back. Whatever is wrong with these is raised before anything is
-    loaded, as `AccessError`, `ModelError` or `SettingsError`; with the models, before a request is taken.
+    `names` are further host names of the server; `roots` are the folders from which images may be read by path;
+    `corrections` is the folder for corrected landmarks. `show` gets a line when the service is ready.
+
+    Raises AccessError, ModelError or SettingsError before anything is loaded, and ModelError for a model that cannot
+    be loaded before a request is accepted.
     """
     require_server("serve")
     access = decide_access(host, token, names)
     allowed = AllowedRoots(roots)
     models = named_runs(runs)
-    kept = None if corrections is None else _folder(Path(corrections))
+    corrections_folder = None if corrections is None else _folder(Path(corrections))
     listening = listen(host, port)
     logging.getLogger("uvicorn.error").addFilter(_without_cancelled)
     try:
-        asyncio.run(_serve(models, access, allowed, kept, limits or Limits(), device, listening, say))
+        asyncio.run(_serve(models, access, allowed, corrections_folder, limits or Limits(), device, listening, show))
     finally:
         listening.close()
 
@@ -55,20 +57,20 @@ async def _serve(
     models: Mapping[str, Path],
     access: Access,
     allowed: AllowedRoots,
-    kept: Path | None,
+    corrections: Path | None,
     limits: Limits,
     device: str,
     listening: socket.socket,
-    say: Callable[[str], None],
+    show: Callable[[str], None],
 ) -> None:
     predictor = Predictor(models, limits, device=device)
     try:
         await predictor.start()
-        app = make_app(predictor, access, allowed, kept)
+        app = make_app(predictor, access, allowed, corrections)
         url = address(listening, access.host)
 
         def started() -> None:
-            say(f"serving {', '.join(models)} at {url} (its paths and examples are there; stop with Ctrl-C)")
+            show(f"serving {', '.join(models)} at {url} (paths and examples are listed there; stop with Ctrl-C)")
 
         await serve_app(app, listening, patience=limits.seconds + 5, started=started)
     finally:
@@ -76,15 +78,15 @@ async def _serve(
 
 
 def named_runs(runs: Sequence[str | Path]) -> Mapping[str, Path]:
-    """{name: run folder}, named as the folders are; a ready-made model may be given by its name.
+    """{name of the folder: run folder}; a ready-made model may be given by its name.
 
-    Raises `ModelError` for two of one name and for what is no run.
+    Raises ModelError for two folders of the same name, and for a folder that is not a run.
     """
     models: dict[str, Path] = {}
     for run in map(run_folder, runs):
         name = run.resolve().name
         if name in models:
-            raise ModelError(f"two runs are called {name!r}: {models[name]} and {run}; rename one of the folders")
+            raise ModelError(f"two runs have the name {name!r}: {models[name]} and {run}; rename one of the folders")
         if not (run / ENSEMBLE).exists():
             read_card(run)
         models[name] = run
@@ -102,5 +104,5 @@ def _folder(folder: Path) -> Path:
 
 
 def _without_cancelled(record: logging.LogRecord) -> bool:
-    """Whether a message of the server is news: that it ends while somebody is still sending is none."""
+    """Whether to log a message of the server: not that it stopped while a client was still sending."""
     return "Cancel" not in record.getMessage()

@@ -1,4 +1,4 @@
-"""A volume of one slice, as 3D Slicer keeps a picture, for a model of 2D images; and the points back in its world."""
+"""A volume of one slice, as 3D Slicer stores a picture, as input of a 2D model; its points return to the 3D world."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from anatomark.core.landmarks import Landmarks
 def as_picture(
     image: Image, unit: Unit, spacing: Sequence[float] | None
 ) -> tuple[Image, Callable[[Landmarks], Landmarks]] | None:
-    """The 2D image in a 3D one, and what takes its landmarks back into the 3D world; None unless it is one slice.
+    """The 2D image of a one-slice volume, and the map of its landmarks back into the 3D world; None for other volumes.
 
-    The picture has its first pixel at 0 and straight axes, as a PNG file has. Slicer writes down a spacing for every
-    picture, 1 mm where none is known: `spacing` (x, y, mm) goes before it, and for a model that works in px (`unit`) a
-    pixel is a pixel.
+    The picture has its first pixel at 0 and identity direction, as a PNG file has. Slicer states a spacing for every
+    picture, 1 mm if it is unknown: so `spacing` (x, y, mm) comes before it, and a model that works in px (`unit`)
+    gets px.
     """
     grid = image.grid
     if grid.ndim != 3 or grid.unit != "mm" or sum(n > 1 for n in grid.shape) != 2:

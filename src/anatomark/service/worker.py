@@ -1,8 +1,8 @@
-"""The process that predicts: it reads a job a line and writes a line an answer, until it is told no more or killed.
+"""The process that predicts: it reads jobs and writes answers, one per line, until its input ends or it is killed.
 
-Foreign files are opened here and nowhere else, so that what breaks a reader, takes too long or too much memory breaks
-this process and not the service. `python -m anatomark.service.worker`; its first line is the order, its first answer
-tells of the models.
+Uploaded files are opened here and nowhere else, so that a file which crashes a reader or takes too long or too much
+memory ends this process and not the service. `python -m anatomark.service.worker`; the first line that it reads is
+the order to load models, its first answer describes them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from anatomark.errors import AnatomarkError
 from anatomark.loading import load
 from anatomark.service.carry_out import carry_out
 from anatomark.service.job import Job
-from anatomark.service.refused import Refused, status_of
+from anatomark.service.rejected import RequestRejected, status_of
 
 if TYPE_CHECKING:
     from anatomark.model import Model
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    answers = _own_answers()
+    answers = _answer_stream()
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     order = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_listen, args=(sys.stdin.buffer, lines, Path(order["spool"])), daemon=True).start()
     try:
         models = _load(order)
     except AnatomarkError as error:
-        _say(answers, {"problem": str(error)})
+        _write(answers, {"problem": str(error)})
         return
-    _say(answers, {"models": {name: about(name, model, order["runs"][name]) for name, model in models.items()}})
+    _write(answers, {"models": {name: about(name, model, order["runs"][name]) for name, model in models.items()}})
     while True:
-        _say(answers, _answer(lines.get(), models))
+        _write(answers, _answer(lines.get(), models))
 
 
 def about(name: str, model: Model, run: str) -> dict[str, Any]:
-    """What the service tells of a model; `card` is its model.json, of a run with folds that of the first."""
+    """The description of a model; `card` is its model.json, or that of the first fold."""
     folds = len(model.members) if len(model.members) > 1 else 0
     first = sorted(path.parent for path in Path(run).glob("*/model.json"))[0] if folds else Path(run)
     card = read_card(first).model_dump(mode="json")
@@ -65,7 +65,7 @@ def about(name: str, model: Model, run: str) -> dict[str, Any]:
 
 
 def _load(order: dict[str, Any]) -> dict[str, Model]:
-    import_module("SimpleITK")  # else the first image would wait for it
+    import_module("SimpleITK")  # otherwise the first prediction waits for it
     return {name: load(run, device=order["device"]) for name, run in order["runs"].items()}
 
 
@@ -74,25 +74,33 @@ def _answer(line: bytes, models: dict[str, Model]) -> dict[str, Any]:
     try:
         return {"file": str(carry_out(job, models[job.model]))}
     except AnatomarkError as error:
-        reason = error.reason if isinstance(error, Refused) else type(error).__name__
-        return {"status": status_of(error), "detail": _told(str(error), job), "reason": reason}
+        reason = error.reason if isinstance(error, RequestRejected) else type(error).__name__
+        return {"status": status_of(error), "detail": _without_folders(str(error), job), "reason": reason}
     except MemoryError:
-        return {"status": 413, "detail": "the image is too large for this machine's memory", "reason": "memory"}
+        return {
+            "status": 413,
+            "detail": "the image is too large for this machine's memory; crop or resample it",
+            "reason": "memory",
+        }
     except Exception as error:
         if (
             "alloc" in str(error).lower() or "out of memory" in str(error).lower()
         ):  # torch has no error of its own on CPUs
-            return {"status": 413, "detail": "the image is too large for this machine's memory", "reason": "memory"}
+            return {
+                "status": 413,
+                "detail": "the image is too large for this machine's memory; crop or resample it",
+                "reason": "memory",
+            }
         traceback.print_exc()
         return {
             "status": 500,
-            "detail": "an error of the service, not of the request; its log has more",
+            "detail": "internal error of the service; its log has the details",
             "reason": "bug",
         }
 
 
-def _told(message: str, job: Job) -> str:
-    """A message without the folders of this machine, which are nobody's business."""
+def _without_folders(message: str, job: Job) -> str:
+    """A message without the folders of this machine, which clients must not learn."""
     unpacked = Path(job.folder) / "unpacked"
     for folder in (unpacked, Path(job.path).parent, Path(job.folder)):
         message = message.replace(f"{folder}{os.sep}", "")
@@ -101,21 +109,21 @@ def _told(message: str, job: Job) -> str:
 
 
 def _listen(orders: BinaryIO, lines: queue.SimpleQueue[bytes], spool: Path) -> None:
-    """Hands on the jobs; when the service is gone, even killed, nothing of it stays behind."""
+    """Queue the jobs; when the service has ended, even by a kill, delete its files and end."""
     for line in orders:
         lines.put(line)
     shutil.rmtree(spool, ignore_errors=True)
     os._exit(0)
 
 
-def _own_answers() -> BinaryIO:
-    """The standard output for answers alone; what a library prints goes to the standard error."""
+def _answer_stream() -> BinaryIO:
+    """The standard output for answers alone; what libraries print goes to the standard error."""
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     return answers
 
 
-def _say(answers: BinaryIO, answer: dict[str, Any]) -> None:
+def _write(answers: BinaryIO, answer: dict[str, Any]) -> None:
     answers.write(json.dumps(answer).encode() + b"\n")
 
 

@@ -1,8 +1,8 @@
-"""Who may ask a server: where it listens, the token it wants, and the guard that stands before its app.
+"""Access to a server: where it listens, its token, and the guard before its app.
 
-A page of another site must not reach a server on this machine through the reader's browser. So the Host header must
-name the server (a foreign name that was made to point here is no use), what changes something must come from the
-server's own pages or from no page at all, and whoever can reach it from another machine needs a token.
+A page of another site must not reach a server on this machine through the user's browser (DNS rebinding, cross-site
+requests). So the Host header must name the server, a request that changes something must come from the server's own
+pages or from no page, and a server that other machines can reach needs a token.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-SHORTEST = 16  # characters of a token
-SLOWEST = 32 * 1024  # bytes a second that a body must come with, after its first `body_seconds`
+MIN_TOKEN_LENGTH = 16
+MIN_BYTES_PER_SECOND = 32 * 1024  # of a body after its first `body_seconds`
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
@@ -42,8 +42,8 @@ MAKE_ONE = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 class Access:
     """Where a server listens and what a request needs.
 
-    One of `names` must stand in its Host header, or with `any_address` an IP address (which, unlike a name, nobody
-    else can make point here); and `token`, where there is one.
+    A request needs one of `names` in its Host header, or with `any_address` an IP address (which, unlike a name, cannot
+    be made to point here); and the `token`, if there is one.
     """
 
     host: str
@@ -51,28 +51,32 @@ class Access:
     names: frozenset[str]
     any_address: bool = False
 
-    def says_host(self, header: str) -> bool:
+    def allows_host(self, header: str) -> bool:
         """Whether a Host header `name[:port]` names this server."""
         name = _name(header)
         return name in self.names or (self.any_address and _address(name) is not None)
 
-    def knows(self, token: str) -> bool:
-        """Whether `token` is ours, in a time that tells nothing about where it differs."""
+    def token_matches(self, token: str) -> bool:
+        """Whether `token` is the right one, compared in constant time."""
         return self.token is not None and hmac.compare_digest(_digest(token), _digest(self.token))
 
 
 def decide_access(host: str = "127.0.0.1", token: str | None = None, names: Iterable[str] = ()) -> Access:
-    """The Access of a server on `host`; `names` are further ones that it is called by, as behind a proxy.
+    """The Access of a server on `host`; `names` are its further host names, as behind a proxy.
 
-    Raises `AccessError` where other machines could reach it without a token, and for a token that can be guessed.
+    Raises AccessError if other machines could reach it without a token, and for a token that can be guessed.
     """
     if not host or _name(host) != host.lower().rstrip("."):
-        raise AccessError(f"{host!r} is no host name or address; give one such as 127.0.0.1, without a port")
-    if token is not None and (len(token) < SHORTEST or not token.isascii() or not token.isprintable() or " " in token):
-        raise AccessError(f"the token wants {SHORTEST} or more ASCII characters without spaces; make one: {MAKE_ONE}")
+        raise AccessError(f"{host!r} is not a host name or address; give one such as 127.0.0.1, without a port")
+    if token is not None and (
+        len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable() or " " in token
+    ):
+        raise AccessError(
+            f"the token needs {MIN_TOKEN_LENGTH} or more ASCII characters without spaces; make one: {MAKE_ONE}"
+        )
     if token is None and not is_loopback(host):
         raise AccessError(
-            f"{host} can be reached from other machines, which needs a token: set ANATOMARK_TOKEN to one ({MAKE_ONE}), "
+            f"{host} can be reached from other machines, so it needs a token: set ANATOMARK_TOKEN to one ({MAKE_ONE}), "
             "or listen on 127.0.0.1"
         )
     address = _address(host)
@@ -86,7 +90,7 @@ def decide_access(host: str = "127.0.0.1", token: str | None = None, names: Iter
 
 
 def make_token() -> str:
-    """A new token, 256 bits of chance."""
+    """A new token of 256 random bits."""
     return secrets.token_urlsafe(32)
 
 
@@ -97,12 +101,12 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """An ASGI app before `app` that lets through what `access` allows, and refuses the rest with one line of JSON.
+    """An ASGI app before `app` that passes the requests that `access` allows, and answers others with problem+json.
 
     A page is opened once as /?token=...: the token moves from the address into a cookie that scripts cannot read and
     other sites cannot use. Programs send `Authorization: Bearer TOKEN`. `open_paths` (of probes) need no token. A body
-    ends at `max_body` bytes (at those of `max_bodies` for its path), and must come within `body_seconds` and what its
-    length takes at SLOWEST. Every answer gets the headers of security that it does not have; `policy` is its
+    has at most `max_body` bytes (or those of `max_bodies` for its path), and must arrive within `body_seconds` plus the
+    time of its length at MIN_BYTES_PER_SECOND. Every answer gets the security headers that it lacks; `policy` is its
     Content-Security-Policy.
     """
 
@@ -134,7 +138,7 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        problem = self._judge(scope)
+        problem = self._problem_of(scope)
         if scope["type"] == "websocket":
             if problem is None:
                 await self.app(scope, receive, send)
@@ -147,9 +151,9 @@ class Guard:
         if problem is not None:
             await answer.refuse(problem)
             return
-        entrance = self._entrance(scope)
-        if entrance is not None:
-            await answer({"type": "http.response.start", "status": 303, "headers": entrance})
+        redirect = self._token_redirect(scope)
+        if redirect is not None:
+            await answer({"type": "http.response.start", "status": 303, "headers": redirect})
             await answer({"type": "http.response.body", "body": b""})
             return
         try:
@@ -160,20 +164,20 @@ class Guard:
         if body.problem is not None and not answer.started:
             await answer.refuse(body.problem)
 
-    def _judge(self, scope: Scope) -> Problem | None:
-        """Why a request is refused before its body is read; None where it is not."""
+    def _problem_of(self, scope: Scope) -> Problem | None:
+        """Why a request is refused before its body is read; None if it is allowed."""
         hosts = _headers(scope, b"host")
-        if len(hosts) != 1 or not self.access.says_host(hosts[0]):
-            called = ", ".join(hosts) or "no host"
-            return Problem(403, f"this server is not called {called[:100]}; use its own name or address")
+        if len(hosts) != 1 or not self.access.allows_host(hosts[0]):
+            given = ", ".join(hosts) or "missing"
+            return Problem(403, f"the Host header is {given[:100]}; use a name or address of this server")
         if scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             sites, origins = _headers(scope, b"sec-fetch-site"), _headers(scope, b"origin")
             foreign = any(site not in ("same-origin", "none") for site in sites)
             if foreign or any(urlsplit(origin).netloc.lower() != hosts[0].lower() for origin in origins):
-                return Problem(403, "a page of another site may change nothing here; use this server's own pages")
+                return Problem(403, "pages of other sites may not change anything here; use this server's own pages")
         if self.access.token is not None and scope["path"] not in self.open_paths and not self._admitted(scope):
-            told = (("www-authenticate", 'Bearer realm="anatomark"'),)
-            return Problem(401, "a token is needed: send the header Authorization: Bearer TOKEN", told)
+            headers = (("www-authenticate", 'Bearer realm="anatomark"'),)
+            return Problem(401, "a token is needed: send the header Authorization: Bearer TOKEN", headers)
         declared = _headers(scope, b"content-length")
         if declared and declared[0].isdecimal() and int(declared[0]) > self._limit(scope):
             return _too_large(self._limit(scope))
@@ -185,72 +189,72 @@ class Guard:
     def _admitted(self, scope: Scope) -> bool:
         bearers = [value[7:].strip() for value in _headers(scope, b"authorization") if value[:7].lower() == "bearer "]
         if bearers:
-            return len(bearers) == 1 and self.access.knows(bearers[0])
-        if scope["type"] == "http" and (asked := self._asked(scope)) is not None:
-            return self.access.knows(asked)
-        held = [part.strip().partition("=") for value in _headers(scope, b"cookie") for part in value.split(";")]
+            return len(bearers) == 1 and self.access.token_matches(bearers[0])
+        if scope["type"] == "http" and (token := self._token_in_address(scope)) is not None:
+            return self.access.token_matches(token)
+        cookies = [part.strip().partition("=") for value in _headers(scope, b"cookie") for part in value.split(";")]
         return any(
             name == self._cookie_name(scope) and hmac.compare_digest(value.encode(), self._session().encode())
-            for name, _, value in held
+            for name, _, value in cookies
         )
 
-    def _asked(self, scope: Scope) -> str | None:
+    def _token_in_address(self, scope: Scope) -> str | None:
         """The token in the address of a page."""
         if scope["method"] not in ("GET", "HEAD"):
             return None
         return dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"))).get("token")
 
-    def _entrance(self, scope: Scope) -> list[tuple[bytes, bytes]] | None:
-        """Headers that move the token of an address into a cookie; None where there is none to move."""
-        if self.access.token is None or self._asked(scope) is None:
+    def _token_redirect(self, scope: Scope) -> list[tuple[bytes, bytes]] | None:
+        """Headers of a redirect that moves the token from the address into a cookie; None without such a token."""
+        if self.access.token is None or self._token_in_address(scope) is None:
             return None
         rest = [(k, v) for k, v in parse_qsl(scope["query_string"].decode("latin-1")) if k != "token"]
         # one slash: //name would lead to another server
-        place = "/" + quote(scope["path"].lstrip("/\\")) + ("?" + urlencode(rest) if rest else "")
+        location = "/" + quote(scope["path"].lstrip("/\\")) + ("?" + urlencode(rest) if rest else "")
         cookie = f"{self._cookie_name(scope)}={self._session()}; Path=/; HttpOnly; SameSite=Strict"
         cookie += "; Secure" if scope.get("scheme") == "https" else ""
-        return [(b"location", place.encode("latin-1")), (b"set-cookie", cookie.encode("latin-1"))]
+        return [(b"location", location.encode("latin-1")), (b"set-cookie", cookie.encode("latin-1"))]
 
     def _cookie_name(self, scope: Scope) -> str:
-        """A cookie goes to all ports of a host: two servers must not take each other's."""
+        """With the port: a browser sends cookies to all ports of a host, and two servers must not share them."""
         return f"anatomark-{(scope.get('server') or ('', 0))[1]}"
 
     def _session(self) -> str:
-        """What the cookie holds: something that only the token gives, and that does not give the token."""
+        """The value of the cookie: derived from the token, which cannot be derived from it."""
         return hmac.new((self.access.token or "").encode(), b"anatomark session", "sha256").hexdigest()
 
 
-class _Late(Exception):
-    """The body was refused while the app read it; `_Body.problem` says why."""
+class BodyRejected(Exception):
+    """The body was rejected while the app read it; `_Body.problem` has the reason."""
 
 
 class _Body:
-    """`receive` of a request, with an end to its length and to its time."""
+    """`receive` of a request, with limits on its length and time."""
 
     def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
         self.receive, self.limit, self.seconds = receive, limit, seconds
-        self.began, self.size, self.whole = time.monotonic(), 0, False
+        self.began, self.size, self.complete = time.monotonic(), 0, False
         self.problem: Problem | None = None
 
     async def __call__(self) -> Message:
-        if self.whole:
+        if self.complete:
             return await self.receive()
-        left = self.seconds + self.size / SLOWEST - (time.monotonic() - self.began)
+        left = self.seconds + self.size / MIN_BYTES_PER_SECOND - (time.monotonic() - self.began)
         try:
             message = await asyncio.wait_for(self.receive(), max(left, 0.001))
         except TimeoutError:
-            self.problem = Problem(408, "the request came too slowly; send it again")
-            raise _Late from None
-        self.whole = message["type"] != "http.request" or not message.get("more_body", False)
+            self.problem = Problem(408, "the request was sent too slowly; send it again")
+            raise BodyRejected from None
+        self.complete = message["type"] != "http.request" or not message.get("more_body", False)
         self.size += len(message.get("body", b""))
         if self.size > self.limit:
             self.problem = _too_large(self.limit)
-            raise _Late
+            raise BodyRejected
         return message
 
 
 class _Answer:
-    """`send` of a request: it adds headers, and says nothing of an app's answer to a body that was refused."""
+    """`send` of a request: adds headers, and drops the app's answer to a body that was rejected."""
 
     def __init__(self, send: Send, security: dict[bytes, bytes], body: _Body) -> None:
         self.send, self.security, self.body = send, security, body
@@ -261,31 +265,31 @@ class _Answer:
             return  # the guard answers in the app's place
         if message["type"] == "http.response.start":
             self.started = True
-            held = list(message.get("headers", ()))
-            names = {name.lower() for name, _ in held}
-            held += [(name, value) for name, value in self.security.items() if name not in names]
-            message = {**message, "headers": held}
+            headers = list(message.get("headers", ()))
+            names = {name.lower() for name, _ in headers}
+            headers += [(name, value) for name, value in self.security.items() if name not in names]
+            message = {**message, "headers": headers}
         await self.send(message)
 
     async def refuse(self, problem: Problem) -> None:
         self.body.problem = None
         headers = problem.raw_headers()
-        if problem.status == 408:  # else the server reads on for a while, so that the sender gets to see the answer
+        if problem.status == 408:  # otherwise the server keeps reading for a while, so that the sender sees the answer
             headers.append((b"connection", b"close"))
         await self({"type": "http.response.start", "status": problem.status, "headers": headers})
         await self({"type": "http.response.body", "body": problem.body()})
 
 
 def _too_large(limit: int) -> Problem:
-    return Problem(413, f"the request is larger than {limit / 2**20:g} MiB, which is the most that is taken here")
+    return Problem(413, f"the request is larger than the limit of {limit / 2**20:g} MiB; send less")
 
 
 def _headers(scope: Scope, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for held, value in scope["headers"] if held.lower() == name]
+    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
 
 
 def _name(header: str) -> str:
-    """The host of `host[:port]`, small letters, an IPv6 address without its brackets."""
+    """The host of `host[:port]` in lower case, an IPv6 address without its brackets."""
     header = header.strip().lower()
     if header.startswith("["):
         return header[1:].partition("]")[0]

@@ -1,4 +1,4 @@
-"""A refusal as a client reads it: problem+json (RFC 9457), whose detail is the line that the command line prints."""
+"""An error as a client reads it: problem+json (RFC 9457), whose detail is the line that the command line prints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Problem:
-    """What a request is refused with: an HTTP `status`, one line of `detail`, and further `headers`."""
+    """The answer to a failed request: an HTTP `status`, one line of `detail`, and further `headers`."""
 
     status: int
     detail: str
@@ -28,6 +28,6 @@ class Problem:
         return json.dumps(about).encode()
 
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers as ASGI wants them."""
-        held = (("content-type", MEDIA_TYPE), ("content-length", str(len(self.body()))), *self.headers)
-        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in held]
+        """The headers in the form of ASGI."""
+        headers = (("content-type", MEDIA_TYPE), ("content-length", str(len(self.body()))), *self.headers)
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]

@@ -1,7 +1,6 @@
-"""An ASGI app served by uvicorn until a signal ends it: bounded connections, slow clients shown out, no access log.
+"""An ASGI app served by uvicorn until a signal ends it: limited connections, time limits for slow clients.
 
-The extra `server` brings uvicorn. Requests are not logged, for an address may hold a token once (see
-`access.Guard`).
+The extra `server` installs uvicorn. Requests are not logged, as an address can contain a token (see `access.Guard`).
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from typing import Any
 from anatomark.errors import AccessError, MissingExtraError
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
-HEAD_SECONDS = 10.0  # for the first lines of a request, and for what is left of one that is answered already
-CONNECTIONS = 500  # at the same time; a process may usually have 1024 files open
+HEAD_SECONDS = 10.0  # for the head of a request, and for the rest of one that is already answered
+CONNECTIONS = 500  # at the same time; a process can usually have 1024 open files
 
 
 def require_server(verb: str, *further: str) -> None:
-    """MissingExtraError where packages of the extra `server`, and `further` ones, are missing; none is loaded yet."""
+    """MissingExtraError if packages of the extra `server`, or `further` ones, are missing; none is loaded yet."""
     missing = [name for name in (*NEEDED, *further) if not find_spec(name)]
     if missing:
         raise MissingExtraError(
@@ -28,13 +27,13 @@ def require_server(verb: str, *further: str) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on `host` and `port` (0: any free one). Raises `AccessError` where that cannot be."""
+    """A socket that listens on `host` and `port` (0: any free one). Raises AccessError if it cannot."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, socket.SOCK_STREAM)
     except (OSError, OverflowError, UnicodeError) as error:
         reason = _reason(error)
-        raise AccessError(f"{host} is no address of this machine ({reason}); give one, such as 127.0.0.1") from None
+        raise AccessError(f"{host} is not an address of this machine ({reason}); give one such as 127.0.0.1") from None
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
@@ -55,9 +54,9 @@ def address(listening: socket.socket, host: str) -> str:
 async def serve(
     app: Any, listening: socket.socket, *, patience: float = 30.0, started: Callable[[], None] = lambda: None
 ) -> None:
-    """Serve `app` on a socket until SIGINT or SIGTERM; requests that were taken have `patience` seconds to end.
+    """Serve `app` on a socket until SIGINT or SIGTERM; accepted requests have `patience` seconds to end.
 
-    `started` is called when requests are answered. The app's lifespan ends before this does; on SIGTERM the process
+    `started` is called once requests are answered. The app's lifespan ends before this returns; on SIGTERM the process
     then ends, too.
     """
     import uvicorn
@@ -85,18 +84,18 @@ async def serve(
 
 
 def _protocol() -> type:
-    """uvicorn's protocol of HTTP, with an end to the time of a request's head, and of a body after its answer.
+    """uvicorn's HTTP protocol, with time limits for the head of a request, and for a body after its answer.
 
-    Whoever is answered while still sending, as with a body that is too large, must be able to finish: a connection that
-    is closed with unread bytes takes the answer along. So it is closed for writing first, and what comes is dropped.
+    A client that is answered while still sending, as with a body that is too large, must be able to finish: closing a
+    connection with unread bytes loses the answer. So it is closed for writing first, and further input is dropped.
     """
     import asyncio
 
     import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    class Lingering:
-        """A transport that closes when the other side has, or soon after."""
+    class LingeringClose:
+        """A transport that closes when the client has closed, or after HEAD_SECONDS."""
 
         def __init__(self, transport: asyncio.Transport, protocol: Protocol) -> None:
             self.transport, self.protocol, self.ending = transport, protocol, False
@@ -114,17 +113,17 @@ def _protocol() -> type:
                 self.ending = True
                 try:
                     self.transport.write_eof()
-                except OSError:  # the other side has gone
+                except OSError:  # the client has disconnected
                     self.transport.close()
                     return
                 self.transport.resume_reading()
                 self.protocol.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     class Protocol(H11Protocol):
-        late: asyncio.TimerHandle | None = None
+        timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(Lingering(transport, self))  # type: ignore[arg-type]
+            super().connection_made(LingeringClose(transport, self))  # type: ignore[arg-type]
             self._watch()
 
         def data_received(self, data: bytes) -> None:
@@ -133,21 +132,21 @@ def _protocol() -> type:
                 self._watch()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            if self.late is not None:
-                self.late.cancel()
+            if self.timer is not None:
+                self.timer.cancel()
             super().connection_lost(exc)
 
         def _watch(self) -> None:
             answered = self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
             waits = (self.conn.their_state is h11.IDLE or answered) and not self.transport.is_closing()
-            if waits and self.late is None:
-                self.late = self.loop.call_later(HEAD_SECONDS, self._show_out)
-            elif not waits and self.late is not None:
-                self.late.cancel()
-                self.late = None
+            if waits and self.timer is None:
+                self.timer = self.loop.call_later(HEAD_SECONDS, self._time_out)
+            elif not waits and self.timer is not None:
+                self.timer.cancel()
+                self.timer = None
 
-        def _show_out(self) -> None:
-            self.late = None
+        def _time_out(self) -> None:
+            self.timer = None
             if self.transport.is_closing():
                 return
             if self.conn.their_state is h11.IDLE:

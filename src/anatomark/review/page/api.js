@@ -1,6 +1,6 @@
 // What the page asks the server for.
 
-export class Refused extends Error {
+export class RequestRejected extends Error {
   constructor(status, body) {
     super(body.detail ?? `the server answered ${status}`)
     this.status = status
@@ -11,7 +11,7 @@ export class Refused extends Error {
 async function ask(path, options) {
   const answer = await fetch(path, options)
   const body = await answer.json().catch(() => ({}))
-  if (!answer.ok) throw new Refused(answer.status, body)
+  if (!answer.ok) throw new RequestRejected(answer.status, body)
   return body
 }
 
@@ -28,6 +28,6 @@ export const change = (number, body) =>
 // {buffer, step}: the image as NIfTI, of which every `step`-th voxel is there.
 export async function image(number) {
   const answer = await fetch(`api/cases/${number}/image.nii`)
-  if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => ({})))
+  if (!answer.ok) throw new RequestRejected(answer.status, await answer.json().catch(() => ({})))
   return { buffer: await answer.arrayBuffer(), step: Number(answer.headers.get('x-step')) }
 }

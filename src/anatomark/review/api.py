@@ -1,4 +1,4 @@
-"""The desk: one study with its review, its images and its assistant; what the page asks for, it answers."""
+"""What the page requests, as JSON: one study with its review, its images and its assistant."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 from anatomark.errors import AnatomarkError, UnknownNameError
 from anatomark.review.assistant import Assistant
 from anatomark.review.entries import CaseReview, Placement
-from anatomark.review.images import Views
-from anatomark.review.page_data import case_line, case_whole, review_of
+from anatomark.review.image_cache import ImageCache
+from anatomark.review.page_data import case_detail, case_summary, review_of
 from anatomark.review.record import Record
-from anatomark.review.study import Answers, Study
+from anatomark.review.study import CasePrediction, Study
 from anatomark.review.view import viewer_from_world
 
 
-class Desk:
+class ReviewApi:
     """Answers, ready for JSON, about the cases of `study` by number."""
 
     def __init__(self, study: Study, record: Record, assistant: Assistant | None = None) -> None:
         self.study, self.record, self.assistant = study, record, assistant
-        self.views = Views(study.cases)
+        self.images = ImageCache(study.cases)
         self._names = study.dataset.names
 
     def overview(self) -> dict[str, Any]:
-        """The study and a line for each of its cases."""
+        """The study and a summary of each of its cases."""
         dataset = self.study.dataset
         return {
             "name": dataset.name,
@@ -34,16 +34,16 @@ class Desk:
             "landmarks": list(self._names),
             "splits": list(dataset.splits),
             "assistant": None if self.assistant is None else self.assistant.model.dataset,
-            "cases": [self.line(number) for number in range(len(self.study.cases))],
+            "cases": [self.summary(number) for number in range(len(self.study.cases))],
         }
 
-    def line(self, number: int) -> dict[str, Any]:
+    def summary(self, number: int) -> dict[str, Any]:
         """A case as the list shows it."""
         case = self.study.cases[number]
-        return case_line(case, self._names, self.record.case(case.id), self._answers(number))
+        return case_summary(case, self._names, self.record.case(case.id), self._prediction_of(number))
 
     def case(self, number: int) -> dict[str, Any]:
-        """All of a case but its image: landmarks, review, and how the viewer's world lies in ours."""
+        """All of a case but its image: landmarks, review, and the map from world to the viewer's coordinates."""
         case = self.study.cases[number]
         review = self.record.case(case.id)
         image: dict[str, Any]
@@ -62,31 +62,31 @@ class Desk:
             "id": case.id,
             "file": case.image_path.name,
             "image": image,
-            "landmarks": case_whole(self._names, case.reference, review, self._answers(number)),
+            "landmarks": case_detail(self._names, case.reference, review, self._prediction_of(number)),
             "review": review_of(review),
         }
 
     def change(
         self, number: int, base: int, placements: dict[str, Any], accepted: bool | None, note: str | None
     ) -> dict[str, Any]:
-        """The review and the line of a case after a change.
+        """The review and the summary of a case after a change.
 
-        Raises ValueError for what is no change, UnknownNameError, and as `Record.change`.
+        Raises ValueError for an invalid change, UnknownNameError, and as `Record.change`.
         """
-        strange = [name for name in placements if name not in self._names]
-        if strange:
-            raise UnknownNameError(f"there is no landmark {strange[0]!r}; reload the page")
+        unknown = [name for name in placements if name not in self._names]
+        if unknown:
+            raise UnknownNameError(f"there is no landmark {unknown[0]!r}; reload the page")
         ndim = self.study.dataset.ndim
         read = {n: None if p is None else Placement.from_dict(p, "", ndim) for n, p in placements.items()}
         review = self.record.change(self.study.cases[number].id, base, read, accepted=accepted, note=note)
         return self.changed(number, review)
 
     def changed(self, number: int, review: CaseReview) -> dict[str, Any]:
-        """A review, the line of its case, and why the table lags behind, where it does."""
-        return {"review": review_of(review), "line": self.line(number), "behind": self.record.behind}
+        """A review, the summary of its case, and why the table is out of date, if it is."""
+        return {"review": review_of(review), "line": self.summary(number), "behind": self.record.table_out_of_date}
 
     def prediction(self, number: int) -> dict[str, Any]:
-        """How the prediction of a case stands."""
+        """The state of the prediction of a case."""
         job = None if self.assistant is None else self.assistant.job(number)
         if job is None:
             raise UnknownNameError("no model was given; start the review with --model RUN")
@@ -95,12 +95,12 @@ class Desk:
         review = self.record.case(case.id)
         return {
             "state": job.state,
-            "told": job.told,
-            "landmarks": case_whole(self._names, case.reference, review, job.answers) if done else [],
-            "line": self.line(number) if done else None,
+            "told": job.message,
+            "landmarks": case_detail(self._names, case.reference, review, job.prediction) if done else [],
+            "line": self.summary(number) if done else None,
         }
 
-    def _answers(self, number: int) -> Answers | None:
-        """What the model says: that of the assistant where it was asked, else the predictions given."""
-        asked = None if self.assistant is None else self.assistant.job(number).answers
-        return asked or self.study.answers.get(self.study.cases[number].id)
+    def _prediction_of(self, number: int) -> CasePrediction | None:
+        """The prediction by the assistant, if it was requested, else the one that the review was started with."""
+        requested = None if self.assistant is None else self.assistant.job(number).prediction
+        return requested or self.study.predictions.get(self.study.cases[number].id)

@@ -1,4 +1,4 @@
-"""What an image's header says of its size, and where its voxels are, before any voxel is decoded."""
+"""Limits on what an image's header declares: its size, and where its voxels are, before any voxel is decoded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from anatomark.formats.picture_files import photos
 from anatomark.formats.volume_files import nrrd, volumes
 from anatomark.formats.volume_files.nifti_header import HEAD, begins_as_nifti, nifti_header
 from anatomark.formats.volume_files.packed import first_bytes
-from anatomark.service.refused import Refused
+from anatomark.service.rejected import RequestRejected
 
 _HEAD = 1 << 16
 _SLACK = 1 << 20  # bytes of padding that may follow an image in a gzip file
@@ -26,11 +26,11 @@ _META_DATA = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*(\S+)", re.IGNO
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-def require_modest(path: Path, *, max_voxels: int) -> None:
-    """Passes a file or folder whose headers declare at most `max_voxels` numbers, in the file itself.
+def require_within_limit(path: Path, *, max_voxels: int) -> None:
+    """Raise for a file or folder whose headers declare more than `max_voxels` numbers, or numbers in another file.
 
-    Raises `Refused` (413) for larger ones, and `ImageError` for a header that cannot be read or whose voxels would be
-    read from another file: that could be any file of this machine.
+    RequestRejected (413) where there are too many; ImageError for a header that cannot be read, or whose voxels would
+    be read from another file, which could be any file of this machine.
     """
     if path.is_dir():
         files = [file for file in sorted(path.iterdir()) if file.is_file() and dicom.is_dicom(file)]
@@ -41,13 +41,13 @@ def require_modest(path: Path, *, max_voxels: int) -> None:
     _require_own_voxels(path, head)
     _require_count(path, _count(path), max_voxels)
     if head[:2] == b"\x1f\x8b" and _is_nifti(path):
-        _require_no_more(path)
+        _require_no_trailing_data(path)
     if path.name.lower().endswith(".mha"):
         _require_sound_stream(path, head)
 
 
 def _count(path: Path) -> int:
-    """Numbers that decoding `path` would make: voxels times components."""
+    """How many numbers decoding `path` gives: voxels times components."""
     if path.name.lower().endswith(PHOTOS):
         return photos.declared(path)
     if _is_nifti(path):
@@ -57,15 +57,15 @@ def _count(path: Path) -> int:
         return dicom.declared_numbers(path)
     if first_bytes(path, 4) == b"NRRD":
         return nrrd.declared(path)
-    reader = itk.header(path, "MetaImageIO")  # named, for ITK tries all that it has on a file, DICOM too
+    reader = itk.header(path, "MetaImageIO")  # by name: otherwise ITK tries every reader on the file, DICOM too
     return math.prod(max(int(n), 1) for n in reader.GetSize()) * max(int(reader.GetNumberOfComponents()), 1)
 
 
-def _require_count(path: Path, count: int, most: int) -> None:
-    if count > most:
-        raise Refused(
+def _require_count(path: Path, count: int, limit: int) -> None:
+    if count > limit:
+        raise RequestRejected(
             413,
-            f"{path} declares {count} voxels, {most} are the most that is taken here; crop or resample it",
+            f"{path} declares {count} voxels, more than the limit of {limit}; crop or resample it",
             reason="decoded size",
         )
 
@@ -74,44 +74,44 @@ def _require_own_voxels(path: Path, head: bytes) -> None:
     name = path.name.lower()
     is_nrrd, meta = head.startswith(b"NRRD"), name.endswith((".mha", ".mhd"))
     ends = not is_nrrd or re.search(rb"\r?\n\r?\n", head) is not None
-    elsewhere = (
+    in_another_file = (
         name.endswith((".nhdr", ".mhd", ".hdr", ".img"))
         or (is_nrrd and (not ends or _NRRD_ELSEWHERE.search(head) is not None))
         or any(found != b"LOCAL" for found in _META_DATA.findall(head))
         or (meta and _META_DATA.search(head) is None)
         or _is_hdf5(path)
     )
-    if elsewhere:
+    if in_another_file:
         raise ImageError(
-            f"{path} keeps its voxels in another file, which is not read here; write .nrrd, .mha or .nii.gz"
+            f"{path} stores its voxels in another file, which the service does not read; write .nrrd, .mha or .nii.gz"
         )
 
 
 def _require_sound_stream(path: Path, head: bytes) -> None:
-    """ImageError for compressed voxels of a .mha that do not unpack: ITK may try for ever."""
+    """ImageError for compressed voxels of a .mha that cannot be unpacked: ITK may never return."""
     start = _META_DATA.search(head)
     if (
         start is None
         or re.search(rb"^[ \t]*CompressedData[ \t]*[=:][ \t]*T", head, re.IGNORECASE | re.MULTILINE) is None
     ):
         return
-    unpacker, most = zlib.decompressobj(), 1 << 20
+    unpacker, block = zlib.decompressobj(), 1 << 20
     try:
         with open(path, "rb") as file:
             file.seek(head.index(b"\n", start.end()) + 1)
             while not unpacker.eof:
-                packed = unpacker.unconsumed_tail or file.read(most)
+                packed = unpacker.unconsumed_tail or file.read(block)
                 if not packed:
                     break
-                unpacker.decompress(packed, most)
+                unpacker.decompress(packed, block)
     except (zlib.error, ValueError):
         pass
     if not unpacker.eof:
-        raise ImageError(f"{path} cannot be read: it is damaged or cut short; export or copy it again")
+        raise ImageError(f"{path} cannot be read: it is damaged or truncated; export or copy it again")
 
 
 def _is_nifti(path: Path) -> bool:
-    """Whether a file is NIfTI by its content, which decides who reads it, or would be by its name."""
+    """Whether a file is NIfTI by its content, which decides on the reader, or by its name."""
     named = path.name.lower().endswith((".nii", ".nii.gz"))
     if not named and not path.name.lower().endswith(volumes.SUFFIXES):
         return False
@@ -130,19 +130,21 @@ def _is_hdf5(path: Path) -> bool:
     return False
 
 
-def _require_no_more(path: Path) -> None:
-    """Refused (413) for a .nii.gz that goes on unpacking long after its image has ended."""
+def _require_no_trailing_data(path: Path) -> None:
+    """RequestRejected (413) for a .nii.gz that unpacks to far more than its image."""
     header = nifti_header(path)
     with open(path, "rb") as file:
         file.seek(-4, 2)
         if struct.unpack("<I", file.read(4))[0] == header.size % 2**32:
             return  # nothing after the image is ever unpacked
-    held = 0
+    unpacked = 0
     try:
         with gzip.open(path, "rb") as file:
-            while held <= header.size + _SLACK and (block := file.read(_SLACK)):
-                held += len(block)
+            while unpacked <= header.size + _SLACK and (block := file.read(_SLACK)):
+                unpacked += len(block)
     except (OSError, EOFError, zlib.error):
-        return  # cut short: reading it says so
-    if held > header.size + _SLACK:
-        raise Refused(413, f"{path} unpacks to far more than its header says; compress it again", reason="decoded size")
+        return  # truncated: the reader reports it
+    if unpacked > header.size + _SLACK:
+        raise RequestRejected(
+            413, f"{path} unpacks to far more than its header says; compress it again", reason="decoded size"
+        )

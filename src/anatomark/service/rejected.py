@@ -1,4 +1,4 @@
-"""An exception for what the service does not do, with what its client is told."""
+"""The exception for a rejected request, with the answer to its client."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from anatomark.errors import AccessError, AnatomarkError, MissingExtraError, Out
 from anatomark.web.problem import Headers, Problem
 
 
-class Refused(AnatomarkError):
-    """A request that is answered with `problem`; `reason` is a word for the metrics."""
+class RequestRejected(AnatomarkError):
+    """A request that is answered with `problem`; `reason` is its label in the metrics."""
 
     def __init__(self, status: int, detail: str, *, reason: str, headers: Headers = ()) -> None:
         super().__init__(detail)
@@ -16,8 +16,8 @@ class Refused(AnatomarkError):
 
 
 def status_of(error: AnatomarkError) -> int:
-    """The HTTP status for an error that the command line would print."""
-    if isinstance(error, Refused):
+    """The HTTP status of an error that the command line would print."""
+    if isinstance(error, RequestRejected):
         return error.problem.status
     if isinstance(error, AccessError):
         return 404
