@@ -18,7 +18,7 @@ MIN_POSTERIOR_MASS = 0.01  # with less, the landmark is not in the window
 
 def patch_centers(
     shape: Sequence[int], stride: Sequence[int], device: torch.device | None = None
-) -> Float[Tensor, d * grid]:
+) -> Float[Tensor, "d ..."]:
     """Centres (d, *shape) float32, in index units of the array, of a feature map of `shape`."""
     axes = [
         torch.arange(n, dtype=torch.float32, device=device) * s + (s - 1) / 2

@@ -266,7 +266,7 @@ def test_the_refinement_counts_as_much_as_it_is_right_and_one_half_where_little_
         "none": (3.0, 1.0, 0),
     }.items():
         voted, refined = points + votes_off * noise[0], points + refined_off * noise[1]
-        given = (part[:count].numpy() for part in (voted, refined, points))
+        given = (part[:count].double().numpy() for part in (voted, refined, points))
         weights[name] = fit_blend_weight(*given)
     assert weights["refinement"] == pytest.approx(0.9, abs=0.04)
     assert weights["votes"] == pytest.approx(0.1, abs=0.04)

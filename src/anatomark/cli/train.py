@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -64,8 +65,9 @@ def train(
     ] = False,
 ) -> None:
     """Train on a data set and leave a model in the run folder. The same command resumes after a stop."""
+    began = time.monotonic()  # what is loaded now counts into a time budget, too
+    from anatomark.training import train as training
     from anatomark.training.request import parse_setting
-    from anatomark.training.train import train as run
 
     options = {"minutes": minutes, "epochs": epochs, "augmentation": augmentation and augmentation.value}
     options = {name: value for name, value in options.items() if value is not None}
@@ -81,12 +83,12 @@ def train(
         "show": print,
     }
     if estimate:
-        from anatomark.training.estimate import estimate as foresee
+        from anatomark.training import estimate as estimating
 
-        print(foresee(dataset, **asked).text())
+        print(estimating.estimate(dataset, **asked).text())
         return
     try:
-        run(dataset, out=out, **asked)
+        training.train(dataset, out=out, began=began, **asked)
     except KeyboardInterrupt:
         print(f"interrupted; the same command resumes from the last checkpoint in {out}", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -10,7 +10,9 @@ import copy
 import json
 import math
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +38,37 @@ if TYPE_CHECKING:
 LOG_EVERY = 10
 WARM_UP_STEPS = 50
 MIN_VALIDATION_CASES = 5  # to choose the best weights by, and to stop early
+VALIDATION_SHARE = 0.2  # of a time budget
 PACE_CHECKS = 20  # of a stage with a time budget
 FIRST_PACE_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The time of a stage, how many steps may fit into it, and how often and for how long it is validated meanwhile."""
+
+    seconds: float
+    steps: int
+    validations: int
+    validation_seconds: float
+
+    @classmethod
+    def planned(cls, seconds: float, *, step: float, validation: float, most: int) -> Budget:
+        """From the seconds of a "step" and of a "validation"; there are at most `most`, in a fifth of the time."""
+        validations = int(min(most, max(1, VALIDATION_SHARE * seconds / max(validation, 1e-9))))
+        return cls(seconds, max(1, int((seconds - validations * validation) / step)), validations, validation)
+
+    def corrected_steps(self, step: int, steps: int, elapsed: float, validated: Sequence[float]) -> int:
+        """How many steps in all end in time, looked at after each PACE_CHECKS part of `steps`; `steps` between those.
+
+        By the pace of the steps so far, beside the `validated` seconds of each validation, and those to come.
+        """
+        if step % max(1, steps // PACE_CHECKS) or step < FIRST_PACE_STEPS:
+            return steps
+        each = sum(validated) / len(validated) if validated else self.validation_seconds
+        left = self.seconds - elapsed - max(0, self.validations - len(validated)) * each
+        pace = max(1e-9, (elapsed - sum(validated)) / step)
+        return max(step + 1, step + round(left / pace))
 
 
 def train_stage(
@@ -50,13 +81,13 @@ def train_stage(
     progress: Progress,
     plot: Plot,
     *,
-    budget_seconds: float | None = None,
+    budget: Budget | None = None,
 ) -> nn.Module:
     """The network of `stage` with the weights it is to keep, trained on `cache`; `networks` are of the stages before.
 
     Kept are the averaged weights (EMA) of the validation with the lowest mean radial error; the last ones where fewer
-    than MIN_VALIDATION_CASES cases validate, for so few choose by chance. With `budget_seconds` the number of steps is
-    corrected on the way, so that the stage ends when that time is over.
+    than MIN_VALIDATION_CASES cases validate, for so few choose by chance. With a `budget` the number of steps is
+    corrected on the way, so that the stage ends when its time is over.
     """
     training: Training = staged.plan.training
     device = fabric.device
@@ -72,6 +103,7 @@ def train_stage(
     best = copy.deepcopy(network)
     state: dict[str, Any] = {"stage": stage, "step": 0, "steps": plan.steps, "best_score": None, "best_step": 0}
     state |= {"seconds": 0.0, "core_seconds": 0.0}  # by the clock, and of the cores of a CPU
+    state["validated"] = []  # seconds of each validation
     latest_validation = ""
 
     if run.checkpoint.exists():
@@ -92,6 +124,7 @@ def train_stage(
         return staged.batch(stage, chosen, cache.mirrored, rng, device)
 
     def evaluate(step: int) -> str:
+        started = time.monotonic()
         candidate = averaged if training.ema else network
         score = staged.validate(stage, {**networks, stage: candidate}, validation, device)
         network.train()
@@ -103,6 +136,7 @@ def train_stage(
         if few or state["best_score"] is None or not score >= state["best_score"]:
             state.update(best_score=score, best_step=step)
             best.load_state_dict(candidate.state_dict())
+        state["validated"].append(round(time.monotonic() - started, 3))
         return text
 
     reader = None if cache.in_memory else ThreadPoolExecutor(1)
@@ -113,7 +147,7 @@ def train_stage(
     began, worked = time.monotonic() - state["seconds"], time.process_time() - state["core_seconds"]
     while state["step"] < state["steps"]:
         step, steps = state["step"], state["steps"]
-        validate_every = max(1, steps // training.validations)
+        validate_every = max(1, steps // (training.validations if budget is None else budget.validations))
         checkpoint_every = LOG_EVERY * max(1, training.checkpoint_every // LOG_EVERY)
         batch = upcoming.result() if upcoming else draw(step)
         upcoming = reader.submit(draw, step + 1) if reader and step + 1 < steps else None
@@ -154,8 +188,8 @@ def train_stage(
             if step - state["best_step"] >= training.patience * validate_every:
                 fabric.print(f"{stage}: early stopping at step {step}: no improvement since step {state['best_step']}")
                 state["steps"] = steps = step
-        if budget_seconds is not None and step < steps:
-            state["steps"] = steps = steps_in_budget(step, steps, time.monotonic() - began, budget_seconds)
+        if budget is not None and step < steps:
+            state["steps"] = steps = budget.corrected_steps(step, steps, time.monotonic() - began, state["validated"])
             progress.update(bar, total=steps)
         if step % checkpoint_every == 0 or step >= steps:
             parts = {"network": network, "averaged": averaged, "best": best}
@@ -170,16 +204,6 @@ def train_stage(
     if validation:
         return best
     return averaged if training.ema else network
-
-
-def steps_in_budget(step: int, steps: int, seconds: float, budget_seconds: float) -> int:
-    """How many steps in all end in time, looked at after each PACE_CHECKS part of `steps`; `steps` between those.
-
-    The pace is that of all steps so far, validations and checkpoints included.
-    """
-    if step % max(1, steps // PACE_CHECKS) or step < FIRST_PACE_STEPS:
-        return steps
-    return max(step + 1, round(step * budget_seconds / max(seconds, 1e-9)))
 
 
 def _patches_seen(each: int, steps: int, seconds: float) -> dict[str, int]:

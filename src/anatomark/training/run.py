@@ -42,18 +42,24 @@ def train_cases(
     *,
     out: Path,
     show: Callable[[str], None] | None = None,
+    began: float | None = None,
 ) -> Path:
     """`train` on the cases of `roles` ({"train": cases, "validation": cases}), whatever their splits."""
     return train_from_cache(
-        data_of(dataset, roles, request.settings, cache=RunFolder(out).cache), request, out=out, show=show
+        data_of(dataset, roles, request.settings, cache=RunFolder(out).cache), request, out=out, show=show, began=began
     )
 
 
 def train_from_cache(
-    data: TrainingData, request: Request, *, out: Path, show: Callable[[str], None] | None = None
+    data: TrainingData,
+    request: Request,
+    *,
+    out: Path,
+    show: Callable[[str], None] | None = None,
+    began: float | None = None,
 ) -> Path:
     """`train` on any `data`, for which no image library is loaded: the same run folder. Raises as `train`."""
-    began = time.monotonic()
+    began = time.monotonic() if began is None else began
     say = show or (lambda line: None)
     run = RunFolder(out)
     existed = run.path.exists()

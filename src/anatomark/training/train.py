@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def train(
     validation_split: str | None = None,
     folds: int | None = None,
     show: Callable[[str], None] | None = None,
+    began: float | None = None,
 ) -> Path:
     """Train `method` on the cases of `train_split` and write the run folder `out`; returns its path.
 
@@ -36,10 +38,12 @@ def train(
     `settings` override the preset's; what neither sets is planned from the data. The same call on the folder of a
     stopped run resumes from its last checkpoint; on that of a finished run it changes nothing.
     `show` gets a line at a time of what happens; with it a progress bar is drawn. With `folds`, as many networks are
-    trained, each without its part of the subjects, and predictions are their average (see `training.folds`).
+    trained, each without its part of the subjects, and predictions are their average (see `training.folds`). A time
+    budget (setting `minutes`) counts from `began` on, a time of time.monotonic(); by default from now on.
 
     Raises SettingsError for settings or a folder that do not fit, UnknownNameError for a split or method there is not.
     """
+    began = time.monotonic() if began is None else began
     if isinstance(dataset, (str, Path)):
         dataset = load_dataset(dataset, root)
     require_no_codes(dataset)
@@ -52,4 +56,4 @@ def train(
         return train_folds(dataset, folds, request, out=Path(out), **splits, show=show)
     asked = request.settings
     roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
-    return train_cases(dataset, roles, request, out=Path(out), show=show)
+    return train_cases(dataset, roles, request, out=Path(out), show=show, began=began)

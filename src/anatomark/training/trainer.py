@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import torch
@@ -20,7 +20,7 @@ from anatomark.formats.atomic import write_json
 from anatomark.methods.interface import AnyDetector, AnyPlan, Networks, Plan, Staged, StagedT
 from anatomark.nets.weights import load_network, load_tensors, save_tensors
 from anatomark.training.curves import Plot
-from anatomark.training.loop import train_stage
+from anatomark.training.loop import Budget, train_stage
 from anatomark.training.run_folder import RunFolder
 from anatomark.training.timing import time_stage
 
@@ -58,9 +58,9 @@ class RunTrainer:
             load_network(network, load_tensors(path)[0], str(path))
             network.to(self.device)
         else:
-            seconds = self._budgets().get(stage, {}).get("seconds")
+            budget = self._budgets().get(stage)
             network = train_stage(
-                self.fabric, staged, stage, networks, cache, self.run, self.progress, self.plot, budget_seconds=seconds
+                self.fabric, staged, stage, networks, cache, self.run, self.progress, self.plot, budget=budget
             )
             save_tensors(path, network.state_dict())
         if cases := cache.role("validation"):
@@ -79,20 +79,24 @@ class RunTrainer:
             # After each stage its error is shown; after the last one, presence and error bounds are fitted.
             after = times.validation * cases * (len(waiting) + 2)
             left = 60 * staged.plan.training.minutes - (time.monotonic() - self.began) - after
-            seconds = max(0.0, share * left)
-            validations = staged.plan.training.validations * cases * times.validation
-            steps = max(1, int(max(seconds - validations, 0.1 * seconds) / times.step))
-            known = known | {stage: {"seconds": seconds, "steps": steps}}
-            write_json(self.run.budget, known)
-        return staged.with_steps(stage, int(known[stage]["steps"]))
+            budget = Budget.planned(
+                max(0.0, share * left),
+                step=times.step,
+                validation=times.validation * cases,
+                most=staged.plan.training.validations,
+            )
+            known = known | {stage: budget}
+            write_json(self.run.budget, {name: asdict(each) for name, each in known.items()})
+        return staged.with_steps(stage, known[stage].steps)
 
-    def _budgets(self) -> dict[str, dict[str, float]]:
-        """The "seconds" and first guess of "steps" of each stage that a time budget has reached."""
+    def _budgets(self) -> dict[str, Budget]:
+        """The Budget of each stage that has begun."""
         try:
-            return json.loads(self.run.budget.read_text(encoding="utf-8"))
+            held = json.loads(self.run.budget.read_text(encoding="utf-8"))
+            return {str(name): Budget(**each) for name, each in held.items()}
         except FileNotFoundError:
             return {}
-        except ValueError:
+        except (ValueError, TypeError, AttributeError):
             raise SettingsError(f"{self.run.budget} is damaged; choose another --out") from None
 
 
