@@ -136,7 +136,7 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path, Image], Path], str]] = {
     "an empty .nii.gz": (lambda f, i: of_bytes(f / "bad.nii.gz", b""), "is empty (0 bytes)"),
     "an empty .png": (lambda f, i: of_bytes(f / "bad.png", b""), "is empty (0 bytes)"),
     "text for an image": (lambda f, i: of_bytes(f / "bad.png", b"x,y\n1,2\n" * 200), "bad.png"),
-    "text": (lambda f, i: of_bytes(f / "bad.txt", b"x,y\n1,2\n" * 200), "is no image that can be read"),
+    "text": (lambda f, i: of_bytes(f / "bad.txt", b"x,y\n1,2\n" * 200), "is not a readable image"),
     "one voxel": (lambda f, i: written(f / "bad.nii.gz", one_voxel(i)), "a single voxel"),
     "constant": (lambda f, i: written(f / "bad.nii.gz", flat(i)), "same value, 7, in every voxel"),
     "another dimension": (lambda f, i: written(f / "bad.nii.gz", other_dimension(i)), "model was trained on"),

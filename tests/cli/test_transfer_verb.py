@@ -103,7 +103,7 @@ def test_a_line_an_image_and_one_for_what_failed(given: Set, tmp_path: Path, cap
     assert "median inconsistency 0." in said.out
     assert "landmarks on 1 image: " in said.out
     assert said.err.splitlines()[0].startswith(f"error: {bad}")
-    assert said.err.splitlines()[1:] == ["1 image took no landmarks"]
+    assert said.err.splitlines()[1:] == ["1 image failed"]
     assert set(read_table(out / "transferred.csv").image) == {"case1"}
 
 
@@ -197,7 +197,7 @@ def test_where_no_image_takes_the_landmarks(given: Set, tmp_path: Path, capfd: p
     arguments = ("transfer", given.template, given.landmarks, "--backend", "simpleitk", "--out", out)
     assert f"{flat} has the same value" in refused(capfd, *arguments, flat)
     assert f"{solid}: images of two kinds" in refused(capfd, *arguments, solid)
-    assert "none of 2 images took the landmarks; the first: " in refused(capfd, *arguments, flat, solid)
+    assert "none of 2 images received the landmarks; the first error: " in refused(capfd, *arguments, flat, solid)
     assert not out.exists()
 
 
@@ -218,7 +218,7 @@ def test_landmarks_that_cannot_be_proposed(given: Set, tmp_path: Path, capfd: py
     write_image(Image(np.arange(512.0).reshape(8, 8, 8), Grid((8,) * 3, np.eye(4))), solid)
     for arguments, what in (
         ((given.template, "--count", 9999, "--out", tmp_path / "a.csv"), "9999 landmarks were asked for"),
-        ((given.template, "--count", 9, "--out", tmp_path / "a.doc"), "is no landmark file"),
+        ((given.template, "--count", 9, "--out", tmp_path / "a.doc"), "is not a landmark file"),
         ((given.template, "--count", 9, "--scale", "-2", "--out", tmp_path / "a.csv"), "scale is -2"),
         ((given.template, "--count", 9, "--mask", solid, "--out", tmp_path / "a.csv"), "the mask is 3D"),
         ((tmp_path / "none.nii", "--count", 9, "--out", tmp_path / "a.csv"), "does not exist"),

@@ -9,7 +9,7 @@ import pytest
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks, State
-from anatomark.errors import AnatomarkError, FrameError, ImageError, LandmarkFileError, SettingsError
+from anatomark.errors import AnatomarkError, FrameError, ImageError, LandmarkFileError, SpacingError
 from anatomark.formats.convert import convert
 from anatomark.formats.images import read_image, write_image
 from anatomark.formats.landmarks import landmarks_table, read_landmarks, table_landmarks, write_landmarks
@@ -170,14 +170,14 @@ def test_a_landmark_that_is_there_twice_is_refused(tmp_path):
 def test_to_an_image_the_source_is_judged_as_an_image(tmp_path):
     """The reason is that of the source (no picture that is read, DICOM files without places), not the target's name."""
     (tmp_path / "a.gif").write_bytes(b"GIF89a" + bytes(20))
-    with pytest.raises(ImageError, match=r"a\.gif is no image that can be read; wanted DICOM or one of \.nii"):
+    with pytest.raises(ImageError, match=r"a\.gif is not a readable image; expected DICOM or one of \.nii"):
         convert(tmp_path / "a.gif", tmp_path / "a.nrrd")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError, match="empty holds no DICOM series"):
         convert(tmp_path / "empty", tmp_path / "a.nrrd")
     write_landmarks(MARKS, tmp_path / "marks.fcsv")
     for source in (tmp_path / "marks.fcsv", tmp_path):
-        with pytest.raises(LandmarkFileError, match=r"a\.nrrd is no landmark file by its name"):
+        with pytest.raises(LandmarkFileError, match=r"a\.nrrd is not a landmark file by its name"):
             convert(source, tmp_path / "a.nrrd")
     assert not (tmp_path / "a.nrrd").exists()
 
@@ -190,5 +190,5 @@ def test_the_verb_is_a_thin_face(tmp_path, capsys):
     verb(tmp_path / "a.fcsv", str(tmp_path / "b.csv"), to_frame="RAS", spacing="1,1,1")
     assert read_landmarks(tmp_path / "b.csv") == MARKS
     assert capsys.readouterr().out == f"wrote {tmp_path / 'b.csv'}\n"
-    with pytest.raises(SettingsError, match="wanted numbers in mm"):
+    with pytest.raises(SpacingError, match="two or three lengths in mm"):
         verb(tmp_path / "a.fcsv", str(tmp_path / "b.csv"), spacing="1;1")

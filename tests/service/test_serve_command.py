@@ -60,7 +60,7 @@ def test_other_machines_need_a_token(capsys, made, tmp_path):
     assert "16 or more" in told(capsys, made / "flat", "--host", "0.0.0.0", "--token", "short")
     (tmp_path / "token").write_text("short\n")
     assert "16 or more" in told(capsys, made / "flat", "--token-file", tmp_path / "token")
-    assert "holds no token: No such file" in told(capsys, made / "flat", "--token-file", tmp_path / "none")
+    assert "none: No such file" in told(capsys, made / "flat", "--token-file", tmp_path / "none")
     both = ("--token", TOKEN, "--token-file", tmp_path / "token")
     assert "both given" in told(capsys, made / "flat", *both)
 

@@ -13,7 +13,8 @@ from anatomark.errors import ModelError, SettingsError, UnknownNameError
 from anatomark.formats.table import read_table
 from anatomark.methods.error_bound import NAME, NONE_SAVED
 from anatomark.model import Model
-from anatomark.predict import notes, predict_to_folder
+from anatomark.predict import predict_to_folder
+from anatomark.prediction_files import notes
 from anatomark.training.calibrate import BY_VALIDATION, calibrate
 
 

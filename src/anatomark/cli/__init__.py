@@ -1,1 +1,1 @@
-"""The command line: one verb a file, each a thin face of a public function."""
+"""The command line: one verb a file, each which parses its arguments and calls one public function."""

@@ -1,4 +1,4 @@
-"""anatomark calibrate: how far a model's predictions may be off, by cases that it has not learned from."""
+"""anatomark calibrate: fit a model's error bounds to cases that it was not trained on."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import Annotated
 
 import typer
 
-from anatomark.cli.train import Device
+from anatomark.cli.options import Device
 
 
 def calibrate(
-    run: Annotated[Path, typer.Argument(help="The run folder of a finished training.")],
-    dataset: Annotated[Path, typer.Argument(help="The description of annotated cases: dataset.yaml.")],
+    run: Annotated[Path, typer.Argument(help="Run folder of a finished training.")],
+    dataset: Annotated[Path, typer.Argument(help="Description of annotated cases: dataset.yaml.")],
     split: Annotated[
-        str | None, typer.Option(help="Calibrate by this split; without it, by the run's validation cases.")
+        str | None, typer.Option(help="Split used for calibration; without it, the run's validation cases.")
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
-    root: Annotated[Path | None, typer.Option(help="Folder that the data lie under.")] = None,
+    device: Annotated[Device, typer.Option(help="Device to compute on.")] = Device.auto,
+    root: Annotated[Path | None, typer.Option(help="Folder that contains the data.")] = None,
 ) -> None:
-    """Predict annotated cases, and save with the model how far its predictions may be off.
+    """Calibrate the error bounds of a trained model on annotated cases, and save them with the model.
 
-    Training does this by itself. Do it for a model that has no error bounds yet, or whose images now come from
-    elsewhere: with a split of cases from there.
+    Training already does this. Calibrate again if a model has no error bounds yet, or, with a split of new cases, if
+    its images now come from another source.
     """
     from rich.markup import escape
     from rich.progress import Progress
 
     from anatomark.methods.error_bound import COVERAGE
-    from anatomark.training.calibrate import calibrate as work
+    from anatomark.training.calibrate import calibrate
 
     with Progress(transient=True) as bars:
         bar = bars.add_task("predicting", total=None)
-        bounds = work(
+        bounds = calibrate(
             run,
             dataset,
             split=split,
@@ -42,7 +42,7 @@ def calibrate(
         )
     reasons = [bounds.reason(name) for name in bounds.names]
     withheld = [reason for reason in reasons if reason is not None]
-    made = f"{len(reasons) - len(withheld)} of {len(reasons)} landmarks have an error bound at {COVERAGE:.0%}"
-    print(f"{run}: calibrated by {bounds.source}; {made}")
+    count = f"{len(reasons) - len(withheld)} of {len(reasons)} landmarks have an error bound at {COVERAGE:.0%}"
+    print(f"{run}: calibrated by {bounds.source}; {count}")
     if withheld:
-        print(f"the others have none: {withheld[0]}")
+        print(f"no error bound for the others: {withheld[0]}")

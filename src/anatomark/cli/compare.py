@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anatomark.cli.evaluate import Frame, parse_radii
+from anatomark.cli.options import Frame, parse_radii
 from anatomark.evaluation.numbers import p_value
 from anatomark.methods.prediction import PRESENCE_THRESHOLD
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    dataset: Annotated[Path, typer.Argument(help="The description: dataset.yaml.")],
+    dataset: Annotated[Path, typer.Argument(help="Description of the data set: dataset.yaml.")],
     predictions: Annotated[
         list[Path], typer.Argument(help="Two or more landmark files, or folders written by predict.")
     ],
@@ -41,9 +41,9 @@ def compare(
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
 ) -> None:
     """Compare predictions of several methods: paired differences, intervals, tests, and the sentence for a paper."""
-    from anatomark.evaluation.compare import compare as compare_predictions
+    from anatomark.evaluation.compare import compare
 
-    comparison = compare_predictions(
+    comparison = compare(
         dataset,
         predictions,
         names=name or None,

@@ -1,4 +1,4 @@
-"""anatomark demo: synthetic images, then every step that real ones take."""
+"""anatomark demo: all steps on synthetic images."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SETTINGS: dict[int, dict[str, Any]] = {
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="A new folder for the images, the model and the report.")] = Path("demo"),
-    ndim: Annotated[int, typer.Option(min=2, max=3, help="2: radiographs, 3: CT volumes.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Another anatomy for every number.")] = 0,
+    out: Annotated[Path, typer.Option(help="New folder for the images, the model and the report.")] = Path("demo"),
+    ndim: Annotated[int, typer.Option(min=2, max=3, help="Dimension: 2 for radiographs, 3 for CT volumes.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic anatomy.")] = 0,
 ) -> None:
     """Make synthetic images, check them, train, predict the test images, and write a report."""
     from anatomark.data.check import check
@@ -27,35 +27,36 @@ def demo(
     from anatomark.data.phantoms import make_phantoms
     from anatomark.errors import OutputError
     from anatomark.evaluation.evaluate import evaluate
+    from anatomark.evaluation.numbers import number
     from anatomark.predict import predict_to_folder
     from anatomark.training.train import train
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out} is there already; delete it, or name a new folder with --out")
+        raise OutputError(f"{out} already exists; delete it, or give a new folder with --out")
     clock = _Clock()
     path = make_phantoms(out / "data", ndim=ndim, cases=CASES[ndim], seed=seed)
     dataset = load_dataset(path)
-    clock.say(f"made {len(dataset.cases)} images with {len(dataset.names)} landmarks: {path}")
+    clock.print(f"made {len(dataset.cases)} images with {len(dataset.names)} landmarks: {path}")
 
     findings = check(dataset)
     for finding in findings:
         print(f"  {finding.level}: {finding.case} {finding.landmark} {finding.message}; {finding.advice}")
-    clock.say(f"checked them: {len(findings)} findings")
+    clock.print(f"checked the data set: {len(findings)} findings")
 
     settings = {**SETTINGS[ndim], "seed": seed}
     train(dataset, method="global-to-local", out=out / "run", device="cpu", settings=settings, show=print)
-    clock.say(f"trained a model: {out / 'run'}")
+    clock.print(f"trained a model: {out / 'run'}")
 
     predictions = out / "predictions"
     predict_to_folder(out / "run", [path], out=predictions, split="test", device="cpu")
-    clock.say(f"predicted {len(dataset.split('test'))} test images: {predictions / 'predictions.csv'}")
+    clock.print(f"predicted {len(dataset.split('test'))} test images: {predictions / 'predictions.csv'}")
 
     metrics = evaluate(dataset, predictions / "predictions.csv", split="test", out=out / "evaluation")
-    clock.say("compared them with the truth")
-    unit, found = metrics["unit"], metrics["overall"]
-    print(f"\nmean radial error {found['mre']:.2f} {unit}, {found['sdr']['2']:.0f} % within 2 {unit}")
-    if metrics["mean_shape"]:
-        print(f"a detector that knows only the mean shape: {metrics['mean_shape']['overall']['mre']:.2f} {unit}")
+    clock.print("evaluated the predictions")
+    unit, scores = metrics.unit, metrics.overall
+    print(f"\nmean radial error {number(scores.mre)} {unit}, {number(scores.sdr['2'], 0)} % within 2 {unit}")
+    if metrics.mean_shape:
+        print(f"mean radial error of the mean shape alone: {number(metrics.mean_shape.overall.mre)} {unit}")
     print(f"report with pictures: {out / 'evaluation' / 'report.html'}")
 
 
@@ -65,5 +66,5 @@ class _Clock:
     def __init__(self) -> None:
         self.start = time.monotonic()
 
-    def say(self, line: str) -> None:
+    def print(self, line: str) -> None:
         print(f"[{time.monotonic() - self.start:4.0f} s] {line}", flush=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from anatomark.cli.options import Frame, parse_radii
 from anatomark.evaluation.numbers import number
 from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import PRESENCE_THRESHOLD
@@ -19,16 +19,8 @@ if TYPE_CHECKING:
     from anatomark.evaluation.results import Evaluation
 
 
-class Frame(StrEnum):
-    """Frames that coordinates may be in."""
-
-    LPS = "LPS"
-    RAS = "RAS"
-    pixel = "pixel"
-
-
 def evaluate(
-    dataset: Annotated[Path, typer.Argument(help="The description: dataset.yaml.")],
+    dataset: Annotated[Path, typer.Argument(help="Description of the data set: dataset.yaml.")],
     predictions: Annotated[
         Path,
         typer.Option(help="A landmark file of any known format, a folder written by predict, or a run with folds."),
@@ -61,9 +53,9 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score predicted landmarks against the reference: errors, detection rates, a report with pictures."""
-    from anatomark.evaluation.evaluate import evaluate as evaluate_predictions
+    from anatomark.evaluation.evaluate import evaluate
 
-    metrics = evaluate_predictions(
+    metrics = evaluate(
         dataset,
         predictions,
         split=split,
@@ -80,16 +72,6 @@ def evaluate(
         margin=margin,
     )
     _show(metrics, out)
-
-
-def parse_radii(text: str) -> tuple[float, ...]:
-    """The lengths of "2,2.5,3,4"."""
-    from anatomark.errors import SettingsError
-
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise SettingsError(f"--radii is {text!r}; give lengths such as 2,2.5,3,4") from None
 
 
 def _show(metrics: Evaluation, out: Path) -> None:

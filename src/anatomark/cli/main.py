@@ -1,6 +1,6 @@
-"""`anatomark VERB ...`: finds the verb, and turns errors meant for the user into one line and an exit code.
+"""`anatomark VERB ...`: runs the verb, and turns errors meant for the user into one line and an exit code.
 
-Exit codes: 0 done, 1 done but with findings (see the verb), 2 a wrong call or input, 130 interrupted.
+Exit codes: 0 success, 1 success with findings (see the verb), 2 invalid call or input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from anatomark.errors import AnatomarkError
 from anatomark.nets.devices import wait_patiently
 
 VERBS = {
-    "init": "Write a first dataset.yaml from what a folder holds.",
-    "check": "Find what is wrong with a data set, before training.",
+    "init": "Write a first dataset.yaml for the files in a folder.",
+    "check": "Find problems in a data set before training.",
     "train": "Train a model on a data set.",
-    "predict": "Find the landmarks in images, with a trained model.",
+    "predict": "Predict the landmarks of images with a trained model.",
     "models": "List the ready-made models, or show the card of one.",
-    "calibrate": "Make a trained model's error bounds by cases it has not learned from.",
-    "review": "Look at landmarks and correct them, in a page.",
-    "evaluate": "Score predicted landmarks, in numbers and pictures.",
+    "calibrate": "Calibrate the error bounds of a trained model on annotated cases.",
+    "review": "Review and correct landmarks in the browser.",
+    "evaluate": "Score predicted landmarks against the reference.",
     "compare": "Compare predictions of several methods, paired by subject.",
-    "observers": "Compare observers with each other and with themselves.",
+    "observers": "Measure inter- and intra-observer error.",
     "landmarks": "Propose salient, well-spread landmarks on a template.",
-    "transfer": "Carry a template's landmarks onto other images, by registration.",
+    "transfer": "Transfer a template's landmarks to other images by registration.",
     "serve": "Serve trained models over HTTP, for other programs and 3D Slicer.",
-    "convert": "Turn a landmark or image file into another format.",
-    "demo": "Run the whole way once on synthetic images, in a few minutes.",
+    "convert": "Convert landmarks and images between formats.",
+    "demo": "Run all steps on synthetic images, in a few minutes.",
 }
 
 _ADVICE = {
@@ -46,14 +46,14 @@ _ADVICE = {
     errno.ENOENT: "check the path",
     errno.ENOTDIR: "check the path",
     errno.EISDIR: "name a file, not a folder",
-    errno.EEXIST: "choose another path or move it away",
+    errno.EEXIST: "choose another path or move it elsewhere",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EIO: "check the disk or the network drive",
 }
 
 
 class LazyVerbs(TyperGroup):
-    """A group whose verbs are named from the start and imported when called: the help answers at once."""
+    """A group that imports a verb only when it is called, so that --help is fast."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
@@ -72,8 +72,8 @@ _CONTEXT = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(cls=LazyVerbs, no_args_is_help=True, add_completion=False, context_settings=_CONTEXT)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         print(f"anatomark {__version__}")
         raise typer.Exit
 
@@ -87,21 +87,21 @@ def anatomark(
     """Find anatomical landmarks in 2D and 3D medical images."""
 
 
-def _never() -> None:
-    raise AssertionError("a verb is resolved before it runs")
+def _placeholder() -> None:
+    raise RuntimeError("`LazyVerbs` replaces this by the verb's own command")
 
 
 for _verb, _help in VERBS.items():
-    app.command(_verb, help=_help)(_never)
+    app.command(_verb, help=_help)(_placeholder)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The exit code of a call with these arguments. Exceptions that no user can cause pass through."""
+    """The exit code of a call with these arguments. Exceptions that a user cannot cause are not caught."""
     try:
         with show_remarks():
             typer.main.get_command(app).main(list(arguments), prog_name="anatomark")
-    except SystemExit as left:
-        return left.code if isinstance(left.code, int) else int(left.code is not None)
+    except SystemExit as exit:
+        return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     except KeyboardInterrupt:
         return 130
     except AnatomarkError as error:

@@ -1,4 +1,4 @@
-"""anatomark models: the ready-made models, and what is to be known of one."""
+"""anatomark models: list the ready-made models, or show the card of one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import typer
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(help="A model, to read its card.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a model, to show its card.")] = None,
 ) -> None:
-    """List the ready-made models, which predict without any training; or show the card of one."""
+    """List the ready-made models, which predict without training, or show the card of one."""
     from anatomark.card import read_card
     from anatomark.ready_made import CARD, described, ready_made
 
@@ -20,7 +20,7 @@ def models(
         return
     names = list(ready_made())
     if not names:
-        print("no ready-made model came with this installation")
+        print("this installation has no ready-made model")
         return
     for each in names:
         known, folder = described(each)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anatomark.cli.evaluate import Frame, parse_radii
+from anatomark.cli.options import Frame, parse_radii, parse_spacing
 from anatomark.evaluation.numbers import number
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ def observers(
     root: Annotated[Path | None, typer.Option(help="Folder that contains the data.")] = None,
 ) -> None:
     """Inter- and intra-observer error of each landmark, with intervals. No image and no model is needed."""
-    from anatomark.cli.predict import parse_spacing
     from anatomark.evaluation.observer_study import compare_observers
 
     study = compare_observers(

@@ -1,4 +1,4 @@
-"""What is logged under `anatomark` (how a file was understood, for instance), as lines on the terminal."""
+"""Remarks logged under `anatomark` (how a file was interpreted, for instance), as lines on the terminal."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-ALIKE = 3  # lines that end alike are shown; the others are counted
+MAX_ALIKE = 3  # lines with the same ending that are shown; further ones are counted
 _END = 40
 
 
 class _Lines(logging.Handler):
-    """`warning: ...` on standard error, each line once however often its file is read.
+    """`warning: ...` on standard error, each line once, however often its file is read.
 
-    Lines begin with their file, so thousands of files of one kind differ there: of those that end alike the first few
-    are shown, and in the end how many more there were.
+    Lines begin with the file: of those with the same ending, the first few are shown, and at the end the number of
+    the others.
     """
 
     def __init__(self) -> None:
@@ -29,14 +29,14 @@ class _Lines(logging.Handler):
             return
         self._seen.add(line)
         self._alike[line[-_END:]] += 1
-        if self._alike[line[-_END:]] <= ALIKE:
+        if self._alike[line[-_END:]] <= MAX_ALIKE:
             print_line(f"{record.levelname.lower()}: {line}")
 
     def count(self) -> None:
-        """Says how many lines were not shown."""
+        """Print how many lines were not shown."""
         for end, count in self._alike.items():
-            if count > ALIKE:
-                print_line(f"warning: {count - ALIKE} more files like these: ... {end.split(' ', 1)[-1]}")
+            if count > MAX_ALIKE:
+                print_line(f"warning: {count - MAX_ALIKE} more files like these: ... {end.split(' ', 1)[-1]}")
 
 
 def print_line(line: str) -> None:
@@ -47,13 +47,13 @@ def print_line(line: str) -> None:
 
 @contextmanager
 def show_remarks() -> Iterator[None]:
-    """While it lasts, warnings logged under `anatomark` are shown as lines of their own, and nowhere else."""
+    """Show warnings logged under `anatomark` as lines of their own, and nowhere else."""
     logger, lines = logging.getLogger("anatomark"), _Lines()
-    passes_on, logger.propagate = logger.propagate, False
+    propagates, logger.propagate = logger.propagate, False
     logger.addHandler(lines)
     try:
         yield
     finally:
         lines.count()
         logger.removeHandler(lines)
-        logger.propagate = passes_on
+        logger.propagate = propagates

@@ -10,13 +10,7 @@ from typing import Annotated
 
 import typer
 
-
-class Device(StrEnum):
-    """Where to compute; auto takes a CUDA device where there is one."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
+from anatomark.cli.options import Device
 
 
 class Augmentation(StrEnum):
@@ -28,43 +22,42 @@ class Augmentation(StrEnum):
 
 
 def train(
-    dataset: Annotated[Path, typer.Argument(help="The description: dataset.yaml.")],
-    out: Annotated[Path, typer.Option(help="The run folder to make, or to resume after a stop.")],
-    method: Annotated[str, typer.Option(help="The localization method.")] = "global-to-local",
+    dataset: Annotated[Path, typer.Argument(help="Description of the data set: dataset.yaml.")],
+    out: Annotated[Path, typer.Option(help="Run folder to write, or to resume.")],
+    method: Annotated[str, typer.Option(help="Localization method.")] = "global-to-local",
     preset: Annotated[
-        str | None, typer.Option(help="A set of settings, such as noothout2020: the published ones.")
+        str | None, typer.Option(help="Named set of settings, such as noothout2020 (the published ones).")
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="How long the whole training may take on this machine, in minutes.")
+        float | None, typer.Option(help="Time budget of the whole training on this machine, in minutes.")
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option(help="How often each training image is seen, over all stages together.")
+        float | None, typer.Option(help="Training length: how often each training image is used, over all stages.")
     ] = None,
     augmentation: Annotated[
-        Augmentation | None, typer.Option(help="How far training images are turned, scaled, bent and changed in grey.")
+        Augmentation | None,
+        typer.Option(help="Strength of augmentation: rotation, scaling, deformation and grey values."),
     ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting of docs/settings.md; may be repeated."),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
-    root: Annotated[Path | None, typer.Option(help="Folder that the data lie under.")] = None,
-    train_split: Annotated[str, typer.Option(help="The training split.")] = "train",
+    device: Annotated[Device, typer.Option(help="Device to compute on.")] = Device.auto,
+    root: Annotated[Path | None, typer.Option(help="Folder that contains the data.")] = None,
+    train_split: Annotated[str, typer.Option(help="Split used for training.")] = "train",
     validation_split: Annotated[
         str | None,
-        typer.Option(
-            help="The split for validation (model selection); without it, some training subjects are set aside."
-        ),
+        typer.Option(help="Split used for model selection; without it, some training subjects are held out."),
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(help="Cross-validation: train as many models, each without its part of the subjects."),
+        typer.Option(help="Cross-validation: train this many models, each without its fold of the subjects."),
     ] = None,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Only show how much memory and time it will take; nothing is trained.")
+        bool, typer.Option("--estimate", help="Only estimate time and memory; nothing is trained.")
     ] = False,
 ) -> None:
-    """Train on a data set and leave a model in the run folder. The same command resumes after a stop."""
+    """Train a model on a data set. The same command resumes an interrupted training."""
     began = time.monotonic()  # what is loaded now counts into a time budget, too
     from anatomark.training import train as training
     from anatomark.training.request import parse_setting

@@ -1,4 +1,4 @@
-"""anatomark transfer: a template's landmarks carried onto images by deformable registration."""
+"""anatomark transfer: transfer a template's landmarks to images by deformable registration."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from anatomark.cli.predict import parse_spacing
+from anatomark.cli.options import parse_spacing
 
 
 class BackendChoice(StrEnum):
-    """What registers; auto takes elastix where it is installed."""
+    """Registration library; auto takes elastix if it is installed."""
 
     auto = "auto"
     simpleitk = "simpleitk"
@@ -21,27 +21,29 @@ class BackendChoice(StrEnum):
 
 
 def transfer(
-    template: Annotated[Path, typer.Argument(help="The image that the landmarks were placed on.")],
+    template: Annotated[Path, typer.Argument(help="Image of the landmarks.")],
     template_landmarks: Annotated[Path, typer.Argument(help="Its landmarks: .mrk.json, .fcsv, .csv or .tsv.")],
-    inputs: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER ...", help="What to carry them to.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE|FOLDER ...", help="Images to transfer the landmarks to.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for transferred.csv and landmark files.")],
-    backend: Annotated[BackendChoice, typer.Option(help="What registers.")] = BackendChoice.auto,
+    backend: Annotated[BackendChoice, typer.Option(help="Registration library.")] = BackendChoice.auto,
     tolerance: Annotated[
         float | None,
-        typer.Option(help="Points that come back farther away than this (mm, or px) are not annotated."),
+        typer.Option(help="Points whose inverse-consistency error exceeds this (mm, or px) are not annotated."),
     ] = None,
     format: Annotated[
         list[str] | None,
-        typer.Option(help="csv (always written), mrk.json or fcsv: a file for each image as well."),
+        typer.Option(help="Also write a file for each image: mrk.json or fcsv. The table (csv) is always written."),
     ] = None,
     frame: Annotated[
-        str | None, typer.Option(metavar="LPS|RAS|pixel", help="Frame of the landmarks, where they state none.")
+        str | None, typer.Option(metavar="LPS|RAS|pixel", help="Frame of the landmarks, if they do not state it.")
     ] = None,
     spacing: Annotated[
-        str | None, typer.Option(metavar="X,Y[,Z]", help="Spacing in mm of images that state none.")
+        str | None, typer.Option(metavar="X,Y[,Z]", help="Spacing in mm of images that do not state one.")
     ] = None,
 ) -> None:
-    """Carry a template's landmarks, any number, onto images. Doubtful points come out as not annotated."""
+    """Transfer any number of landmarks from a template to images. Unreliable points are not annotated."""
     from rich.markup import escape
     from rich.progress import Progress
 
@@ -68,5 +70,5 @@ def transfer(
     print(f"landmarks on {count} image{'s' * (count != 1)}: {summary.table}")
     if summary.failed:
         failed = len(summary.failed)
-        print(f"{failed} image{'s' * (failed != 1)} took no landmarks", file=sys.stderr)
+        print(f"{failed} image{'s' * (failed != 1)} failed", file=sys.stderr)
         raise typer.Exit(1)
