@@ -1,12 +1,12 @@
-"""The errors a user can cause. Each message is one line: what came, what was wanted, what to do.
+"""The errors that a user can cause. Each message is one line: what came, what was expected, what to do.
 
-Everything here derives from `AnatomarkError`, so a caller can catch the lot; the command line prints
-the message and leaves with exit code 2, without a traceback.
+All of them derive from `AnatomarkError`; the command line prints the message and exits with code 2, without a
+traceback.
 """
 
 
 class AnatomarkError(Exception):
-    """Base of all errors with a message meant for the user."""
+    """Base class of all errors whose message is meant for the user."""
 
 
 class ImageError(AnatomarkError):
@@ -18,44 +18,44 @@ class LandmarkFileError(AnatomarkError):
 
 
 class FrameError(AnatomarkError):
-    """Coordinates whose frame or unit is not stated, or not the one that was wanted."""
+    """Coordinates whose frame or unit is not stated, or is not the expected one."""
 
 
 class SpacingError(AnatomarkError):
-    """Millimetres are wanted where the spacing of an image is unknown, or spacings disagree."""
+    """An unknown spacing where millimetres are needed, or spacings that disagree."""
 
 
 class UnknownNameError(AnatomarkError):
-    """A landmark, case, split, setting or method that nobody has declared."""
+    """An unknown landmark, case, split, format or method."""
 
 
 class DescriptionError(AnatomarkError):
-    """A `dataset.yaml` that does not hold together; the message lists every fault at once."""
+    """An inconsistent `dataset.yaml`; the message lists all faults at once."""
 
 
 class SettingsError(AnatomarkError):
-    """A training setting that is unknown or out of range; the message lists every fault at once."""
+    """A setting that is unknown or out of range; the message lists all faults at once."""
 
 
 class ModelError(AnatomarkError):
-    """A run folder or checkpoint with missing, foreign or damaged parts."""
+    """A run folder or model with missing, damaged or unrelated parts."""
 
 
 class RegistrationError(AnatomarkError):
-    """Two images that could not be brought into agreement."""
+    """Two images that could not be registered."""
 
 
 class MissingExtraError(AnatomarkError):
-    """A package that only some methods or commands need and that is not installed; the message names the extra."""
+    """A missing package that only some methods or commands need; the message names the extra."""
 
 
 class AccessError(AnatomarkError):
-    """A way of starting a server that would let anybody in, or a path that it may not read."""
+    """An unprotected or invalid address of a server, or a path that it may not read."""
 
 
 class OutputError(AnatomarkError):
-    """Results that cannot be written: full disk, no permission, a file in the way."""
+    """Results that cannot be written: full disk, no permission, an existing file."""
 
 
 class ReviewError(AnatomarkError):
-    """A review that cannot be opened or changed: in use elsewhere, damaged, of another data set."""
+    """A review that cannot be opened or changed: already open, damaged, of another data set."""

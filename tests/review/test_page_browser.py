@@ -206,7 +206,7 @@ def test_undo_absent_clear_and_reload(reviewed):
     assert page.js("review.session.now.landmarks[1].mine.state") == "absent"
     assert page.page.input_value("#note") == "tilted head"
     assert load_dataset(reviewed.described).case(case).reference.states[1] == State.ABSENT
-    assert "saved" in page.page.inner_text("#saved") or "nothing to save" in page.page.inner_text("#saved")
+    assert "saved" in page.page.inner_text("#saved") or "no changes" in page.page.inner_text("#saved")
     page.require_clean()
 
 

@@ -1,4 +1,4 @@
-"""What every method returns for an image."""
+"""The prediction of an image, and the table of many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anatomark.formats.table import LandmarkTable
 
 Floats = NDArray[np.float64]
-PRESENCE_THRESHOLD = 0.5
+PRESENCE_THRESHOLD = 0.5  # a landmark with a lower presence is predicted as absent
 
 
 def predicted_absent(presence: Floats, threshold: float = PRESENCE_THRESHOLD) -> NDArray[np.bool_]:
@@ -29,15 +29,15 @@ def predicted_absent(presence: Floats, threshold: float = PRESENCE_THRESHOLD) ->
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A located point for every landmark, how likely it is in the image, how far its votes lie apart, and its bound.
+    """A point for every landmark, with its presence, spread and error bound, and the suitability of the image.
 
-    `landmarks` has coordinates for all N (state PRESENT), whatever the presence says; `presence` (N,) is a probability;
-    `spread` (N,) is the root mean square distance of the votes, in the landmarks' unit. `error_bound` (N,) in the same
-    unit is what the error stays below with probability `coverage` if the landmark is there (`methods.error_bound` says
-    what that rests on); NaN where it is withheld, for which the model's `bounds` have the reason. `warning` is what a
-    person should know of the image, such as that it could not be aligned. `suitability` is the share of suitable images
-    that deviate more from the training images (`methods.suitability`), NaN where the model cannot judge; `unsuitable`
-    is the reason where the image is called so, and then no landmark has a bound.
+    `landmarks` has coordinates for all N (state PRESENT), whatever their presence; `presence` (N,) is a probability;
+    `spread` (N,) is the root mean square distance of the votes, in the landmarks' unit. `error_bound` (N,), in the same
+    unit, is the length that the error stays below with probability `coverage` if the landmark is present (see
+    `methods.error_bound` for the assumptions); NaN if not available, for which the model's `bounds` have the reason.
+    `warning` is a remark on the image, such as that it could not be aligned. `suitability` is the proportion of
+    suitable images that deviate more from the training images (`methods.suitability`), NaN if the model cannot judge;
+    `unsuitable` is the reason if the image is judged unsuitable, and then no landmark has a bound.
     """
 
     landmarks: Landmarks
@@ -60,7 +60,7 @@ class Prediction:
 
     @property
     def remarks(self) -> str | None:
-        """All that a person should know of the image, in one line."""
+        """Warning and unsuitability in one line, None if there is neither."""
         doubt = f"doubtful points, {self.unsuitable}" if self.unsuitable else None
         return "; ".join(filter(None, (self.warning, doubt))) or None
 
@@ -69,17 +69,17 @@ class Prediction:
         return Judgement(self.suitability, self.unsuitable)
 
     def judged(self, judgement: Judgement) -> Prediction:
-        """The same with what is thought of its image; of an unsuitable one the points stay and the bounds go."""
-        told = replace(self, suitability=judgement.share, unsuitable=judgement.reason)
+        """The same with the judgement of its image; an unsuitable one keeps its points and loses its bounds."""
+        judged = replace(self, suitability=judgement.share, unsuitable=judgement.reason)
         if judgement.reason is None:
-            return told
-        return replace(told, error_bound=np.full(len(self.landmarks), np.nan))
+            return judged
+        return replace(judged, error_bound=np.full(len(self.landmarks), np.nan))
 
 
 def prediction_table(results: Mapping[str, Prediction]) -> LandmarkTable:
     """The rows of predictions.csv: every landmark of every image, LPS, coordinates to 0.1 um.
 
-    In an unsuitable image a bound is infinite: no length is promised there.
+    In an unsuitable image the bounds are infinite: no length is guaranteed there.
     """
     from anatomark.formats.table import LandmarkTable
 

@@ -1,4 +1,4 @@
-// The list of cases: in the order of need, which is settled when the page opens and when it is asked for.
+// The list of cases, sorted when the page opens and when the user changes the order.
 
 import { byId, element } from './dom.js'
 
@@ -18,24 +18,24 @@ export class CaseList {
     this.open = open
     this.rows = new Map()
     const { study } = session
-    fill(byId('by-split'), [['', 'every split'], ...study.splits.map((s) => [s, s])])
+    fill(byId('by-split'), [['', 'all splits'], ...study.splits.map((s) => [s, s])])
     fill(byId('by-landmark'), [['', 'any landmark'], ...study.landmarks.map((name, k) => [String(k), name])])
     byId('by-split').hidden = study.splits.length === 0
     for (const id of ['search', 'by-split', 'by-state', 'by-landmark']) {
       byId(id).addEventListener('input', () => this.show())
     }
     byId('sort').addEventListener('input', () => {
-      this.settle()
+      this.sort()
       this.show()
     })
     session.addEventListener('line', (event) => this.refresh(event.detail))
     session.addEventListener('opened', () => this.mark())
-    this.settle()
+    this.sort()
     this.show()
   }
 
-  // The order: by need, those without a bound after them, the accepted last; it stays until it is asked for again.
-  settle() {
+  // By the largest error bound, then cases without one, then accepted ones; kept until the user sorts again.
+  sort() {
     const lines = this.session.lines
     const byNeed = byId('sort').value === 'need'
     const rank = (line) => (line.accepted !== null ? 2 : line.need === null ? 1 : 0)
@@ -69,14 +69,14 @@ export class CaseList {
     list.replaceChildren(...this.rows.values())
     if (!this.shown.length) list.append(element('li', { class: 'empty' }, 'No case fits these filters.'))
     this.mark()
-    this.told()
+    this.showProgress()
   }
 
   row(number) {
     const line = this.session.lines[number]
     const { unit } = this.session.study
     const right = line.accepted !== null ? element('span', { class: 'tick', title: 'accepted' }, '✓')
-      : line.need !== null ? element('span', { class: 'need', title: 'the widest error bound' }, `±${line.need.toFixed(1)} ${unit}`)
+      : line.need !== null ? element('span', { class: 'need', title: 'largest error bound' }, `±${line.need.toFixed(1)} ${unit}`)
         : null
     const set = [...line.states].filter((letter) => LETTERS.mine.includes(letter)).length
     const parts = [
@@ -94,7 +94,7 @@ export class CaseList {
       this.rows.set(number, made)
     }
     this.mark(false)
-    this.told()
+    this.showProgress()
   }
 
   mark(scroll = true) {
@@ -106,7 +106,7 @@ export class CaseList {
     if (scroll) this.rows.get(now)?.scrollIntoView({ block: 'nearest' })
   }
 
-  told() {
+  showProgress() {
     const done = this.session.lines.filter((line) => line.accepted !== null).length
     const all = this.session.lines.length
     byId('progress').textContent = `${done} of ${all} accepted`

@@ -3,15 +3,15 @@
 import { byId, element } from './dom.js'
 
 export const KEYS = [
-  ['N', 'next case', 'nextCase'], ['B', 'case before', 'lastCase'], ['A', 'accept the case', 'accept'],
-  ['↓ / J', 'next landmark', 'nextLandmark'], ['↑ / K', 'landmark before', 'lastLandmark'],
+  ['N', 'next case', 'nextCase'], ['B', 'previous case', 'lastCase'], ['A', 'accept the case', 'accept'],
+  ['↓ / J', 'next landmark', 'nextLandmark'], ['↑ / K', 'previous landmark', 'lastLandmark'],
   ['1', 'present', 'present'], ['2', 'absent', 'absent'], ['3', 'not annotated', 'notAnnotated'],
-  ['P', 'place with a click, on or off', 'placing'], ['Enter', 'set to where the slices cross (3D)', 'here'],
-  ['M', 'take the model’s answer', 'takeModel'], ['R', 'take the reference', 'takeReference'],
-  ['Backspace', 'take back what you set', 'clear'], ['Z', 'undo', 'undo'], ['Shift+Z', 'redo', 'redo'],
+  ['P', 'turn placing by click on or off', 'placing'], ['Enter', 'set where the slices cross (3D)', 'here'],
+  ['M', 'accept the model’s point', 'takeModel'], ['R', 'accept the reference', 'takeReference'],
+  ['Backspace', 'clear what you set', 'clear'], ['Z', 'undo', 'undo'], ['Shift+Z', 'redo', 'redo'],
   ['G', 'predict this case', 'predict'], ['C', 'next contrast', 'contrast'],
-  ['+ / -', 'zoom', 'zoomIn'], ['0', 'whole image', 'fit'], ['L', 'names on or off', 'labels'],
-  ['Esc', 'let go of what is dragged', 'letGo'], ['?', 'this list', 'help'],
+  ['+ / -', 'zoom', 'zoomIn'], ['0', 'whole image', 'fit'], ['L', 'show or hide names', 'labels'],
+  ['Esc', 'cancel dragging', 'letGo'], ['?', 'show this list', 'help'],
 ]
 const MOUSE = [
   ['drag a mark', 'move the landmark'], ['Shift+click', 'set the chosen landmark'],
@@ -24,7 +24,7 @@ const NAMED = {
   Enter: 'here', m: 'takeModel', r: 'takeReference', Backspace: 'clear', Delete: 'clear', z: 'undo', Z: 'redo', y: 'redo',
   g: 'predict', c: 'contrast', '+': 'zoomIn', '=': 'zoomIn', '-': 'zoomOut', 0: 'fit', l: 'labels', Escape: 'letGo', '?': 'help',
 }
-// what may be held down: the others act once a press
+// actions that repeat while the key is held down
 const REPEATED = ['nextLandmark', 'lastLandmark', 'zoomIn', 'zoomOut']
 
 export function listen(actions) {
@@ -57,8 +57,8 @@ export function showKeys() {
   dialog.replaceChildren(
     element('h2', {}, 'Keys and mouse'),
     element('div', { class: 'columns' }, ...KEYS.map(line), ...MOUSE.map(line)),
-    element('p', { class: 'quiet' }, 'Whatever you set is saved at once. Accepting a case takes over what is shown of every '
-      + 'landmark that neither you nor the reference has set; undo takes that back.'),
+    element('p', { class: 'quiet' }, 'Every change is saved at once. Accepting a case also accepts the model’s points of '
+      + 'landmarks that neither you nor the reference has set; undo reverses it.'),
     element('div', { class: 'row' }, element('button', { type: 'button', onclick: () => dialog.close() }, 'Close')),
   )
   dialog.showModal()

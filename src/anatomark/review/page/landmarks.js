@@ -34,11 +34,11 @@ export class LandmarkList {
   row(mark, k) {
     const value = this.session.value(k)
     const { unit } = this.session.study
-    const said = value.from === 'none' ? 'not annotated'
+    const state = value.from === 'none' ? 'not annotated'
       : `${value.state}${value.from === 'mine' ? '' : ` (${WORDS[value.from]})`}`
     const bound = mark.model?.bound
     const presence = mark.model?.presence
-    const parts = [element('span', { class: `from-${value.from}` }, said)]
+    const parts = [element('span', { class: `from-${value.from}` }, state)]
     if (presence !== null && presence !== undefined && presence < 0.95) {
       parts.push(element('span', {}, `presence ${Math.round(presence * 100)} %`))
     }
@@ -77,9 +77,9 @@ export class LandmarkList {
       element('div', { class: 'row' }, state('present', 'Present', '1'), state('absent', 'Absent', '2'),
         state('not annotated', 'Not ann.', '3')),
       element('div', { class: 'row' },
-        this.button('Model’s', 'M', 'Take the model’s answer over', !mark.model, () => this.actions.take('model')),
-        this.button('Ref.’s', 'R', 'Take the reference over', !mark.reference, () => this.actions.take('reference')),
-        this.button('Clear', '⌫', 'Take back what you set', !mark.mine, () => this.actions.clear())),
+        this.button('Model’s', 'M', 'Accept the model’s point', !mark.model, () => this.actions.take('model')),
+        this.button('Ref.’s', 'R', 'Accept the reference', !mark.reference, () => this.actions.take('reference')),
+        this.button('Clear', '⌫', 'Clear what you set', !mark.mine, () => this.actions.clear())),
     )
   }
 

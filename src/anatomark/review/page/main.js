@@ -1,4 +1,4 @@
-// The page: its parts made, and tied together.
+// The page: creates its parts and connects them.
 
 import * as api from './api.js'
 import { CaseList } from './cases.js'
@@ -44,14 +44,14 @@ watch(session)
 const nameOf = (k) => session.now.landmarks[k].name
 let wanted = null
 
-// Open a case: what is asked for last wins, however slow the others are.
+// Open a case; of several requests, the last one counts.
 async function open(number) {
   if (number === null || number === session.now?.number) return
   wanted = number
   saveNote()
   const trouble = byId('trouble')
   try {
-    // a change of this case that is still on its way must be in what the server tells
+    // a change of this case that is still on its way must be in the server's answer
     if (session.waiting) await session.queue
     const [told, image] = await Promise.all([api.caseOf(number), images.get(number).catch((error) => error)])
     if (wanted !== number) return
@@ -79,7 +79,7 @@ function showCase(told, image) {
   const { shape, spacing } = told.image
   byId('about').textContent = shape ? `${shape.join(' × ')} · ${study.unit === 'px' ? 'no spacing, in px'
     : `${spacing.map((s) => s.toFixed(3).replace(/\.?0+$/, '')).join(' × ')} mm`}${image.step > 1
-    ? ` · shown at every ${image.step}. ${study.ndim === 2 ? 'pixel' : 'voxel'}, points keep their full precision` : ''}` : ''
+    ? ` · every ${image.step}${['', '', 'nd', 'rd'][image.step] ?? 'th'} ${study.ndim === 2 ? 'pixel' : 'voxel'} shown; points keep full precision` : ''}` : ''
   showPosition(null)
 }
 
@@ -107,7 +107,7 @@ function place(point) {
   set(k, { state: 'present', point, how: 'placed' }, `${nameOf(k)} set`)
   if (study.ndim === 3) viewer.goTo(point)
   else if (empty) {
-    // in a picture, the next landmark that nobody has set waits for the next click
+    // in a picture, the next click sets the next landmark that is not annotated
     const next = session.now.landmarks.findIndex((_, i) => i > k && session.value(i).state === 'not annotated')
     if (next >= 0) session.choose(next)
   }
@@ -136,13 +136,13 @@ function take(layer) {
   const said = session.now.landmarks[k][layer]
   if (!said) return
   const point = said.state === 'present' ? said.point : []
-  set(k, { state: said.state, point, how: layer }, `${nameOf(k)} as the ${layer} says`)
+  set(k, { state: said.state, point, how: layer }, `${nameOf(k)} from the ${layer}`)
   go()
 }
 
 function clear() {
   const k = session.chosen
-  if (session.now.landmarks[k].mine) set(k, null, `${nameOf(k)} taken back`)
+  if (session.now.landmarks[k].mine) set(k, null, `${nameOf(k)} cleared`)
 }
 
 function undo() {
@@ -153,7 +153,7 @@ function undo() {
 
 function redo() {
   const what = session.redo()
-  toast(what ? `Done again: ${what}` : 'Nothing to do again in this case')
+  toast(what ? `Redone: ${what}` : 'Nothing to redo in this case')
   afterStep()
 }
 
@@ -162,7 +162,7 @@ function afterStep() {
   if (study.ndim === 3) go()
 }
 
-// Everything that is shown of landmarks that only the model has answered becomes the reviewer's.
+// Accept a case, and with it the model's points of landmarks that neither reviewer nor reference has set.
 function accept() {
   if (!session.now || session.now.review.accepted !== null) return
   const over = {}
@@ -173,7 +173,7 @@ function accept() {
   }
   const count = Object.keys(over).length
   session.act({ set: over, accepted: true }, 'case accepted')
-  toast(`${session.now.id} accepted${count ? `; ${count} landmark${count > 1 ? 's' : ''} taken over from the model` : ''}`)
+  toast(`${session.now.id} accepted${count ? `; ${count} landmark${count > 1 ? 's' : ''} accepted from the model` : ''}`)
 }
 
 let placingAsked = false
@@ -211,7 +211,7 @@ viewer.drawn = () => {
   contrast.read()
 }
 
-// A note is saved while it is written: nobody has to leave the field first.
+// A note is saved while it is written, not only when the field is left.
 let writing = 0
 function saveNote() {
   clearTimeout(writing)
@@ -225,7 +225,7 @@ byId('note').addEventListener('input', () => {
 byId('note').addEventListener('change', saveNote)
 window.addEventListener('beforeunload', saveNote)
 
-// Have the model look at the open case; the page goes on meanwhile.
+// Predict the open case; the page stays usable meanwhile.
 async function predict() {
   if (!study.assistant || !session.now) return
   const number = session.now.number
@@ -233,15 +233,15 @@ async function predict() {
   button.disabled = true
   button.firstChild.textContent = 'Predicting … '
   try {
-    let told = await api.predict(number)
-    while (told.state === 'waiting') {
+    let job = await api.predict(number)
+    while (job.state === 'waiting') {
       await new Promise((wake) => setTimeout(wake, 250))
-      told = await api.prediction(number)
+      job = await api.prediction(number)
     }
-    if (told.state === 'failed') toast(told.told)
+    if (job.state === 'failed') toast(job.told)
     else {
-      session.learn(number, told)
-      toast(told.told || `${session.lines[number].id} predicted`)
+      session.learn(number, job)
+      toast(job.told || `${session.lines[number].id} predicted`)
     }
   } catch (error) {
     toast(error.message)

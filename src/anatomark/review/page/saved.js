@@ -8,9 +8,9 @@ export function watch(session) {
     const text = session.trouble ? `Not saved: ${session.trouble}`
       : session.waiting ? 'saving …'
         : session.behind ? session.behind
-          : session.lastSaved ? `saved ${session.lastSaved.toLocaleTimeString([], { hour12: false })}` : 'nothing to save'
+          : session.lastSaved ? `saved ${session.lastSaved.toLocaleTimeString([], { hour12: false })}` : 'no changes'
     shown.textContent = text
-    shown.title = `Every change goes to ${session.study.file}`
+    shown.title = `Every change is saved to ${session.study.file}`
     shown.className = session.trouble || session.behind ? 'bad' : session.waiting ? 'busy' : 'ok'
   }
   session.addEventListener('saving', show)

@@ -10,7 +10,7 @@ export class Session extends EventTarget {
     super()
     this.study = study
     this.lines = study.cases // a line for each case, by number
-    this.now = null // the open case, as the server told it, with the changes that are on their way
+    this.now = null // the open case, as sent by the server, with the changes on their way to it
     this.chosen = 0
     this.steps = new Map() // number -> {undo: [], redo: []}
     this.revisions = new Map(this.lines.map((line, number) => [number, line.revision]))
@@ -57,7 +57,7 @@ export class Session extends EventTarget {
     const back = { set: before.set }
     if (accepted !== undefined || (Object.keys(set).length && before.accepted)) back.accepted = before.accepted
     if (note !== undefined) back.note = before.note
-    // a note that is written on is one step, however often it was saved meanwhile
+    // editing a note is one step, however often it was saved meanwhile
     const noted = what === 'note' && step === 'undo' && steps.undo.at(-1)?.what === 'note'
     if (!noted) steps[step].push({ change: back, what })
     this.apply({ set, accepted, note })
@@ -108,7 +108,7 @@ export class Session extends EventTarget {
     })
   }
 
-  // One change to the server, again and again until it answers; a stale one becomes a conflict for the reader.
+  // Send one change, and retry until the server answers; an outdated one becomes a conflict for the user.
   async deliver(number, change, before) {
     for (;;) {
       try {
@@ -136,14 +136,14 @@ export class Session extends EventTarget {
           this.tell('refused', error.message)
           return
         }
-        this.trouble = error.status ? error.message : 'the server does not answer'
+        this.trouble = error.status ? error.message : 'no connection to the server'
         this.tell('saving')
         await new Promise((wake) => setTimeout(wake, 1500))
       }
     }
   }
 
-  // What the server says of a case after a change. The open case takes it over once nothing of ours is on its way.
+  // The server's answer to a change. The open case is updated once no further change is on its way.
   take(number, { review, line, behind }, force = false) {
     this.revisions.set(number, review.revision)
     this.lines[number] = line
