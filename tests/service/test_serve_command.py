@@ -29,7 +29,7 @@ def without_token(monkeypatch):
 
 def test_what_is_no_run(capsys, made, tmp_path):
     assert "it is not a run folder" in told(capsys, tmp_path)
-    assert "its training has not ended" in told(capsys, _begun(tmp_path))
+    assert "its training has not finished" in told(capsys, _begun(tmp_path))
 
 
 def _begun(folder):
@@ -66,7 +66,7 @@ def test_other_machines_need_a_token(capsys, made, tmp_path):
 
 
 def test_places_that_are_none(capsys, made, tmp_path):
-    assert "is no folder" in told(capsys, made / "flat", "--root", tmp_path / "none")
+    assert "is not a folder" in told(capsys, made / "flat", "--root", tmp_path / "none")
     (tmp_path / "file").write_text("")
     assert "cannot be written to" in told(capsys, made / "flat", "--corrections", tmp_path / "file")
     assert "is not an address of this machine" in told(

@@ -96,7 +96,7 @@ def test_refusals_are_told_in_the_services_words(client, library, service, made,
         client.predict(tmp_path / "missing.nrrd", model="deep")
     large = tmp_path / "large.nrrd"
     large.write_bytes(b"\0" * (9 << 20))
-    with pytest.raises(library.ServiceError, match="larger than 8"):
+    with pytest.raises(library.ServiceError, match="larger than the limit of 8"):
         client.predict(large, model="deep")
 
 
