@@ -29,9 +29,9 @@ class AnatomarkLandmarks(ScriptedLoadableModule):
         parent.contributors = ["The anatomark authors"]
         parent.helpText = (
             "Finds anatomical landmarks with a trained model. Start a service with <tt>anatomark serve RUN "
-            "--corrections FOLDER</tt>, connect, choose a model and a volume, and press Predict. Move what is "
-            "wrong and press Send: the service keeps every version for the next training. For research; not a medical "
-            "device."
+            "--corrections FOLDER</tt>, connect, choose a model and a volume, and press Predict. Correct "
+            "landmarks and press Send: the service saves every version for the next training. For research; not a "
+            "medical device."
         )
         parent.acknowledgementText = ""
 
@@ -49,7 +49,7 @@ class AnatomarkLandmarksWidget(ScriptedLoadableModuleWidget):
         settings = qt.QSettings()
         self.ui.urlEdit.text = settings.value(SETTINGS + "url", "http://127.0.0.1:8000")
         self.ui.reviewerEdit.text = settings.value(SETTINGS + "reviewer", "")
-        self.ui.tokenEdit.text = default_token()  # kept nowhere
+        self.ui.tokenEdit.text = default_token()  # never saved
         self.ui.connectButton.connect("clicked(bool)", self.onConnect)
         self.ui.predictButton.connect("clicked(bool)", self.onPredict)
         self.ui.sendButton.connect("clicked(bool)", self.onSend)
@@ -59,20 +59,20 @@ class AnatomarkLandmarksWidget(ScriptedLoadableModuleWidget):
         self.onVolume()
 
     def onConnect(self):
-        with self.told():
+        with self.reporting():
             models = self.logic.connectTo(self.ui.urlEdit.text, self.ui.tokenEdit.text)
             self.ui.modelBox.clear()
             for model in models:
                 count = len(model["landmarks"])
                 self.ui.modelBox.addItem(f"{model['name']} ({model['dimension']}D, {count} landmarks)", model["name"])
             qt.QSettings().setValue(SETTINGS + "url", self.ui.urlEdit.text)
-            self.say(f"{len(models)} models")
+            self.show_status(f"{len(models)} models")
         self.onChange()
 
     def onVolume(self, node=None):
         volume = self.ui.volumeSelector.currentNode()
         if volume is not None:
-            with self.told():
+            with self.reporting():
                 self.ui.caseEdit.text = case_of(volume.GetName())
         self.onChange()
 
@@ -83,7 +83,7 @@ class AnatomarkLandmarksWidget(ScriptedLoadableModuleWidget):
         self.ui.sendButton.enabled = connected and placed and bool(self.ui.reviewerEdit.text.strip())
 
     def onPredict(self):
-        with self.told():
+        with self.reporting():
             node = self.logic.predict(
                 self.ui.volumeSelector.currentNode(),
                 self.ui.modelBox.currentData,
@@ -92,40 +92,40 @@ class AnatomarkLandmarksWidget(ScriptedLoadableModuleWidget):
             )
             self.ui.markupsSelector.setCurrentNode(node)
             missing = node.GetNumberOfControlPoints() - node.GetNumberOfDefinedControlPoints()
-            self.say(f"{node.GetNumberOfControlPoints()} landmarks, {missing} of them said to be missing")
+            self.show_status(f"{node.GetNumberOfControlPoints()} landmarks, {missing} of them predicted as missing")
 
     def onSend(self):
-        with self.told():
-            kept = self.logic.send(
+        with self.reporting():
+            saved = self.logic.send(
                 self.ui.markupsSelector.currentNode(),
                 self.ui.modelBox.currentData,
                 case=self.ui.caseEdit.text,
                 reviewer=self.ui.reviewerEdit.text,
             )
             qt.QSettings().setValue(SETTINGS + "reviewer", self.ui.reviewerEdit.text)
-            self.say(f"kept as {kept['newest']}: {kept['present']} present, {kept['absent']} absent")
+            self.show_status(f"saved as {saved['newest']}: {saved['present']} present, {saved['absent']} absent")
 
-    def say(self, text):
+    def show_status(self, text):
         self.ui.statusLabel.text = text
 
-    def told(self):
-        """A context in which an error of the service becomes a line in the panel, and any other a message of Slicer."""
-        return _Told(self)
+    def reporting(self):
+        """A context that shows an error of the service as a line in the panel, and any other as a message of Slicer."""
+        return _Reporting(self)
 
 
-class _Told:
+class _Reporting:
     def __init__(self, widget):
         self.widget = widget
 
     def __enter__(self):
-        self.widget.say("")
+        self.widget.show_status("")
         slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
         slicer.app.processEvents()
 
     def __exit__(self, kind, error, trace):
         slicer.app.restoreOverrideCursor()
         if isinstance(error, ServiceError):
-            self.widget.say(str(error))
+            self.widget.show_status(str(error))
             return True
         if error is not None:
             slicer.util.errorDisplay(f"Anatomark: {error}")
@@ -133,7 +133,7 @@ class _Told:
 
 
 class AnatomarkLandmarksLogic(ScriptedLoadableModuleLogic):
-    """Nodes to files and back; what is said to the service is in AnatomarkLandmarksLib.client."""
+    """Nodes to files and back; AnatomarkLandmarksLib.client sends the requests to the service."""
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
@@ -151,18 +151,18 @@ class AnatomarkLandmarksLogic(ScriptedLoadableModuleLogic):
         with tempfile.TemporaryDirectory() as folder:
             image = os.path.join(folder, f"{case_of(volume.GetName())}.nrrd")
             _export(volume, image)
-            found = self._client().predict(image, model=model, coverage=coverage, spacing=spacing)
+            content = self._client().predict(image, model=model, coverage=coverage, spacing=spacing)
             markups = os.path.join(folder, f"{case_of(volume.GetName())}_{plain_name(model)}.mrk.json")
             with open(markups, "wb") as file:
-                file.write(found)
+                file.write(content)
             node = slicer.util.loadMarkups(markups)
-            if node.GetStorageNode() is not None:  # the folder will be gone; the user says where the node is saved
+            if node.GetStorageNode() is not None:  # the folder is deleted; the user chooses where to save the node
                 slicer.mrmlScene.RemoveNode(node.GetStorageNode())
-        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())  # a volume that was moved takes its points along
+        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())  # the points move with a transformed volume
         return node
 
     def send(self, markups, model, *, case, reviewer):
-        """Sends a markups node as the correction of `case`; says where it is kept."""
+        """Send a markups node as the correction of `case`; the result says where it is saved."""
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "correction.mrk.json")
             _export(markups, path)
@@ -175,7 +175,7 @@ class AnatomarkLandmarksLogic(ScriptedLoadableModuleLogic):
 
 
 def _export(node, path):
-    """Writes a node as it lies below its transforms; where it is saved with the scene stays as it was."""
+    """Write a node without its transforms; its place in the saved scene stays the same."""
     slicer.util.exportNode(node, path, {}, world=False)
-    if not os.path.isfile(path):  # versions of Slicer tell it in different ways
+    if not os.path.isfile(path):  # versions of Slicer report a failure in different ways
         raise ServiceError(f"{node.GetName()} cannot be saved as {os.path.basename(path)}")

@@ -28,14 +28,14 @@ def main() -> int:
     asked = parser.parse_args()
     command, environment = _anatomark(asked.python)
     if command is None:
-        print("error: anatomark is not installed here; name the Python that has it (--python)", file=sys.stderr)
+        print("error: this Python has no anatomark; give the one that has it with --python", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
         command += ["predict", asked.run, asked.image, "--out", folder, "--format", "mrk.json", "--no-overlays"]
         done = subprocess.run([*command, "--coverage", asked.coverage], env=environment, check=False)
         made = list(Path(folder).glob("*.mrk.json"))
         if done.returncode or len(made) != 1:
-            return done.returncode or 1  # it has said why
+            return done.returncode or 1  # the command has printed the reason
         shutil.copyfile(made[0], asked.landmarks)
     return 0
 
@@ -43,7 +43,7 @@ def main() -> int:
 def _anatomark(python: str) -> tuple[list[str] | None, dict[str, str]]:
     """The command that is anatomark, and the environment for it."""
     here = dict(os.environ)
-    # what Slicer sets for its own Python would mislead any other
+    # Slicer sets these for its own Python; they break any other
     elsewhere = {k: v for k, v in here.items() if k not in ("PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH")}
     if python:
         return [python, "-m", "anatomark"], elsewhere

@@ -112,7 +112,7 @@ def test_nobody_there_is_told(library):
     with pytest.raises(library.ServiceError, match=r"no answer from .* is `anatomark serve` running"):
         library.Client("http://127.0.0.1:9").models()
     for wrong in ("", "localhost:8000", "ftp://localhost", "file:///etc/passwd", "http://"):
-        with pytest.raises(library.ServiceError, match="no address of a service"):
+        with pytest.raises(library.ServiceError, match="not the address of a service"):
             library.Client(wrong)
 
 

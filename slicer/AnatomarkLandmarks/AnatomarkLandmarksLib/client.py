@@ -1,6 +1,6 @@
-"""Asks an anatomark service for predictions and sends corrections back, with the standard library alone.
+"""Client of an anatomark service: requests predictions and sends corrections, with the standard library alone.
 
-It runs in Slicer's Python (3.9 and later), into which nothing needs to be installed for it.
+It runs in Slicer's Python (3.9 and later) without further packages.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ServiceError(Exception):
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A service never sends elsewhere; a token must not go there."""
+    """Refuse redirects: a service never sends any, and the token must not go to another server."""
 
     def redirect_request(self, *arguments: Any) -> None:
         return None
@@ -35,8 +35,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class Client:
     """A service at `url`, such as http://127.0.0.1:8000.
 
-    `token` is what the service wants, if it wants one. A busy service is asked again for `patience` seconds; an answer
-    may take `timeout` seconds.
+    `token` is that of the service, if it needs one. Requests to a busy service are repeated for `patience` seconds; an
+    answer may take `timeout` seconds.
     """
 
     def __init__(self, url: str, token: str = "", *, patience: float = 60.0, timeout: float = 600.0) -> None:
@@ -44,16 +44,16 @@ class Client:
         self.patience, self.timeout = patience, timeout
         parts = urllib.parse.urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ServiceError(f"{url!r} is no address of a service; give one such as http://127.0.0.1:8000")
+            raise ServiceError(f"{url!r} is not the address of a service; give one such as http://127.0.0.1:8000")
         if not self.token.isascii() or not self.token.isprintable():
-            raise ServiceError("the token holds characters that no token has; copy it again")
+            raise ServiceError("the token contains invalid characters; copy it again")
         handlers: list[Any] = [_NoRedirect()]
         if parts.hostname in ("localhost", "127.0.0.1", "::1"):
             handlers.append(urllib.request.ProxyHandler({}))
         self._opener = urllib.request.build_opener(*handlers)
 
     def models(self) -> list[dict[str, Any]]:
-        """The models that are served: name, dimension, unit, landmarks and more of each."""
+        """The served models: name, dimension, unit, landmarks and more of each."""
         return json.loads(self._ask("/v1/models"))["models"]
 
     def predict(
@@ -67,8 +67,8 @@ class Client:
     ) -> bytes:
         """The landmarks of an image file, as the file in `format` that Slicer opens.
 
-        A landmark that the model does not see in the image is `missing` there; the description of each point says how
-        likely it is there, and how far it may be off. `spacing` "x,y" in mm is for pictures that have none.
+        A landmark that is predicted as absent is `missing` there; each point's description has its presence and error
+        bound. `spacing` "x,y" in mm is for pictures that do not state one.
         """
         path = Path(image)
         query = {"model": model, "coverage": f"{coverage:g}", "format": format}
@@ -80,7 +80,7 @@ class Client:
         )
 
     def correct(self, markups: str | Path, *, case: str, reviewer: str, model: str) -> dict[str, Any]:
-        """Sends the .mrk.json of corrected landmarks; says where the service keeps them."""
+        """Send the .mrk.json of corrected landmarks; the result says where the service saves them."""
         content = _read(Path(markups))
         query = {"case": case, "reviewer": reviewer, "model": model}
         headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
@@ -103,7 +103,7 @@ class Client:
                     if error.code == 503 and wait is not None and time.monotonic() + wait < end:
                         time.sleep(wait)
                         continue
-                    raise ServiceError(_told(error)) from None
+                    raise ServiceError(_detail(error)) from None
             except (OSError, HTTPException, ValueError) as error:
                 reason = getattr(error, "reason", None) or error
                 raise ServiceError(f"no answer from {self.url} ({reason}); is `anatomark serve` running?") from None
@@ -139,15 +139,15 @@ class _Form:
 
 
 def plain_name(text: str) -> str:
-    """A name for a case or reviewer that the service takes, from what a person or a node is called."""
+    """A name for a case or reviewer that the service accepts, from the name of a person or a node."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")[:64].rstrip("._-")
     if not plain:
-        raise ServiceError(f"{text!r} has no letters or digits for a name; write another")
+        raise ServiceError(f"{text!r} contains no letters or digits; give another name")
     return plain
 
 
 def case_of(volume_name: str) -> str:
-    """The case that a volume shows, from the node's name: that of its file without ending."""
+    """The case of a volume: the name of its node without a file ending."""
     for ending in (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".jpg", ".tif", ".dcm"):
         if volume_name.lower().endswith(ending):
             volume_name = volume_name[: -len(ending)]
@@ -155,7 +155,7 @@ def case_of(volume_name: str) -> str:
 
 
 def default_token() -> str:
-    """The token that the environment has, if any."""
+    """The token in the environment, if there is one."""
     return os.environ.get("ANATOMARK_TOKEN", "")
 
 
@@ -166,12 +166,12 @@ def _read(path: Path) -> bytes:
         raise ServiceError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _told(error: urllib.error.HTTPError) -> str:
-    """The line of a refusal."""
+def _detail(error: urllib.error.HTTPError) -> str:
+    """The message in an error answer."""
     try:
         return str(json.loads(error.read())["detail"])
     except (ValueError, KeyError, TypeError, OSError):
-        return f"the service answers {error.code} {error.reason}"
+        return f"the service answered {error.code} {error.reason}"
 
 
 def _seconds(text: str | None) -> float | None:
