@@ -186,7 +186,7 @@ def test_the_template_is_chosen_or_named(dataset: Dataset) -> None:
     assert chosen_template(dataset, training, align="none", template=None) is None
     assert chosen_template(dataset, training, align="rigid", template=None) in [case.id for case in training]
     assert chosen_template(dataset, training, align="rigid", template="case_002") == "case_002"
-    with pytest.raises(SettingsError, match=r"template='case_02' is no training case of .*, did you mean 'case_00"):
+    with pytest.raises(SettingsError, match=r"template='case_02' is not a training case of .*, did you mean 'case_00"):
         chosen_template(dataset, training, align="affine", template="case_02")
     with pytest.raises(SettingsError, match="there are: case_000, case_001"):
         chosen_template(dataset, training, align="affine", template="zzz")

@@ -16,8 +16,8 @@ from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.data import schema
 from anatomark.data.description import Dataset, load_dataset
+from anatomark.data.parse import parse
 from anatomark.data.reference import mean_of_observers
-from anatomark.data.schema import parse
 from anatomark.data.yaml_file import read_yaml
 from anatomark.errors import AnatomarkError, DescriptionError, FrameError, SpacingError, UnknownNameError
 from anatomark.formats.images import write_image
@@ -133,9 +133,9 @@ def test_all_faults_at_once():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"landmarks": ["tip", "tip"]}, "listed twice: tip"),
+        ({"landmarks": ["tip", "tip"]}, "duplicate landmarks: tip"),
         ({"landmarks": "???"}, "list them"),
-        ({"pairs": [["tip", "tip"]]}, "occurs twice"),
+        ({"pairs": [["tip", "tip"]]}, "duplicate landmark 'tip'"),
         ({"images": {"spacing": [1, 1, 1]}}, "wants 2 values"),
         ({"images": {"spacing": "???"}}, "still ???"),
         ({"images": {"spacing": 0.5}}, "is one number, 0.5; write mm along each of x, y[, z], such as [0.5, 0.5]"),
@@ -158,7 +158,7 @@ def test_each_fault_is_named(change, says):
 def test_yaml_keeps_what_was_written(tmp_path):
     path = write(tmp_path, "a: [001, no, on, 12, 1.5, true, 1:30]")
     assert read_yaml(path) == {"a": ["001", "no", "on", 12, 1.5, True, "1:30"]}
-    with pytest.raises(DescriptionError, match=r"line 2.*'a' occurs twice"):
+    with pytest.raises(DescriptionError, match=r"line 2.*duplicate key 'a'"):
         read_yaml(write(tmp_path, "a: 1\na: 2"))
     with pytest.raises(DescriptionError, match="no valid YAML"):
         read_yaml(write(tmp_path, "a: [1"))

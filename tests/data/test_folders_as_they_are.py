@@ -126,7 +126,7 @@ def test_a_workbook_and_a_table_that_cannot_be_read_are_told(tmp_path, caplog):
     (tmp_path / "ragged.csv").write_text("image,landmark,x,y\na,tip,1\n")
     text = init_dataset(tmp_path).read_text()
     told = [record.getMessage() for record in caplog.records]
-    for part in ("points.xlsx is a spreadsheet's own file", "'CSV UTF-8'", "Windows ANSI", "3 fields, wanted 4"):
+    for part in ("points.xlsx is a spreadsheet's own file", "'CSV UTF-8'", "Windows ANSI", "3 fields, expected 4"):
         assert any(part in line for line in told), part
         assert part in text
 
@@ -204,7 +204,7 @@ def test_a_case_table_with_a_row_too_many_is_told(tmp_path, caplog):
     _save(tmp_path / "cases.csv", table + "Total,3\n")
     text = init_dataset(tmp_path).read_text()
     assert "table: cases.csv" not in text
-    assert any("'Total' is no image" in record.getMessage() for record in caplog.records)
+    assert any("'Total' is not an image" in record.getMessage() for record in caplog.records)
 
 
 def test_a_column_twice_is_refused(tmp_path):
@@ -212,10 +212,10 @@ def test_a_column_twice_is_refused(tmp_path):
     _save(tmp_path / "cases.csv", "image,split,split\na.png,train,test\n")
     path = tmp_path / "d.yaml"
     path.write_text("name: n\ndimension: 2\nlandmarks: [tip]\nimages: {table: cases.csv}\nsplits: {column: split}\n")
-    with pytest.raises(DescriptionError, match="has the column 'split' twice"):
+    with pytest.raises(DescriptionError, match="has a duplicate column 'split'"):
         load_dataset(path)
     _save(tmp_path / "m.csv", "image,landmark,x,y,X\na,tip,1,2,3\n")
-    with pytest.raises(LandmarkFileError, match="column 'X' twice"):
+    with pytest.raises(LandmarkFileError, match="duplicate column 'X'"):
         read_table(tmp_path / "m.csv", frame="pixel")
 
 

@@ -306,7 +306,7 @@ def test_codes_in_predictions_are_told_and_taken_as_said(pictures, tmp_path, cap
     assert command_line([*arguments, str(tmp_path / "e")]) == 0
     told = " ".join(capfd.readouterr().err.split())
     assert f"{count} points (sella in {count} cases) are at exactly -1, -1" in told
-    assert "counts as a place" in told
+    assert "counts as a position" in told
     assert "`missing_values: [[-1, -1]]`" in told
     path = pictures({}, more="missing_values: [[-1, -1]]\n")
     assert command_line([*arguments, str(tmp_path / "f")]) == 0

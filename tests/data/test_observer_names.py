@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from anatomark.data.description import load_dataset
-from anatomark.data.schema import parse
+from anatomark.data.parse import parse
 from anatomark.errors import DescriptionError
 
 GOOD = """\

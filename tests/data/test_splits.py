@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anatomark.data.splits import assign_splits, carve_validation, deal_folds, propose_splits
+from anatomark.data.splits import assign_splits, propose_splits, split_validation, subject_folds
 from anatomark.errors import UnknownNameError
 
 
@@ -23,24 +23,24 @@ def test_carving_never_divides_a_subject(subjects, fraction, seed):
     scans = [Scan(k, f"p{s}") for k, s in enumerate(subjects)]
     if len(set(subjects)) < 2:
         with pytest.raises(ValueError, match="two subjects"):
-            carve_validation(scans, fraction, seed)
+            split_validation(scans, fraction, seed)
         return
-    training, validation = carve_validation(scans, fraction, seed)
+    training, validation = split_validation(scans, fraction, seed)
     assert training
     assert validation
     assert not {s.subject for s in training} & {s.subject for s in validation}
     assert sorted(training + validation, key=lambda s: s.id) == scans
     assert list(training) == sorted(training, key=lambda s: s.id)
-    backwards = carve_validation(scans[::-1], fraction, seed)[1]
+    backwards = split_validation(scans[::-1], fraction, seed)[1]
     assert {s.subject for s in backwards} == {s.subject for s in validation}
 
 
 def test_carving_takes_the_wanted_part():
     scans = [Scan(k, f"p{k // 2}") for k in range(200)]
-    assert len(carve_validation(scans, 0.15)[1]) == 30
-    assert carve_validation(scans, 0.15, 0) != carve_validation(scans, 0.15, 1)
+    assert len(split_validation(scans, 0.15)[1]) == 30
+    assert split_validation(scans, 0.15, 0) != split_validation(scans, 0.15, 1)
     with pytest.raises(ValueError, match="between 0 and 1"):
-        carve_validation(scans, 1.0)
+        split_validation(scans, 1.0)
 
 
 def test_proposal_deals_out_everybody_once():
@@ -64,21 +64,21 @@ def test_folds_never_divide_a_subject(subjects, folds, seed):
     scans = [Scan(k, f"p{s}") for k, s in enumerate(subjects)]
     if len(set(subjects)) < folds:
         with pytest.raises(ValueError, match=f"{folds} folds of"):
-            deal_folds(scans, folds, seed)
+            subject_folds(scans, folds, seed)
         return
-    parts = deal_folds(scans, folds, seed)
+    parts = subject_folds(scans, folds, seed)
     assert len(parts) == folds
     assert all(parts)
     assert sorted((s for part in parts for s in part), key=lambda s: s.id) == scans
     assert sum(len({s.subject for s in part}) for part in parts) == len(set(subjects))
-    again = deal_folds(scans[::-1], folds, seed)
+    again = subject_folds(scans[::-1], folds, seed)
     assert [{s.subject for s in part} for part in again] == [{s.subject for s in part} for part in parts]
 
 
 def test_folds_are_of_about_one_size():
     scans = [Scan(k, f"p{k // 2}") for k in range(100)]
-    assert [len(part) for part in deal_folds(scans, 5)] == [20] * 5
-    assert [len(part) for part in deal_folds(scans[:12], 4)] == [4, 4, 2, 2]
-    assert deal_folds(scans, 5, 0) != deal_folds(scans, 5, 1)
+    assert [len(part) for part in subject_folds(scans, 5)] == [20] * 5
+    assert [len(part) for part in subject_folds(scans[:12], 4)] == [4, 4, 2, 2]
+    assert subject_folds(scans, 5, 0) != subject_folds(scans, 5, 1)
     with pytest.raises(ValueError, match="1 folds"):
-        deal_folds(scans, 1)
+        subject_folds(scans, 1)

@@ -71,7 +71,7 @@ def test_a_table_may_list_the_pages(folder):
         (f"train_stack_{k}", k, f"p{k}", (k / 10, k / 10)) for k in (3, 1, 2)
     ]
     (folder / "cases.csv").write_text("image,number\ntrain_stack.mha,0\n")
-    with pytest.raises(DescriptionError, match="row 2: the page '0' is no whole number"):
+    with pytest.raises(DescriptionError, match="row 2: the page '0' is not a whole number"):
         load_dataset(describe(folder, "{folder: images, table: cases.csv, stack: true, columns: {page: number}}"))
 
 

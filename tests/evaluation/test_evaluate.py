@@ -13,7 +13,7 @@ import anatomark
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks, State
-from anatomark.data.cases import Case, Labelling
+from anatomark.data.cases import AnnotationConfig, Case
 from anatomark.data.description import Dataset
 from anatomark.errors import (
     FrameError,
@@ -69,8 +69,8 @@ def make_dataset(folder, *, ndim=3, unit="mm", cases=6, observers=("expert",), i
             state = np.full(3, State.PRESENT) if states is None else np.array(states[k])
             references[o][case] = Landmarks(NAMES, points, state, unit)
         listed.append((case, path, case, "train" if k < cases // 2 else "test"))
-    labelling = Labelling(names=NAMES, ndim=ndim, unit=unit, sources=(Memory(references),))
-    made = tuple(Case(*row, None, labelling) for row in listed)
+    annotation = AnnotationConfig(names=NAMES, ndim=ndim, unit=unit, sources=(Memory(references),))
+    made = tuple(Case(*row, None, annotation) for row in listed)
     return Dataset(folder / "dataset.yaml", "thing", folder, ndim, unit, NAMES, (), made)
 
 
@@ -244,8 +244,8 @@ def test_images_that_are_no_case_are_listed(tmp_path):
 
 def test_the_same_file_name_in_two_folders_is_told_apart_by_the_folder(tmp_path):
     data = make_dataset(tmp_path, images=False)
-    labelling = data.cases[0].labelling
-    cases = tuple(Case(c.id, Path(f"/data/{c.id}/ct.nii.gz"), c.subject, c.split, None, labelling) for c in data.cases)
+    annotation = data.cases[0].annotation
+    cases = tuple(Case(c.id, Path(f"/data/{c.id}/ct.nii.gz"), c.subject, c.split, None, annotation) for c in data.cases)
     data = Dataset(data.path, "thing", data.root, 3, "mm", NAMES, (), cases)
     table = table_of(data, cases[3:], name=lambda c: f"{c.id}/ct.nii.gz")
     assert evaluate(data, table)["cases"] == ["case_3", "case_4", "case_5"]
@@ -396,8 +396,8 @@ def test_spaces_at_the_ends_of_a_case_name(tmp_path):
     """Tables lose them, so that they cannot tell cases apart."""
     dataset = make_dataset(tmp_path)
     cases = tuple(replace(case, id=f"{case.id} ") for case in dataset.cases)
-    dataset.cases[0].labelling.sources[0].observers["expert"] |= {
-        f"{k} ": v for k, v in dataset.cases[0].labelling.sources[0].observers["expert"].items()
+    dataset.cases[0].annotation.sources[0].observers["expert"] |= {
+        f"{k} ": v for k, v in dataset.cases[0].annotation.sources[0].observers["expert"].items()
     }
     table = table_of(dataset, dataset.cases)
     assert evaluate(replace(dataset, cases=cases), table)["n_cases"] == len(cases)

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from anatomark.core.landmarks import State
 from anatomark.data.measurements import Classes, Measurement, measure, measurement_faults
-from anatomark.data.schema import parse
+from anatomark.data.parse import parse
 from anatomark.errors import DescriptionError
 from anatomark.evaluation.bootstrap import bootstrap_for
 from anatomark.evaluation.measurements import MeasuredCase, between_observers, classification, measurement_scores
@@ -162,7 +162,7 @@ GOOD = {"name": "s", "dimension": 2, "landmarks": ["a", "b", "c"], "images": {}}
         ({"name": "m", "kind": "angle", "points": ["a", "b", "z"]}, "'z' is not in landmarks"),
         ({"name": "m", "kind": "angle"}, "wants points"),
         ({"name": "m", "kind": "ratio", "lines": [["a", "b"], ["a"]]}, "wants 2 times 2"),
-        ({"name": "m", "kind": "sum", "of": {"other": 1}}, "'other' is no measurement above"),
+        ({"name": "m", "kind": "sum", "of": {"other": 1}}, "'other' is not a measurement above"),
         ({"name": "m", "kind": "angle of planes", "planes": [["a", "b", "c"]] * 2}, "in 3D only"),
         ({"name": "m", "kind": "bend", "points": ["a", "b", "c"]}, "kind"),
         ({"name": "m", "kind": "distance", "points": ["a", "b"], "signed": True}, "signed"),

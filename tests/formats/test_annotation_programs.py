@@ -87,17 +87,20 @@ def changed(**changes):
         (changed(annotations=lambda a: [{**a[0], "keypoints": [1, 2, 0.9] * 4}]), "visibility of 'a' .* is 0.9"),
         (
             changed(annotations=lambda a: [{**a[0], "keypoints": ["1", 2, 2] * 4}]),
-            "'a' of a/p1.png is .*wanted 3 numbers",
+            "'a' of a/p1.png is .*expected 3 numbers",
         ),
         (changed(annotations=lambda a: [{**a[0], "keypoints": "abc"}]), "has 0 numbers"),
         (changed(annotations=lambda a: [{**a[0], "image_id": 9}]), "image 9, which COCO's `images` lack"),
         (changed(annotations=lambda a: [{**a[0], "category_id": 9}]), "category 9"),
-        (changed(annotations=lambda a: 3), "`annotations` is 3, wanted a list"),
+        (changed(annotations=lambda a: 3), "`annotations` is 3, expected a list"),
         (changed(categories=lambda c: [{"id": 5, "name": "skull"}]), "no names of keypoints"),
-        (changed(categories=lambda c: [{"id": 5, "keypoints": ["a", "a", "c", "d"]}]), "'a' twice"),
-        (changed(categories=lambda c: [{"id": 5, "keypoints": ["a", "", "c", "d"]}]), "wanted a name"),
-        (changed(images=lambda i: [{"id": 1}]), "file_name .*wanted a name"),
-        (changed(images=lambda i: [{**image, "file_name": "p.png"} for image in i]), "p.png twice"),
+        (changed(categories=lambda c: [{"id": 5, "keypoints": ["a", "a", "c", "d"]}]), "duplicate keypoint 'a'"),
+        (changed(categories=lambda c: [{"id": 5, "keypoints": ["a", "", "c", "d"]}]), "expected a name"),
+        (changed(images=lambda i: [{"id": 1}]), "file_name .*expected a name"),
+        (
+            changed(images=lambda i: [{**image, "file_name": "p.png"} for image in i]),
+            "duplicate a/p.png|duplicate p.png",
+        ),
         (changed(annotations=lambda a: a[2:]), "COCO without keypoints"),
     ],
 )
@@ -134,14 +137,14 @@ def test_labelme_takes_points_and_tells_what_it_leaves(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="anatomark"):
         found = places(save(tmp_path, value))
     assert found == {("..\\im\\p1.png", "Ä, 1"): (1.5, 2), ("..\\im\\p1.png", "b"): (3, 4)}
-    assert "left out were 1 of type rectangle" in caplog.text
+    assert "ignored: 1 of type rectangle" in caplog.text
     del value["shapes"][0]["shape_type"]  # as labelme before version 4 wrote a point
     assert ("..\\im\\p1.png", "Ä, 1") in places(save(tmp_path, value))
     twice = labelme(shape("a", (1, 2), group_id=1), shape("a", (3, 4), group_id=2))
-    refused(save(tmp_path, twice), "'a' is there several times with different group_id")
-    refused(save(tmp_path, labelme(shape("a", (1, 2), (3, 4)))), "the points .*wanted one")
-    refused(save(tmp_path, labelme(shape("a", (1, None)))), "wanted 2 numbers")
-    refused(save(tmp_path, labelme(shape(None, (1, 2)))), "wanted a name")
+    refused(save(tmp_path, twice), "'a' occurs several times with different group_id")
+    refused(save(tmp_path, labelme(shape("a", (1, 2), (3, 4)))), "the points .*expected one")
+    refused(save(tmp_path, labelme(shape("a", (1, None)))), "expected 2 numbers")
+    refused(save(tmp_path, labelme(shape(None, (1, 2)))), "expected a name")
     refused(save(tmp_path, labelme(shape("a", (1, 2)))), "states the frame pixel, but LPS was given", frame="LPS")
 
 
@@ -208,10 +211,10 @@ def test_label_studio_min_and_folders(tmp_path):
     ("result", "told"),
     [
         (keypoint("a", 1, 1, image_rotation=90), "was turned in Label Studio"),
-        (keypoint("a", "1", 1), "wanted 2 numbers"),
-        (keypoint("a", 1, 1, original_width=None), "nobody says of which size"),
+        (keypoint("a", "1", 1), "expected 2 numbers"),
+        (keypoint("a", 1, 1, original_width=None), "in percent of an unknown size"),
         (keypoint("a", 1, 1, original_width=-3), "-3 x 80"),
-        ({"type": "keypointlabels", "value": {"x": 1, "y": 1, "keypointlabels": ["a", "b"]}}, "wanted one"),
+        ({"type": "keypointlabels", "value": {"x": 1, "y": 1, "keypointlabels": ["a", "b"]}}, "expected one"),
         ({"type": "rectanglelabels", "value": {"x": 1}}, "without keypoints .1 rectanglelabels"),
     ],
 )
@@ -250,7 +253,7 @@ def test_cvat_points_and_skeletons(tmp_path, caplog):
         ("p2.png", "a"): (5, 6), ("p2.png", "c"): (9, 10),
     }  # fmt: skip
     assert held(table)["p2.png", "b", ""][0] == ABSENT
-    assert "left out were 1 box" in caplog.text
+    assert "ignored: 1 box" in caplog.text
 
 
 def test_skeletons_that_share_names_are_told_apart(tmp_path):
@@ -258,17 +261,17 @@ def test_skeletons_that_share_names_are_told_apart(tmp_path):
     found = places(save(tmp_path, cvat(("p1.png", inside)), "x.xml"))
     assert found == {("p1.png", "L4_top"): (1, 2), ("p1.png", "L5_top"): (3, 4)}
     twice = skeleton("L4", ("top", 0, 0, "1,2")) * 2
-    refused(save(tmp_path, cvat(("p1.png", twice)), "x.xml"), "'top' is there twice")
+    refused(save(tmp_path, cvat(("p1.png", twice)), "x.xml"), "duplicate landmark 'top'")
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (cvat(("p1.png", '<points label="a" points="1;2"/>')), "points is '1;2', wanted x,y"),
-        (cvat(("p1.png", '<points label="a" points="1,x"/>')), "'x' is no coordinate"),
+        (cvat(("p1.png", '<points label="a" points="1;2"/>')), "points is '1;2', expected x,y"),
+        (cvat(("p1.png", '<points label="a" points="1,x"/>')), "'x' is not a coordinate"),
         (cvat(("p1.png", '<points points="1,2"/>')), "has no label"),
         (cvat(("", '<points label="a" points="1,2"/>')), "has no name"),
-        (cvat(("p1.png", ""), ("p1.png", "")), "there twice"),
+        (cvat(("p1.png", ""), ("p1.png", "")), "duplicate image 'p1.png'"),
         (cvat(("p1.png", '<box label="x"/>')), "without points .1 box"),
         (cvat(("p1.png", "<points")), "no whole XML"),
         (
@@ -286,8 +289,8 @@ def test_cl_detection_in_the_order_of_the_description(tmp_path):
     path = save(tmp_path, {"name": "Orthodontic landmarks", "type": "Multiple points", "points": points})
     assert places(path)["2", "2"] == (20, 2.5)
     assert set(places(path, names=["sella", "nasion"])) == {(i, n) for i in "12" for n in ("sella", "nasion")}
-    refused(path, "no names but 2 points in order, wanted are 3", names=["a", "b", "c"])
-    refused(save(tmp_path, {"points": [*points, points[0]]}), "twice")
+    refused(path, "no names but 2 points in order, expected 3", names=["a", "b", "c"])
+    refused(save(tmp_path, {"points": [*points, points[0]]}), "duplicate point")
     general = {"type": "Multiple points", "points": [{"name": "x", "point": [1.5, 2.5, -30.25]}]}
     refused(save(tmp_path, general), "not one of CL-Detection 2023")
 
@@ -300,7 +303,7 @@ def test_deep_nesting_is_one_line(tmp_path, text):
 
 
 def test_half_a_character_is_one_line(tmp_path):
-    refused(save(tmp_path, labelme(shape("a", (1, 2))) | {"imagePath": "\ud800.png"}), "is no text")
+    refused(save(tmp_path, labelme(shape("a", (1, 2))) | {"imagePath": "\ud800.png"}), "is not text")
 
 
 def test_slicers_table_of_control_points(tmp_path):

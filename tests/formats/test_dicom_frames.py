@@ -205,7 +205,10 @@ def two_of_each(per_frame):
             "TemporalPositionIndex [12], [12]",
         ),
         (lambda k: {"MRDiffusionSequence": [nested(DiffusionBValue=1000.0 * (k % 2))]}, "DiffusionBValue"),
-        (lambda k: {"FrameContentSequence": [nested(StackID=str(k % 2))]}, "2 stacks, wanted one .StackID 1: 3 frames"),
+        (
+            lambda k: {"FrameContentSequence": [nested(StackID=str(k % 2))]},
+            "2 stacks, expected one .StackID 1: 3 frames",
+        ),
         (lambda k: {}, "several slices at one place"),
     ],
 )

@@ -172,7 +172,7 @@ def test_a_series_of_its_own_for_every_slice(tmp_path):
         ("FrameOfReferenceUID", "9.9", "they do not share a FrameOfReferenceUID"),
         ("FrameOfReferenceUID", "", "they do not share a FrameOfReferenceUID"),
         ("ImagePositionPatient", [1, 2, 40], "not evenly spaced"),
-        ("ImagePositionPatient", None, "some do not say where they lie"),
+        ("ImagePositionPatient", None, "some do not state their position"),
         ("ImageOrientationPatient", [1, 0, 0, 0, 0, -1], "differ in orientation"),
     ],
 )
@@ -180,7 +180,7 @@ def test_slices_of_several_series_that_are_not_plainly_one_volume_stay_apart(tmp
     made = own_series(0.25 * np.arange(6))
     setattr(made[3], name, held)
     folder = folder_of(tmp_path, made)
-    with pytest.raises(ImageError, match=rf"6 DICOM series, wanted one: each slice has its own.* \(.*{reason}"):
+    with pytest.raises(ImageError, match=rf"6 DICOM series, expected one: each slice has its own.* \(.*{reason}"):
         read_image(folder)
     assert not is_image(folder)
     assert len(list_images(folder)) == 6

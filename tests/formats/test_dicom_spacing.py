@@ -31,7 +31,7 @@ DISTANCES = {"DistanceSourceToDetector": "1800", "DistanceSourceToPatient": "150
             (0.2 / 1.2, 0.1 / 1.2),
             (OBJECT, "DistanceSourceToDetector 1800 / DistanceSourceToPatient 1500"),
         ),
-        (IMAGER | DISTANCES | FACTOR, (0.16, 0.08), (OBJECT, "its distances to the source would say 1.2")),
+        (IMAGER | DISTANCES | FACTOR, (0.16, 0.08), (OBJECT, "its distances to the source would give 1.2")),
         (IMAGER | {"EstimatedRadiographicMagnificationFactor": "1"}, (0.2, 0.1), (OBJECT,)),
         # factors and distances that cannot be, and those that are not known
         (IMAGER | {"EstimatedRadiographicMagnificationFactor": "0.5"}, (0.2, 0.1), (DETECTOR, "0.5 cannot be")),

@@ -168,7 +168,7 @@ def test_several_point_lists_come_together_each_in_its_frame(tmp_path):
     assert marks == Landmarks.from_points(["a", "b"], [[1, 2, 3], [-1, -2, 3]])
     with pytest.raises(LandmarkFileError, match="no point list, only ROI"):
         read_landmarks(save(tmp_path / "a.mrk.json", box))
-    with pytest.raises(LandmarkFileError, match="twice: a"):
+    with pytest.raises(LandmarkFileError, match="duplicate landmarks: a"):
         read_landmarks(save(tmp_path / "a.mrk.json", left, left))
 
 
@@ -284,7 +284,7 @@ def test_fcsv_labels_with_commas_and_quotes_and_without_a_label(tmp_path):
         (HEADER.format("4.6", "0") + "1,2,x,4\n", LandmarkFileError, "line 4: 1 is at 2, x, 4"),
         (HEADER.format("4.6", "0") + "1,2,nan,4\n", LandmarkFileError, "line 4"),
         (HEADER.format("5.6", "LPS") + "1,2,3,4,0,0,0,1,1,1,0,N,,,9,0\n", LandmarkFileError, "status of N"),
-        (HEADER.format("5.6", "LPS") + "1,2,3,4,0,0,0,1,1,1,0,N\n" * 2, LandmarkFileError, "twice: N"),
+        (HEADER.format("5.6", "LPS") + "1,2,3,4,0,0,0,1,1,1,0,N\n" * 2, LandmarkFileError, "duplicate landmarks: N"),
     ],
 )
 def test_fcsv_that_cannot_be_read(tmp_path, text, error, message):

@@ -361,7 +361,7 @@ def test_several_pictures_in_one_file(tmp_path):
         with PIL.Image.open(path) as opened:
             assert opened.n_frames == 3
         for read in (read_image, read_header):
-            with pytest.raises(ImageError, match=r"is an animation of 3 frames \(70 x 48 pixels\), wanted a single"):
+            with pytest.raises(ImageError, match=r"is an animation of 3 frames \(70 x 48 pixels\), expected a single"):
                 read(path)
     path = tmp_path / "a.jpg"  # as cameras with two lenses write them; gain maps and thumbnails are of other types
     frames[0].save(path, "MPO", save_all=True, append_images=frames[1:])

@@ -302,7 +302,7 @@ def test_pages(tmp_path):
     pages(first, first[::-1], first)
     for read in (read_image, read_header):
         with pytest.raises(
-            ImageError, match=r"holds 3 pages \(40 x 60 pixels\), wanted a single picture; if each page is"
+            ImageError, match=r"holds 3 pages \(40 x 60 pixels\), expected a single picture; if each page is"
         ):
             read(path)
     pages(first, small[:, :8])  # not the same picture made smaller
@@ -352,7 +352,7 @@ def test_one_of_several_pages_by_its_number(tmp_path):
         assert read_header(path, page=k + 1) == header
         np.testing.assert_array_equal(read_image(path, page=k + 1, orientation="stored").array, bright)
     for wrong in (0, 4):
-        with pytest.raises(ImageError, match=f"has 3 pages, page {wrong} was wanted; count them from 1"):
+        with pytest.raises(ImageError, match=f"has 3 pages, page {wrong} was requested; count them from 1"):
             read_image(path, page=wrong)
 
 

@@ -124,15 +124,15 @@ def test_unclear_frames_and_units_are_refused(tmp_path, rows, message):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("A,a,1,2,3,LPS,mm,,\n\nA,b,1,x,3,LPS,mm,,", r"line 4: y is 'x'; wanted a number"),
+        ("A,a,1,2,3,LPS,mm,,\n\nA,b,1,x,3,LPS,mm,,", r"line 4: y is 'x'; expected a number"),
         ("A,a,1,nan,3,LPS,mm,,", r"line 2: y is 'nan'"),
         ("A,a,1,inf,3,LPS,mm,,", r"line 2: y is 'inf'"),
         ("A,a,1,2,3,LPS,mm,nan,", r"line 2: presence is 'nan'"),
         ("A,a,1,,3,LPS,mm,,", "line 2: a coordinate is missing"),
-        ("A,a,1,2,3,LPS,mm,", r"line 2: 8 fields, wanted 9"),
+        ("A,a,1,2,3,LPS,mm,", r"line 2: 8 fields, expected 9"),
         ('A,"a\nb",1,2,3,LPS,mm,,\nA,c,?,2,3,LPS,mm,,', r"line 4: x is '\?'"),
         ("A,,1,2,3,LPS,mm,,", "line 2: the landmark has no name"),
-        ("A,a,1,2,3,LPS,mm,,\nB,a,1,2,3,LPS,mm,,\nA,a,1,2,4,LPS,mm,,", "line 4: landmark a, image A is there twice"),
+        ("A,a,1,2,3,LPS,mm,,\nB,a,1,2,3,LPS,mm,,\nA,a,1,2,4,LPS,mm,,", "line 4: duplicate row for landmark a, image A"),
     ],
 )
 def test_errors_name_the_line(tmp_path, rows, message):
@@ -152,7 +152,7 @@ def test_decimal_commas_are_told_not_guessed(tmp_path):
         (b"", "empty"),
         (b"\n\n", "empty"),
         (b"image,x,y\n", "no column landmark, only image, x, y"),
-        (b"landmark,x,y,x\n", "column 'x' twice"),
+        (b"landmark,x,y,x\n", "duplicate column 'x'"),
         (b"landmark,x,y,state\na,1,2,maybe\n", "line 2: the state is 'maybe'"),
         (b"landmark,x,y,state\na,,,present\n", "line 2: present without coordinates"),
         (b"landmark,x,y\n\xff\xfe,1,2\n", "UTF-8"),

@@ -80,7 +80,7 @@ def test_empty_columns_at_the_end_are_passed_over(tmp_path):
     assert read_table(path, frame="pixel").coordinates.tolist() == [[1, 2], [3, 4]]
     path = save(tmp_path, "landmark,x,y\na,1,2,,\nb,3,4\n")
     assert read_table(path, frame="pixel").landmark.tolist() == ["a", "b"]
-    with pytest.raises(LandmarkFileError, match="line 2: 4 fields, wanted 3"):
+    with pytest.raises(LandmarkFileError, match="line 2: 4 fields, expected 3"):
         read_table(save(tmp_path, "landmark,x,y\na,1,2,7\n"), frame="pixel")
 
 
@@ -143,12 +143,12 @@ def test_numbers(text):
     ],
 )
 def test_what_python_takes_and_people_do_not_mean_is_no_number(tmp_path, text):
-    with pytest.raises(ValueError, match="wanted a number"):
+    with pytest.raises(ValueError, match="expected a number"):
         number(text)
     if text.strip():
-        with pytest.raises(ValueError, match="wanted a number"):
+        with pytest.raises(ValueError, match="expected a number"):
             numbers(["1", text])
-        with pytest.raises(LandmarkFileError, match=r"line 2: x is .*; wanted a number"):
+        with pytest.raises(LandmarkFileError, match=r"line 2: x is .*; expected a number"):
             read_table(save(tmp_path, f"landmark,x,y\na,{text},2\n"), frame="pixel")
 
 
@@ -161,7 +161,7 @@ def test_decimal_commas_are_told(text):
 def test_an_underscore_is_no_number_in_slicers_points_either(tmp_path):
     header = "# Markups fiducial file version = 4.11\n# CoordinateSystem = LPS\n# columns = id,x,y,z\n"
     path = save(tmp_path, header + "1,1_0,2,3,0,0,0,1,1,1,0,a,,\n", "a.fcsv")
-    with pytest.raises(LandmarkFileError, match="a is at 1_0, 2, 3; wanted three numbers"):
+    with pytest.raises(LandmarkFileError, match="a is at 1_0, 2, 3; expected three numbers"):
         read_fcsv(path)
 
 

@@ -201,7 +201,7 @@ def save_raw(image, path):
 
 @pytest.mark.parametrize(
     ("quaternion", "message"),
-    [([np.nan, 0, 0], "qform holds NaN"), ([1.5, 0, 0], "qform is no rotation")],
+    [([np.nan, 0, 0], "qform holds NaN"), ([1.5, 0, 0], "qform is not a rotation")],
 )
 def test_a_qform_that_is_none_is_a_line_without_a_sform_and_of_no_weight_with_one(tmp_path, quaternion, message):
     image = nibabel.Nifti1Image(values(), np.eye(4))
@@ -442,7 +442,7 @@ def test_a_space_that_does_not_say_where_left_is_is_taken_for_lps_and_said(tmp_p
     write_nrrd(tmp_path / "a.nrrd", f"{SIZED}{space}\n{PLACED}", values())
     wanted = LPS @ np.array([[2.0, 0, 0, 10], [0, 3, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1]])
     header = require_placed(tmp_path / "a.nrrd", wanted, values())
-    assert "does not say where left" in header.remarks[0]
+    assert "does not state where left" in header.remarks[0]
 
 
 @pytest.mark.parametrize("name", ["left-posterior-superior-time", "right-anterior-superior-time", "RAST"])
@@ -478,7 +478,7 @@ def test_units_of_axes_go_with_spacings(tmp_path, units, factors):
 @pytest.mark.parametrize("field", ["space: LPS\nspace units: {}\n" + PLACED, "spacings: 2 3 4\nunits: {}\n"])
 def test_units_unknown_are_a_line_and_pixels_are_pixels(tmp_path, field):
     write_nrrd(tmp_path / "a.nrrd", SIZED + field.format('"mm" "furlong" "mm"').rstrip(), values())
-    with pytest.raises(ImageError, match="'furlong', which is no known unit") as error:
+    with pytest.raises(ImageError, match="'furlong', which is not a known unit") as error:
         read_header(tmp_path / "a.nrrd")
     one_line(error)
     write_nrrd(tmp_path / "a.nrrd", SIZED + field.format('"pixel" "pixel" "pixel"').rstrip(), values())
@@ -572,7 +572,7 @@ def write_meta(path, data, **fields):
 
 def test_metaimage_units_unknown_are_a_line(tmp_path):
     write_meta(tmp_path / "a.mha", values(), ElementSpacing="1 1 2", DistanceUnits="cubit")
-    with pytest.raises(ImageError, match="'cubit', which is no known unit") as error:
+    with pytest.raises(ImageError, match="'cubit', which is not a known unit") as error:
         read_header(tmp_path / "a.mha")
     one_line(error)
 

@@ -87,7 +87,7 @@ def test_pages_are_those_that_were_written(tmp_path, name, components, order):
         assert read_grid(path, page=page) == image.grid
     np.testing.assert_array_equal(read_image(path).array, grey(array))
     for wrong in (0, PAGES + 1, -1):
-        with pytest.raises(ImageError, match=f"has {PAGES} pages, page {wrong} was wanted"):
+        with pytest.raises(ImageError, match=f"has {PAGES} pages, page {wrong} was requested"):
             read_image(path, page=wrong)
 
 
@@ -156,7 +156,7 @@ def test_pages_of_a_tiff(tmp_path):
         image, header = load_image(tmp_path / "a.tif", page=page)
         np.testing.assert_array_equal(image.array, array)
         assert header.pages == 3
-    with pytest.raises(ImageError, match="has 3 pages, page 4 was wanted"):
+    with pytest.raises(ImageError, match="has 3 pages, page 4 was requested"):
         read_image(tmp_path / "a.tif", page=4)
     with pytest.raises(ImageError, match="stack: true"):
         read_image(tmp_path / "a.tif")

@@ -238,7 +238,9 @@ def test_a_stopped_run_keeps_its_template(
 
 
 def test_an_unknown_template_makes_no_run(dataset: Dataset, settings: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"template='cas_001' is no training case of .* did you mean 'case_001'\?"):
+    with pytest.raises(
+        SettingsError, match=r"template='cas_001' is not a training case of .* did you mean 'case_001'\?"
+    ):
         train(dataset, out=tmp_path / "run", device="cpu", settings={**settings, "template": "cas_001"})
     with pytest.raises(SettingsError, match="align='nearly'"):
         train(dataset, out=tmp_path / "run", device="cpu", settings={**settings, "align": "nearly"})

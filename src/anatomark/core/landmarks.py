@@ -40,7 +40,7 @@ class Landmarks:
         states = np.array(self.states, dtype=np.uint8)
         if len(set(names)) != len(names):
             twice = sorted(name for name, count in Counter(names).items() if count > 1)
-            raise ValueError(f"landmark names must be unique, these come twice: {', '.join(twice)}")
+            raise ValueError(f"landmark names must be unique, duplicates: {', '.join(twice)}")
         if points.ndim != 2 or points.shape[0] != len(names) or points.shape[1] not in (2, 3):
             raise ValueError(f"{len(names)} landmarks need points of shape (N, 2 or 3), got {points.shape}")
         if states.shape != (len(names),) or (states > State.PRESENT).any():

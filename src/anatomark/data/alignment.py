@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from anatomark.core.grid import Floats, Grid
 from anatomark.core.image import Image
-from anatomark.data.schema import near
-from anatomark.data.shapes import lay, typical_shape
+from anatomark.data.did_you_mean import did_you_mean
+from anatomark.data.shapes import align_shape, typical_shape
 from anatomark.data.working import WorkingImage, working_image
 from anatomark.errors import RegistrationError, SettingsError
 from anatomark.registration.linear import LinearKind, reduced_copy, register_linear
@@ -121,8 +121,8 @@ def chosen_template(
     case_ids = [case.id for case in training]
     if template is not None and template not in case_ids:
         some = ", ".join(case_ids[:5]) + (", ..." if len(case_ids) > 5 else "")
-        hint = near(template, case_ids) or f"; there are: {some}"
-        raise SettingsError(f"template={template!r} is no training case of {dataset.path}{hint}")
+        hint = did_you_mean(template, case_ids) or f"; there are: {some}"
+        raise SettingsError(f"template={template!r} is not a training case of {dataset.path}{hint}")
     if template is not None and align == "none":
         raise SettingsError(f"template={template!r} is without use; set align=rigid or align=affine too")
     if align == "none" or template is not None:
@@ -141,6 +141,6 @@ def most_typical(points: Floats) -> int:
     complete = np.flatnonzero(here >= max(d + 2, count / 2))
     if not complete.size:
         return 0
-    fit = lay(typical_shape(points[complete]), points[complete])
+    fit = align_shape(typical_shape(points[complete]), points[complete])
     far = fit.costs / fit.scales
     return int(complete[np.nanargmin(far)]) if np.isfinite(far).any() else 0

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from anatomark.core.grid import Floats, Grid, Unit
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.data.cases import Case
+from anatomark.data.did_you_mean import did_you_mean
 from anatomark.data.findings import Finding
-from anatomark.data.schema import Annotations, near
+from anatomark.data.schema import Annotations
 from anatomark.errors import AnatomarkError, DescriptionError, SpacingError, UnknownNameError
 from anatomark.formats.frames import FilePoints
 from anatomark.formats.header import tell
@@ -33,7 +34,7 @@ class UnknownLandmarkError(UnknownNameError):
     def __init__(self, path: Path, landmark: str, known: Sequence[str]) -> None:
         self.landmark = landmark
         super().__init__(
-            f"{path}: unknown landmark {landmark!r}{near(landmark, known)}; rename it there, or add it to "
+            f"{path}: unknown landmark {landmark!r}{did_you_mean(landmark, known)}; rename it there, or add it to "
             "`landmarks` of the description"
         )
 
@@ -124,9 +125,9 @@ class FileSource:
             raise UnknownLandmarkError(path, unknown[0], self.names)
         if landmarks.unit != case.unit:
             raise _unit_error(path, landmarks.unit, case)
-        if landmarks.ndim != case.labelling.ndim:
+        if landmarks.ndim != case.annotation.ndim:
             raise DescriptionError(
-                f"{path}: {landmarks.ndim}D points in a {case.labelling.ndim}D data set; mend `dimension`"
+                f"{path}: {landmarks.ndim}D points in a {case.annotation.ndim}D data set; correct `dimension`"
             )
         own = tuple(known[composed(name)] for name in landmarks.names)
         landmarks = Landmarks(own, landmarks.points, landmarks.states, landmarks.unit)
@@ -160,21 +161,21 @@ def open_sources(
             path = existing(root / part.table)
             if not path.is_file():
                 raise DescriptionError(
-                    f"the landmark table {path} does not exist; mend `annotations.table`, or the root"
+                    f"the landmark table {path} does not exist; correct `annotations.table`, or the root"
                 )
             try:
                 sources.append(open_table(part, path, images, at, names, ndim, findings, missing, cases))
             except AnatomarkError as error:
                 if strict:
                     raise
-                advice = "mend the table, or its columns and frame in the description"
+                advice = "correct the table, or its columns and frame in the description"
                 findings.append(Finding("error", "annotation", str(error), advice, file=str(path)))
         else:
             pattern = (root / (part.files or "")).as_posix()
             before = existing(Path(pattern.split("{case}")[0] + "x").parent)
             if not before.is_dir():
                 raise DescriptionError(
-                    f"the annotation folder {before} does not exist; mend `annotations.files`, or the root"
+                    f"the annotation folder {before} does not exist; correct `annotations.files`, or the root"
                 )
             sources.append(FileSource(pattern, part.frame, part.observer or "", names, missing))
     return tuple(sources), findings
@@ -205,8 +206,8 @@ def open_table(
     lines = format_of(path) is LONG_TABLE  # one row a line, below a header
     if table.coordinates.shape[1] != ndim:
         raise DescriptionError(
-            f"{path}: {table.coordinates.shape[1]} coordinates a row in a {ndim}D data set; "
-            "mend `dimension`, or the columns of `annotations`"
+            f"{path}: {table.coordinates.shape[1]} coordinates per row in a {ndim}D data set; "
+            "correct `dimension`, or the columns of `annotations`"
         )
     named, image = _codes(table.image)
     matches = images.match(named)
@@ -227,7 +228,7 @@ def open_table(
             Finding(
                 "error",
                 "unknown-landmark",
-                f"unknown landmark {labels[code]!r}{near(labels[code], names)} "
+                f"unknown landmark {labels[code]!r}{did_you_mean(labels[code], names)} "
                 f"({f'line {rows[0] + 2}, ' if lines else ''}{len(rows)} in all)",
                 "rename it in the table, or add it to `landmarks` of the description",
                 case=str(table.image[rows[0]]),
@@ -245,9 +246,9 @@ def open_table(
             Finding(
                 "error",
                 "duplicate-landmark",
-                f"landmark {str(table.landmark[second])!r} occurs twice"
+                f"duplicate landmark {str(table.landmark[second])!r}"
                 + (f" (lines {first + 2} and {second + 2})" if lines else ""),
-                "keep one row, or tell the observers apart with an `observer` column",
+                "keep one row, or distinguish the observers with an `observer` column",
                 case=str(table.image[second]),
                 file=str(path),
                 landmark=str(table.landmark[second]),
@@ -279,7 +280,7 @@ def _strangers(path: Path, images: Sequence[str], matches: Matches, ids: Sequenc
     if strangers and len(strangers) == len(images):
         raise DescriptionError(
             f"{path}: none of its {len(images)} images (such as {strangers[0]!r}) is a case; "
-            "mend `images`, or the column `image` of `annotations`"
+            "correct `images`, or the column `image` of `annotations`"
         )
     findings = []
     for name in strangers:
@@ -331,6 +332,6 @@ def _unit_error(path: Path, unit: str, case: Case) -> SpacingError:
     if case.unit == "px":
         return SpacingError(
             f"{path} is in {unit}, but the spacing of case {case.id!r} is unknown; give `images.spacing`, "
-            "or mend `frame`"
+            "or correct `frame`"
         )
     return SpacingError(f"{path} is in {unit} for case {case.id!r}, but the data set is in mm; give `images.spacing`")

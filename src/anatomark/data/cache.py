@@ -204,7 +204,7 @@ def open_cache(folder: Path, *, memory_limit_bytes: int = 4 << 30) -> Cache:
             else np.memmap(folder / "images.bin", dtype=np.uint8, mode="r")
         )
         if index["version"] != VERSION:
-            raise ModelError(f"{folder}: a cache of version {index['version']}, wanted {VERSION}; prepare it again")
+            raise ModelError(f"{folder}: a cache of version {index['version']}, expected {VERSION}; prepare it again")
         cases = tuple(_read_case(entry, raw) for entry in index["cases"])
         alignment = _read_alignment(index["alignment"], raw) if index.get("alignment") else None
     except AnatomarkError:

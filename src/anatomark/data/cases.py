@@ -14,9 +14,10 @@ import numpy as np
 from anatomark.core.grid import Grid, Unit
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks, State
+from anatomark.data.did_you_mean import did_you_mean
 from anatomark.data.image_files import match_case_pattern, match_pattern
 from anatomark.data.reference import Review, reference_of, reviewed
-from anatomark.data.schema import Description, near
+from anatomark.data.schema import Description
 from anatomark.data.splits import assign_splits
 from anatomark.errors import DescriptionError, LandmarkFileError, UnknownNameError
 from anatomark.formats.header import Orientation
@@ -43,7 +44,7 @@ class Source(Protocol):
         ...
 
 
-class Reviewing(Protocol):
+class ReviewSource(Protocol):
     """Where one person's review comes from."""
 
     def read(self, case: Case) -> Review | None:
@@ -52,7 +53,7 @@ class Reviewing(Protocol):
 
 
 @dataclass(frozen=True)
-class Labelling:
+class AnnotationConfig:
     """What all cases of a set share: names, dimension, unit, annotation sources, reviews, and how to read them.
 
     `combined` are observers that are no persons, but what others said together: no part of a mean.
@@ -65,7 +66,7 @@ class Labelling:
     missing: State = State.NOT_ANNOTATED
     sources: tuple[Source, ...] = ()
     combined: tuple[str, ...] = ()
-    reviews: tuple[Reviewing, ...] = ()
+    reviews: tuple[ReviewSource, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,7 @@ class Case:
     subject: str
     split: str | None = None
     spacing: tuple[float, ...] | None = None
-    labelling: Labelling = field(default_factory=lambda: Labelling((), 2), repr=False)
+    annotation: AnnotationConfig = field(default_factory=lambda: AnnotationConfig((), 2), repr=False)
     orientation: Orientation = "shown"
     page: int | None = None
 
@@ -93,7 +94,7 @@ class Case:
 
     @property
     def unit(self) -> Unit:
-        return self.labelling.unit
+        return self.annotation.unit
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -112,10 +113,10 @@ class Case:
     def observers(self) -> dict[str, Landmarks]:
         """{observer: Landmarks} with the data set's names, world LPS; empty where nobody annotated."""
         found: dict[str, Landmarks] = {}
-        for source in self.labelling.sources:
+        for source in self.annotation.sources:
             for name, landmarks in source.read(self).items():
                 found[name] = self._joined(name, found[name], landmarks) if name in found else landmarks
-        missing = self.labelling.missing
+        missing = self.annotation.missing
         return {name: _filled(landmarks, missing) for name, landmarks in found.items()}
 
     def _joined(self, observer: str, first: Landmarks, second: Landmarks) -> Landmarks:
@@ -133,16 +134,16 @@ class Case:
     @cached_property
     def reference(self) -> Landmarks:
         """The reference by the data set's rule, what was reviewed in its place; NOT_ANNOTATED where there is none."""
-        names, ndim = self.labelling.names, self.labelling.ndim
+        names, ndim = self.annotation.names, self.annotation.ndim
         nothing = Landmarks.from_dict(dict.fromkeys(names, State.NOT_ANNOTATED), ndim=ndim, unit=self.unit)
-        rule, combined = self.labelling.rule, self.labelling.combined
+        rule, combined = self.annotation.rule, self.annotation.combined
         observers = {o: marks for o, marks in self.observers.items() if o == rule or o not in combined}
         return reviewed(reference_of(observers, rule, nothing), self.reviews)
 
     @cached_property
     def reviews(self) -> tuple[Review, ...]:
         """What people set in this case in the review page."""
-        return tuple(review for source in self.labelling.reviews if (review := source.read(self)) is not None)
+        return tuple(review for source in self.annotation.reviews if (review := source.read(self)) is not None)
 
 
 def _filled(landmarks: Landmarks, missing: State) -> Landmarks:
@@ -159,7 +160,7 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
     folder = existing(root / images.folder)
     if images.cases == "files" and not folder.is_dir():
         raise DescriptionError(
-            f"the image folder {folder} does not exist; set --root or ANATOMARK_DATA, or mend `images.folder`"
+            f"the image folder {folder} does not exist; set --root or ANATOMARK_DATA, or correct `images.folder`"
         )
     columns: dict[str, list[str]] = {}
     pages: Sequence[int | None] | None = None
@@ -187,7 +188,7 @@ def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
         names = _names(paths)
     if not paths:
         where = root / images.table if images.table else folder / images.pattern
-        raise DescriptionError(f"no image found by {where}; mend `images` in the description")
+        raise DescriptionError(f"no image found by {where}; correct `images` in the description")
     if images.stack and pages is None:
         paths, names, pages = _each_page(paths, names)
     names = [composed(name) for name in names]
@@ -217,7 +218,7 @@ def _each_page(paths: Sequence[Path], names: Sequence[str]) -> tuple[list[Path],
 def _page_numbers(texts: Sequence[str], table: Path) -> list[int]:
     for row, text in enumerate(texts, 2):
         if not (text.isascii() and text.isdecimal() and int(text) > 0):
-            raise DescriptionError(f"the table {table}, row {row}: the page {text!r} is no whole number from 1 on")
+            raise DescriptionError(f"the table {table}, row {row}: the page {text!r} is not a whole number from 1 on")
     return [int(text) for text in texts]
 
 
@@ -233,7 +234,7 @@ def read_columns(path: Path) -> dict[str, list[str]]:
         raise DescriptionError(f"the table {error}") from None
     twice = next((name for name in sheet.header if name and sheet.header.count(name) > 1), None)
     if twice is not None:
-        raise DescriptionError(f"the table {path} has the column {twice!r} twice; rename one")
+        raise DescriptionError(f"the table {path} has a duplicate column {twice!r}; rename one")
     cells = zip(*rows, strict=True) if rows else ([] for _ in sheet.header)
     return {name: list(column) for name, column in zip(sheet.header, cells, strict=True) if name}
 
@@ -241,8 +242,8 @@ def read_columns(path: Path) -> dict[str, list[str]]:
 def _column(columns: dict[str, list[str]], name: str, table: Path, key: str) -> list[str]:
     if name not in columns:
         raise DescriptionError(
-            f"the table {table} has no column {name!r}{near(name, columns)} "
-            f"(there are: {', '.join(columns)}); mend `{key}`"
+            f"the table {table} has no column {name!r}{did_you_mean(name, columns)} "
+            f"(there are: {', '.join(columns)}); correct `{key}`"
         )
     return columns[name]
 
@@ -283,7 +284,7 @@ def _refuse_twice(names: Sequence[str], paths: Sequence[Path]) -> None:
             first[name] = path
     more = f" and {len(twice) - 3} more" if len(twice) > 3 else ""
     raise DescriptionError(
-        f"these cases come twice: {', '.join(twice[:3])}{more}; narrow `images.pattern`, or "
+        f"duplicate cases: {', '.join(twice[:3])}{more}; narrow `images.pattern`, or "
         "name the case by its folder with a pattern like '{case}/image.nii.gz'"
     )
 
@@ -309,7 +310,7 @@ def _subjects(
     if unmatched:
         raise DescriptionError(
             f"`subjects.pattern` {rule.pattern!r} does not fit {len(unmatched)} of {len(names)} cases, "
-            f"such as {unmatched[0]!r}; mend the pattern"
+            f"such as {unmatched[0]!r}; correct the pattern"
         )
     return subjects
 
@@ -337,8 +338,8 @@ def _named_splits(values: Sequence[str], words: Mapping[str, str], table: Path, 
     if strange is not None:
         there = list(dict.fromkeys(value for value in values if value))
         raise DescriptionError(
-            f"`splits.{words[strange]}`: the column {column!r} of {table} has no {strange!r}{near(strange, there)} "
-            f"(there are: {', '.join(there)}); mend it"
+            f"`splits.{words[strange]}`: the column {column!r} of {table} has no {strange!r}"
+            f"{did_you_mean(strange, there)} (there are: {', '.join(there)}); correct it"
         )
     return [words.get(value, value) or None for value in values]
 
@@ -362,7 +363,8 @@ def _spacings(
             spacing = (0.0,)
         if not all(0 < s < float("inf") for s in spacing):
             raise DescriptionError(
-                f"the table {table}, row {row}: the spacing {', '.join(cells)!r} is no list of positive mm"
+                f"the table {table}, row {row}: the spacing {', '.join(cells)!r} is not a list of positive lengths "
+                "in mm"
             )
         spacings.append(spacing)
     return spacings

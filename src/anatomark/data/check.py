@@ -16,7 +16,7 @@ from anatomark.data.check_annotations import (
     review_findings,
     subject_findings,
 )
-from anatomark.data.check_images import Look, image_findings, look_at_all
+from anatomark.data.check_images import ImageFacts, image_findings, inspect_images
 from anatomark.data.check_shapes import Row, shape_findings
 from anatomark.data.description import Dataset, read_dataset
 from anatomark.data.findings import LEVELS, Finding
@@ -41,13 +41,13 @@ def check(
     from several threads.
     Shapes are judged where at least 8 cases have at least 4 (2D) or 5 (3D) landmarks in common.
     """
-    looks: list[Look] = []
+    facts: list[ImageFacts] = []
     told: list[str] = []
     try:
         with gathering() as told:
-            return _findings(dataset, root, progress, looks)
+            return _findings(dataset, root, progress, facts)
     finally:  # a remark on an image's file is a finding, and need not be told twice
-        found = {remark for look in looks for remark in look.remarks}
+        found = {remark for one in facts for remark in one.remarks}
         tell(remark for remark in told if remark not in found)
 
 
@@ -55,14 +55,14 @@ def _findings(
     dataset: Dataset | str | Path,
     root: str | Path | None,
     progress: Callable[[], None] | None,
-    looks: list[Look],
+    facts: list[ImageFacts],
 ) -> list[Finding]:
-    """What `check` gives; a Look at each case is added to `looks`."""
+    """What `check` gives; the ImageFacts of each case is added to `facts`."""
     findings: list[Finding] = []
     if not isinstance(dataset, Dataset):
         dataset, findings = read_dataset(dataset, root)
-    looks += look_at_all(dataset.cases, dataset.ndim, progress)
-    findings += image_findings(dataset, looks)
+    facts += inspect_images(dataset.cases, dataset.ndim, progress)
+    findings += image_findings(dataset, facts)
     read, more = read_all(dataset)
     findings += more + subject_findings(dataset) + rare_findings(dataset) + review_findings(dataset)
     findings += code_findings(dataset) + _label_maps(dataset)
@@ -74,7 +74,7 @@ def _findings(
     ]
     if rows:
         points = np.stack([read[row.case.id][row.observer].points for row in rows])
-        findings += outside_findings(dataset, looks, rows, points)
+        findings += outside_findings(dataset, facts, rows, points)
         findings += shape_findings(rows, points, dataset.names, dataset.pairs, dataset.unit)
         known = {(f.case, f.landmark) for f in findings}
         findings += observer_findings(dataset, read, radius(typical_shape(points)), known)
@@ -90,8 +90,8 @@ def _label_maps(dataset: Dataset) -> list[Finding]:
         Finding(
             "warning",
             "label-map",
-            "looks like a label map or mask, no image",
-            f"leave such files out with `exclude: [{patterns}]` under `images`, or take them off the list",
+            "facts like a label map or mask, no image",
+            f"leave such files out with `exclude: [{patterns}]` under `images`, or remove them from the list",
             case.id,
             str(case.image_path),
         )

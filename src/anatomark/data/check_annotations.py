@@ -11,12 +11,12 @@ import numpy as np
 from anatomark.core.landmarks import Landmarks
 from anatomark.data.annotations import FileSource, UnknownLandmarkError
 from anatomark.data.cases import Case
-from anatomark.data.check_images import Look
+from anatomark.data.check_images import ImageFacts
 from anatomark.data.check_shapes import DEVIATIONS, FEWEST_CASES, Row
 from anatomark.data.description import Dataset
 from anatomark.data.findings import Finding
 from anatomark.data.reviews import describe_reviews, reviews_of
-from anatomark.data.shapes import spread
+from anatomark.data.shapes import median_and_mad
 from anatomark.errors import AnatomarkError, FrameError
 
 TOO_FEW, FEW = 5, 10
@@ -33,14 +33,14 @@ def read_all(dataset: Dataset) -> tuple[dict[str, dict[str, Landmarks]], list[Fi
         except AnatomarkError as error:
             findings.append(_unreadable(case, error))
             continue
-        if silent and case.labelling.sources:
+        if silent and case.annotation.sources:
             who = "" if dataset.reference_rule == "mean" else f" of the reference {dataset.reference_rule!r}"
             findings.append(
                 Finding(
                     "warning",
                     "image-without-annotation",
                     f"no annotation{who}",
-                    "annotate it, or leave it out; it can neither teach nor examine",
+                    "annotate it, or leave it out; it serves neither training nor evaluation",
                     case.id,
                     str(case.image_path),
                 )
@@ -50,21 +50,21 @@ def read_all(dataset: Dataset) -> tuple[dict[str, dict[str, Landmarks]], list[Fi
 
 def file_of(case: Case, observer: str) -> str:
     """The file with this observer's annotations of the case."""
-    places = (source.file(case, observer) for source in case.labelling.sources)
+    places = (source.file(case, observer) for source in case.annotation.sources)
     return str(next((p for p in places if p is not None), ""))
 
 
 def _unreadable(case: Case, error: AnatomarkError) -> Finding:
-    files = (source.file(case, source.observer) for source in case.labelling.sources if isinstance(source, FileSource))
+    files = (source.file(case, source.observer) for source in case.annotation.sources if isinstance(source, FileSource))
     path = next((str(p) for p in files if p is not None and str(p) in str(error)), "")
     landmark = error.landmark if isinstance(error, UnknownLandmarkError) else ""
     code = "unknown-landmark" if landmark else "frame" if isinstance(error, FrameError) else "annotation"
-    return Finding("error", code, str(error), "mend the file or the description", case.id, path, landmark)
+    return Finding("error", code, str(error), "correct the file or the description", case.id, path, landmark)
 
 
 def _extra_files(dataset: Dataset) -> list[Finding]:
     """Landmark files that belong to no image."""
-    sources = dataset.cases[0].labelling.sources if dataset.cases else ()
+    sources = dataset.cases[0].annotation.sources if dataset.cases else ()
     known = {case.id for case in dataset.cases}
     findings = []
     for source in sources:
@@ -91,9 +91,11 @@ def _extra_files(dataset: Dataset) -> list[Finding]:
     return findings
 
 
-def outside_findings(dataset: Dataset, looks: Sequence[Look], rows: Sequence[Row], points: np.ndarray) -> list[Finding]:
+def outside_findings(
+    dataset: Dataset, facts: Sequence[ImageFacts], rows: Sequence[Row], points: np.ndarray
+) -> list[Finding]:
     """Points (M, N, d) outside their image: a warning up to two elements, for rounding, else an error."""
-    grids = {case.id: look.grid for case, look in zip(dataset.cases, looks, strict=True)}
+    grids = {case.id: one.grid for case, one in zip(dataset.cases, facts, strict=True)}
     findings = []
     for row, row_points in zip(rows, points, strict=True):
         grid = grids[row.case.id]
@@ -131,7 +133,7 @@ def subject_findings(dataset: Dataset) -> list[Finding]:
             "error",
             "subject-in-two-splits",
             f"subject {subject} is in splits " + " and ".join(f"{s} ({c.id})" for s, c in where.items()),
-            "put all cases of a subject in one split: results on such a split are too good",
+            "put all cases of a subject in one split: results on such a split are too optimistic",
             list(where.values())[-1].id,
             str(dataset.path or ""),
         )
@@ -142,7 +144,7 @@ def subject_findings(dataset: Dataset) -> list[Finding]:
 
 def review_findings(dataset: Dataset) -> list[Finding]:
     """Which reviews take part in the reference, so that nobody is surprised."""
-    advice = "nothing, if that is wanted; `reviews: none` in the description leaves reviews aside"
+    advice = "nothing, if that is intended; `reviews: none` in the description ignores reviews"
     return [
         Finding("note", "review", line, advice, file=str(source.table.path))
         for source, line in zip(reviews_of(dataset.cases), describe_reviews(dataset.cases), strict=True)
@@ -151,7 +153,7 @@ def review_findings(dataset: Dataset) -> list[Finding]:
 
 def rare_findings(dataset: Dataset) -> list[Finding]:
     """Landmarks present in too few cases of split train (without one: of all cases) to be learned."""
-    if not dataset.cases or not (dataset.cases[0].labelling.sources or dataset.cases[0].labelling.reviews):
+    if not dataset.cases or not (dataset.cases[0].annotation.sources or dataset.cases[0].annotation.reviews):
         return []
     cases = dataset.split("train") if "train" in dataset.splits else dataset.cases
     counts = np.zeros(len(dataset.names), dtype=int)
@@ -202,7 +204,7 @@ def observer_findings(
                 for n in np.flatnonzero(np.isfinite(distance)).tolist():
                     if not widest[c, n] >= distance[n]:
                         widest[c, n], who[c][n] = distance[n], (first, second)
-    middle, deviation = spread(widest)
+    middle, deviation = median_and_mad(widest)
     limit = middle + np.maximum(DEVIATIONS * deviation, 0.15 * size)
     with np.errstate(invalid="ignore"):
         far = np.argwhere(widest > limit).tolist()

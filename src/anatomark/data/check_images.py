@@ -14,7 +14,7 @@ from anatomark.core.grid import Grid
 from anatomark.data.cases import Case
 from anatomark.data.description import Dataset
 from anatomark.data.findings import Finding
-from anatomark.data.shapes import spread
+from anatomark.data.shapes import median_and_mad
 from anatomark.errors import AnatomarkError, SpacingError
 from anatomark.formats.header import Header
 from anatomark.formats.images import load_image, require_usable
@@ -23,7 +23,7 @@ FEWEST_CASES = 8
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageFacts:
     """What is kept of an image that was read: its Grid and a hash of its grey values, or what is wrong.
 
     `remarks` are those on its file, each of which is a finding too.
@@ -35,60 +35,60 @@ class Look:
     remarks: tuple[str, ...] = ()
 
 
-def look_at_all(cases: Sequence[Case], ndim: int, progress: Callable[[], None] | None = None) -> list[Look]:
-    """A Look at each case, in order; several images are read at a time, none is kept."""
+def inspect_images(cases: Sequence[Case], ndim: int, progress: Callable[[], None] | None = None) -> list[ImageFacts]:
+    """The ImageFacts of each case, in order; several images are read at a time, none is kept."""
 
-    def look(case: Case) -> Look:
-        result = _look(case, ndim)
+    def inspect(case: Case) -> ImageFacts:
+        result = _inspect(case, ndim)
         if progress is not None:
             progress()
         return result
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        return list(pool.map(look, cases))
+        return list(pool.map(inspect, cases))
 
 
-def image_findings(dataset: Dataset, looks: Sequence[Look]) -> list[Finding]:
-    """Findings on the images of a data set, `looks` being those at its cases, in order."""
-    findings = [finding for look in looks for finding in look.findings]
-    return findings + _twice(dataset.cases, looks) + _far_spacings(dataset, looks)
+def image_findings(dataset: Dataset, facts: Sequence[ImageFacts]) -> list[Finding]:
+    """Findings on the images of a data set, `facts` being those at its cases, in order."""
+    findings = [finding for one in facts for finding in one.findings]
+    return findings + _duplicates(dataset.cases, facts) + _far_spacings(dataset, facts)
 
 
-def _look(case: Case, ndim: int) -> Look:
+def _inspect(case: Case, ndim: int) -> ImageFacts:
     def bad(code: str, message: str, advice: str) -> tuple[Finding]:
         return (Finding("error", code, message, advice, case.id, str(case.image_path)),)
 
     if not case.image_path.exists():
-        return Look(None, b"", bad("image", "the image does not exist", "bring it, or take it off the list"))
+        return ImageFacts(None, b"", bad("image", "the image does not exist", "add it, or remove it from the list"))
     header: Header | None = None
     try:
         image, header = load_image(case.image_path, **case.reading)
         require_usable(image, case.image_path)
     except SpacingError as error:
-        return Look(None, b"", bad("spacing", str(error), "mend the spacing in the description"))
+        return ImageFacts(None, b"", bad("spacing", str(error), "correct the spacing in the description"))
     except AnatomarkError as error:
         remarked = () if header is None else header.remarks  # they may tell why
         advice = "replace the image, or leave the case out"
-        return Look(None, b"", (*bad("image", str(error), advice), *_remarked(case, remarked)), remarked)
+        return ImageFacts(None, b"", (*bad("image", str(error), advice), *_remark_findings(case, remarked)), remarked)
     array = image.array
     if array.ndim != ndim:
         message = f"a {array.ndim}D image in a {ndim}D data set"
-        advice = "leave it out, or mend `dimension`"
+        advice = "leave it out, or correct `dimension`"
         if (ndim, array.ndim) == (2, 3):
             advice = "if it is a stack of pictures, write `stack: true` under `images`; else leave it out"
-        return Look(None, b"", bad("image-dimension", message, advice))
+        return ImageFacts(None, b"", bad("image-dimension", message, advice))
     digest = blake2b(f"{array.shape}{array.dtype}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(array).data)
-    findings = (*_turned(case, header.stored), *_remarked(case, header.remarks))
-    return Look(image.grid, digest.digest(), findings, header.remarks)
+    findings = (*_orientation_finding(case, header.stored), *_remark_findings(case, header.remarks))
+    return ImageFacts(image.grid, digest.digest(), findings, header.remarks)
 
 
-def _remarked(case: Case, remarks: Sequence[str]) -> list[Finding]:
-    advice = "see whether the file was understood rightly"
+def _remark_findings(case: Case, remarks: Sequence[str]) -> list[Finding]:
+    advice = "check that the file was understood correctly"
     return [Finding("warning", "remark", remark, advice, case.id, str(case.image_path)) for remark in remarks]
 
 
-def _turned(case: Case, stored: int) -> list[Finding]:
+def _orientation_finding(case: Case, stored: int) -> list[Finding]:
     """What to know of a picture whose pixels are not stored as people see them."""
     if stored == 1:
         return []
@@ -101,11 +101,11 @@ def _turned(case: Case, stored: int) -> list[Finding]:
     return [Finding("note", "turned", message, advice, case.id, str(case.image_path))]
 
 
-def _twice(cases: Sequence[Case], looks: Sequence[Look]) -> list[Finding]:
+def _duplicates(cases: Sequence[Case], facts: Sequence[ImageFacts]) -> list[Finding]:
     first: dict[bytes, Case] = {}
     findings = []
-    for case, look in zip(cases, looks, strict=True):
-        other = first.setdefault(look.content, case) if look.content else case
+    for case, one in zip(cases, facts, strict=True):
+        other = first.setdefault(one.content, case) if one.content else case
         if other is case:
             continue
         apart = case.split != other.split
@@ -123,18 +123,18 @@ def _twice(cases: Sequence[Case], looks: Sequence[Look]) -> list[Finding]:
     return findings
 
 
-def _far_spacings(dataset: Dataset, looks: Sequence[Look]) -> list[Finding]:
+def _far_spacings(dataset: Dataset, facts: Sequence[ImageFacts]) -> list[Finding]:
     """Cases whose spacing along some axis is far from the others'."""
     if dataset.unit == "px":
         return []
-    known = [k for k, look in enumerate(looks) if look.grid is not None]
+    known = [k for k, one in enumerate(facts) if one.grid is not None]
     if len(known) < FEWEST_CASES:
         return []
-    grids = [look.grid for look in looks if look.grid is not None]
+    grids = [one.grid for one in facts if one.grid is not None]
     # axes in world order: scans may be stored in any order of axes
     spacing = np.array([np.abs(grid.affine[:-1, :-1]).max(axis=1) for grid in grids])
     logs = np.log(spacing)
-    middle, deviation = spread(logs)
+    middle, deviation = median_and_mad(logs)
     far = np.abs(logs - middle) > np.maximum(8 * deviation, np.log(2.5))
     return [
         Finding(

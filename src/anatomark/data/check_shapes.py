@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from anatomark.core.grid import Floats
 from anatomark.data.cases import Case
 from anatomark.data.findings import Finding
-from anatomark.data.shapes import Fit, lay, radius, spread, typical_shape
+from anatomark.data.shapes import Fit, align_shape, median_and_mad, radius, typical_shape
 
 FEWEST_CASES = 8
 DEVIATIONS = 7.0
@@ -51,7 +51,7 @@ def shape_findings(
 ) -> list[Finding]:
     """Findings on `points` (M, N, d), world LPS, NaN unless present; row m belongs to `rows[m]`."""
     shape = typical_shape(points) if len(rows) >= FEWEST_CASES else np.full(points.shape[1:], np.nan)
-    plain = lay(shape, points)
+    plain = align_shape(shape, points)
     if np.isfinite(plain.costs).sum() < FEWEST_CASES:
         return []
     size = radius(shape)
@@ -71,8 +71,8 @@ def _outliers(
     rows: Sequence[Row], plain: Fit, names: Sequence[str], size: float, unit: str, *, skip: NDArray[np.bool_]
 ) -> list[Finding]:
     """Single points far from where the others' shape puts them."""
-    others, deviation = spread(plain.residuals)
-    own, _ = spread(plain.residuals, axis=1)
+    others, deviation = median_and_mad(plain.residuals)
+    own, _ = median_and_mad(plain.residuals, axis=1)
     # in a small set the scatter of one landmark may look small by chance: no less than the typical scatter counts
     deviation = np.fmax(deviation, np.nanmedian(deviation))
     limit = others + np.maximum(DEVIATIONS * deviation, POINT_FLOOR * size)
@@ -94,10 +94,10 @@ def _outliers(
 
 def _whole_cases(rows: Sequence[Row], plain: Fit, size: float, unit: str) -> Iterator[tuple[int, Finding]]:
     """Cases much larger or smaller than the others, or whose points do not form that shape at all."""
-    own, _ = spread(plain.residuals / plain.scales[:, None], axis=1)
-    middle, deviation = spread(own)
+    own, _ = median_and_mad(plain.residuals / plain.scales[:, None], axis=1)
+    middle, deviation = median_and_mad(own)
     logs = np.log(plain.scales)
-    middle_log, deviation_log = spread(logs)
+    middle_log, deviation_log = median_and_mad(logs)
     with np.errstate(invalid="ignore"):
         misfits = own > middle + np.maximum(DEVIATIONS * deviation, CASE_FLOOR * size)
         sizes = np.abs(logs - middle_log) > np.maximum(DEVIATIONS * deviation_log, SIZE_FLOOR)
@@ -127,14 +127,14 @@ def _sides(
     mirror = np.ones(points.shape[2])
     mirror[0] = -1.0
     there = np.isfinite(points[:, couples[:, 0], 0]) | np.isfinite(points[:, couples[:, 1], 0])
-    usual, _ = spread(plain.residuals)
+    usual, _ = median_and_mad(plain.residuals)
     apart = 4 * usual[couples].max(axis=1, initial=0.0)
     # three other readings of each case: some pairs exchanged, all but some exchanged, everything mirrored
     some = _exchanged(points, plain.points, couples, apart)
-    most = there & ~_exchanged(points, lay(shape[exchange], points).points, couples, apart)
-    costs_some = lay(shape, _swapped(points, couples, some)).costs
-    costs_most = np.where(most.any(axis=1), lay(shape, _swapped(points, couples, most)).costs, np.inf)
-    costs_mirrored = lay(shape * mirror, points).costs
+    most = there & ~_exchanged(points, align_shape(shape[exchange], points).points, couples, apart)
+    costs_some = align_shape(shape, _swapped(points, couples, some)).costs
+    costs_most = np.where(most.any(axis=1), align_shape(shape, _swapped(points, couples, most)).costs, np.inf)
+    costs_mirrored = align_shape(shape * mirror, points).costs
     for row, cost in enumerate(plain.costs):
         least = min(costs_some[row], costs_most[row], costs_mirrored[row])
         chosen = some[row]

@@ -12,12 +12,14 @@ from pathlib import Path
 from anatomark.core.grid import Unit
 from anatomark.core.landmarks import State
 from anatomark.data.annotations import open_sources
-from anatomark.data.cases import Case, Labelling, list_cases, named_pages
+from anatomark.data.cases import AnnotationConfig, Case, list_cases, named_pages
+from anatomark.data.did_you_mean import did_you_mean
 from anatomark.data.findings import Finding
 from anatomark.data.image_files import distinct_names
 from anatomark.data.measurements import Measurement
+from anatomark.data.parse import parse
 from anatomark.data.reviews import find_reviews, open_reviews
-from anatomark.data.schema import Description, near, parse
+from anatomark.data.schema import Description
 from anatomark.data.yaml_file import read_yaml
 from anatomark.errors import (
     AnatomarkError,
@@ -83,11 +85,11 @@ class Dataset:
         cases = [Case(i, p, i, None, given, orientation=orientation) for i, p in zip(ids, files, strict=True)]
         if stack:
             cases = [replace(c, id=n, subject=n, page=k) for c in cases for n, k in named_pages(c.image_path, c.id)]
-        labelling = Labelling(tuple(names), ndim, _unit(cases))
+        annotation = AnnotationConfig(tuple(names), ndim, _unit(cases))
         root = Path(os.path.commonpath([p.absolute().parent for p in files])) if files else Path()
         return cls(
-            None, name, root, ndim, labelling.unit, labelling.names, (),
-            tuple(replace(c, labelling=labelling) for c in cases),
+            None, name, root, ndim, annotation.unit, annotation.names, (),
+            tuple(replace(c, annotation=annotation) for c in cases),
         )  # fmt: skip
 
     @cached_property
@@ -100,7 +102,7 @@ class Dataset:
         if name not in self.splits:
             there = ", ".join(self.splits) or "none"
             raise UnknownNameError(
-                f"data set {self.name!r} has no split {name!r}{near(name, self.splits)}; its splits: {there}"
+                f"data set {self.name!r} has no split {name!r}{did_you_mean(name, self.splits)}; its splits: {there}"
             )
         return tuple(case for case in self.cases if case.split == name)
 
@@ -111,7 +113,7 @@ class Dataset:
     def case(self, id: str) -> Case:
         """The case of that name; UnknownNameError where there is none."""
         if id not in self._by_id:
-            raise UnknownNameError(f"data set {self.name!r} has no case {id!r}{near(id, self._by_id)}")
+            raise UnknownNameError(f"data set {self.name!r} has no case {id!r}{did_you_mean(id, self._by_id)}")
         return self._by_id[id]
 
 
@@ -160,7 +162,7 @@ def read_dataset(
     except AnatomarkError as error:
         raise type(error)(f"{path}: {error}") from None
     findings += more
-    labelling = Labelling(
+    annotation = AnnotationConfig(
         names=names,
         ndim=description.dimension,
         unit=unit,
@@ -173,8 +175,8 @@ def read_dataset(
     observers = {o for s in sources for o in getattr(s, "observers", None) or [getattr(s, "observer", "")]}
     if sources and description.reference not in {"mean", *observers}:
         raise DescriptionError(
-            f"{path}: `reference` {description.reference!r} is no observer"
-            f"{near(description.reference, observers)}; there are: {', '.join(sorted(observers))}"
+            f"{path}: `reference` {description.reference!r} is not an observer"
+            f"{did_you_mean(description.reference, observers)}; there are: {', '.join(sorted(observers))}"
         )
     session = description.observers.session
     dataset = Dataset(
@@ -185,7 +187,7 @@ def read_dataset(
         unit=unit,
         names=names,
         pairs=tuple(description.pairs),
-        cases=tuple(replace(case, labelling=labelling) for case in cases),
+        cases=tuple(replace(case, annotation=annotation) for case in cases),
         reference_rule=description.reference,
         measurements=tuple(description.measurements),
         combined=tuple(description.observers.combined),

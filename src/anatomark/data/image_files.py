@@ -55,7 +55,7 @@ def distinct_names(files: Sequence[Path]) -> list[str]:
     whole = [file.absolute() for file in files]
     if len(set(whole)) < len(whole):
         twice = next(path for path in whole if whole.count(path) > 1)
-        raise DescriptionError(f"the image {twice} is given twice; give each image once")
+        raise DescriptionError(f"duplicate image {twice}; give each image once")
     for depth in range(1, max((len(path.parts) for path in whole), default=1)):
         shared = {name for name, count in Counter(names).items() if count > 1}
         if not shared:

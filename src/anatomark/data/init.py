@@ -22,7 +22,7 @@ from anatomark.data.discover import (
 from anatomark.data.discover_formats import FoundExport, frame_asked, is_challenge
 from anatomark.data.discover_stack import find_stack
 from anatomark.data.pairs import guess_pairs
-from anatomark.data.schema import ASKED
+from anatomark.data.schema import PLACEHOLDER
 from anatomark.data.splits import our_split, propose_splits
 from anatomark.errors import AnatomarkError, DescriptionError, OutputError
 from anatomark.formats.atomic import replacing
@@ -54,7 +54,7 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
     """The text of a description of what lies in `folder`, with `???` where a person has to fill in."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise DescriptionError(f"{folder} is no folder; give the folder that holds images and landmarks")
+        raise DescriptionError(f"{folder} is not a folder; give the folder that holds images and landmarks")
     images = find_images(folder)
     exports = exports_in(folder, images.cases)
     pages: dict[str, Path] = {}
@@ -88,7 +88,7 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
     tell(unread)
     parts = [
         "# A first description by `anatomark init`. Look it over; ??? marks what only you can know.",
-        "# Then `anatomark check` tells what is wrong with the data.",
+        "# Then `anatomark check` reports what is wrong with the data.",
         f"name: {_text(folder.absolute().name or 'dataset')}",
         f"dimension: {ndim}",
         *([f"root: {_text(root)}"] if root else []),
@@ -102,10 +102,10 @@ def propose(folder: str | Path, *, root: str | None = None, seed: int = 0) -> st
         *_annotations(landmark_tables, exports, files),
         *(f"  # left aside: {path}" for path in aside),
         *(f"# {' '.join(line.split())}" for line in unread),
-        *(f"# {t.path} is a review: it replaces the reference where it says something" for t in reviews),
+        *(f"# {t.path} is a review: it replaces the reference for the landmarks that it states" for t in reviews),
         "",
         "# What it means that a landmark has no row or point: `absent` (looked for, and not in the image)",
-        "# or `not annotated` (nobody looked). A network learns from `absent` and not from `not annotated`.",
+        "# or `not annotated` (unknown). A network learns from `absent` and not from `not annotated`.",
         "missing: not annotated",
         "",
         "# With several observers: their mean, or the name of one of them.",
@@ -136,7 +136,7 @@ def _geometry(images: FoundImages, files: Sequence[FoundFiles], page: int | None
             "  # These files know no spacing (their dpi speaks of printing). Write mm along "
             + ("x, y, such as [0.25, 0.25]," if grid.ndim == 2 else "x, y, z, such as [0.25, 0.25, 0.5],"),
             "  # or delete the line to work in pixels; lengths are then never called mm.",
-            f"  spacing: {ASKED}",
+            f"  spacing: {PLACEHOLDER}",
         ]
     raise DescriptionError(f"none of the {len(images.cases)} images can be read; of the first: {reason}")
 
@@ -156,19 +156,19 @@ def _complete(tables: Sequence[FoundTable], images: FoundImages) -> tuple[FoundT
             strange = next((repr(row) for row, at in zip(rows, matches.images, strict=True) if at < 0), None)
             lacking = next((case for at, case in enumerate(images.cases) if at not in matches.images), None)
             why = (
-                f"{strange} is no image"
+                f"{strange} is not an image"
                 if strange
                 else f"{lacking!r} is not listed"
                 if lacking
-                else "one is listed twice"
+                else "it lists an image twice"
             )
-        told.append(f"{table.path} is not taken for the list of cases: {why}; mend it, or write `images.table`")
+        told.append(f"{table.path} is not taken for the list of cases: {why}; correct it, or write `images.table`")
     return None, told
 
 
 def _landmarks(names: Sequence[str]) -> list[str]:
     if not names:
-        return ["# No landmark was found: list the names, like [nasion, sella].", f"landmarks: {ASKED}"]
+        return ["# No landmark was found: list the names, like [nasion, sella].", f"landmarks: {PLACEHOLDER}"]
     lines = ["landmarks:", *(f"  - {_text(name)}" for name in names), ""]
     pairs = guess_pairs(names)
     if pairs:
@@ -190,7 +190,7 @@ def _images(images: FoundImages, spacing: Sequence[str], table: FoundTable | Non
         lines.append(f"  table: {_text(table.path)}")
         lines += ["  columns:", f"    image: {_text(table.columns['image'])}"]
         steps = [table.columns[s] for s in ("spacing_x", "spacing_y", "spacing_z")[:ndim] if s in table.columns]
-        if len(steps) == ndim and any(ASKED in line for line in spacing):
+        if len(steps) == ndim and any(PLACEHOLDER in line for line in spacing):
             lines.append(f"    spacing: [{', '.join(map(_text, steps))}]")
             spacing = []
     else:
@@ -243,8 +243,8 @@ def _subjects_and_splits(images: FoundImages, table: FoundTable | None, seed: in
         lines = [f"subjects: {{column: {_text(table.columns['subject'])}}}", ""]
     else:
         lines = [
-            "# Every image is taken for another person. If some are of the same, say how to tell, such as",
-            "# subjects: {pattern: '^(p[0-9]+)_'}   # then draw the splits below anew, by subject",
+            "# Every image is taken for a different person. If several are of one, state how to recognise it, such as",
+            "# subjects: {pattern: '^(p[0-9]+)_'}   # then draw the splits below again, by subject",
             "",
         ]
     if table is not None and "split" in table.columns:
@@ -308,9 +308,9 @@ def _annotations(
         lines.append(f"  - table: {_text(table.path)}")
         if "frame" not in table.columns:
             lines += [
-                "    # The table does not say its frame: LPS or RAS (mm in the world), or pixel (column, row",
+                "    # The table does not state its frame: LPS or RAS (mm in the world), or pixel (column, row",
                 "    # [, slice], 0-based). Slicer shows RAS; a picture editor gives pixel.",
-                f"    frame: {ASKED}",
+                f"    frame: {PLACEHOLDER}",
             ]
         own = ("image", "landmark", "x", "y", "z", "observer", "state", "frame")
         columns = {o: table.columns[o] for o in own if o in table.columns and table.columns[o].lower() != o}
@@ -323,7 +323,7 @@ def _annotations(
         if export.frame_asked:
             lines += [
                 "    # LPS or RAS (mm in the world), or pixel (column, row[, slice], 0-based)",
-                f"    frame: {ASKED}",
+                f"    frame: {PLACEHOLDER}",
             ]
         if any(export.images & other.images for other in exports if other is not export):
             lines.append(f"    observer: {_text(Path(export.path).stem)}    # guessed from the file's name")
@@ -334,7 +334,7 @@ def _annotations(
         elif frame_asked(found.files[0]):
             lines += [
                 "    # LPS or RAS (mm in the world), or pixel (column, row[, slice], 0-based)",
-                f"    frame: {ASKED}",
+                f"    frame: {PLACEHOLDER}",
             ]
         if len(files) > 1:
             lines.append(f"    observer: {_text(_who(found.pattern, [f.pattern for f in files]))}    # guessed")

@@ -122,11 +122,11 @@ def measurement_faults(measurements: Sequence[Measurement], names: Sequence[str]
     for m in measurements:
         here = f"`measurements`: {m.name}"
         faults += [f"{here}: {n!r} is not in landmarks" for n in dict.fromkeys(m.landmarks) if n not in names]
-        faults += [f"{here}: {n!r} is no measurement above it" for n in m.of or {} if n not in before]
+        faults += [f"{here}: {n!r} is not a measurement above it" for n in m.of or {} if n not in before]
         kinds = {before[n] for n in m.of or {} if n in before}
-        faults += [f"{here}: a sum of {' and '.join(sorted(kinds))}; wanted one unit"] if len(kinds) > 1 else []
+        faults += [f"{here}: a sum of {' and '.join(sorted(kinds))}; expected one unit"] if len(kinds) > 1 else []
         if m.name in before:
-            faults.append(f"{here} is there twice")
+            faults.append(f"{here}: duplicate name")
         if ndim == 2 and (m.kind == "angle of planes" or m.along == "z"):
             faults.append(f"{here}: planes and z are in 3D only")
         if ndim == 3 and m.signed:

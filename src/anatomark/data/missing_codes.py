@@ -80,7 +80,7 @@ def require_no_codes(dataset: Dataset) -> None:
         more = f" (and {len(found) - 1} more such points)" if len(found) > 1 else ""
         raise DescriptionError(
             f"{dataset.path}: {found[0].told}{more} in {found[0].file}, which looks like a code for a missing point "
-            f"and would be taken for a place; {advice(dataset, found)}"
+            f"and would be taken for a position; {advice(dataset, found)}"
         )
 
 
@@ -102,7 +102,7 @@ def code_findings(dataset: Dataset) -> list[Finding]:
     ]
     if len(asked) > MOST_ASKED:
         message = f"{len(asked) - MOST_ASKED} more points repeat exactly over cases"
-        todo = "if they are codes for missing points, list them in `missing_values`; if places, `missing_values: []`"
+        todo = "if they are codes for missing points, list them in `missing_values`; if positions, `missing_values: []`"
         findings.append(Finding("warning", "missing-code", message, todo, file=asked[0].file))
     return findings
 
@@ -113,7 +113,7 @@ def advice(dataset: Dataset, found: Sequence[Suspect]) -> str:
     new = [f"[{suspect.text}]" for suspect in found]
     return (
         f"if so, write `missing_values: [{', '.join(dict.fromkeys([*held, *new]))}]` in the description; "
-        "if these are places, `missing_values: []`"
+        "if these are positions, `missing_values: []`"
     )
 
 
@@ -121,7 +121,7 @@ def suspects(dataset: Dataset) -> list[Suspect]:
     """All points that look like a code, the certain ones first; none where the description says that there is none."""
     if dataset.missing_values is not None and not dataset.missing_values:
         return []
-    sources = dataset.cases[0].labelling.sources if dataset.cases else ()
+    sources = dataset.cases[0].annotation.sources if dataset.cases else ()
     found: list[Suspect] = []
     for source in sources:
         if isinstance(source, TableSource | FileSource):
@@ -142,7 +142,7 @@ def tell_predicted(dataset: Dataset, table: LandmarkTable, source: str) -> None:
     if found:
         tell(
             [
-                f"{source}: {found[0].told}, which looks like a code for a missing point and counts as a place; "
+                f"{source}: {found[0].told}, which looks like a code for a missing point and counts as a position; "
                 f"{advice(dataset, found)}"
             ]
         )

@@ -107,7 +107,7 @@ def open_reviews(
 
 def reviews_of(cases: Sequence[Case]) -> tuple[ReviewSource, ...]:
     """The reviews of the cases of a data set in which anything was set."""
-    sources = cases[0].labelling.reviews if cases else ()
+    sources = cases[0].annotation.reviews if cases else ()
     return tuple(source for source in sources if isinstance(source, ReviewSource) and source.table.starts[-1])
 
 

@@ -78,25 +78,22 @@ the yaml.
 
 from __future__ import annotations
 
-import difflib
 import re
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from anatomark.data.measurements import Measurement, measurement_faults
-from anatomark.errors import DescriptionError
+from anatomark.data.measurements import Measurement
 from anatomark.formats.header import Orientation
 
-ASKED = "???"
+PLACEHOLDER = "???"
 """What `anatomark init` writes where only a person can know."""
 Name = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v), Field(min_length=1)]
 Frame = Literal["LPS", "RAS", "pixel"]
@@ -114,14 +111,14 @@ def _missing_values(value: Any) -> Any:
         elif entry is None or (isinstance(entry, str) and entry.strip()):
             read.append("null" if entry is None else entry.strip())
         else:
-            raise ValueError(f"wants points, numbers or words, such as [[-1, -1], -9999, NA], got {entry!r:.60}")
+            raise ValueError(f"expected points, numbers or words, such as [[-1, -1], -9999, NA], got {entry!r:.60}")
     return None if value is None else read
 
 
 def _pattern_or_list(value: Any) -> Any:
     if isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str | int) for v in value)):
         return value
-    raise ValueError(f"wants a shell pattern or a list of subjects or cases, got {value!r:.60}")
+    raise ValueError(f"expected a shell pattern or a list of subjects or cases, got {value!r:.60}")
 
 
 class _Part(BaseModel):
@@ -157,17 +154,17 @@ class Images(_Part):
 
     @field_validator("spacing", mode="before")
     @classmethod
-    def _asked(cls, value: Any) -> Any:
-        if isinstance(value, str) and ASKED in value:
+    def _no_placeholder(cls, value: Any) -> Any:
+        if isinstance(value, str) and PLACEHOLDER in value:
             raise ValueError("the spacing is still ???; write mm along x, y[, z], or delete the line to work in pixels")
         if isinstance(value, int | float) and not isinstance(value, bool):
             raise ValueError(f"is one number, {value}; write mm along each of x, y[, z], such as [{value}, {value}]")
         return value
 
     @model_validator(mode="after")
-    def _one_way(self) -> Images:
+    def _consistent(self) -> Images:
         if self.spacing is not None and self.columns.spacing is not None:
-            raise ValueError("spacing is given twice, as a constant and as columns; keep one")
+            raise ValueError("spacing is given both as a constant and as columns; keep one")
         if self.table is None and self.columns != ImageColumns():
             raise ValueError("columns belong to a table; add `table:` or leave them out")
         if self.table is not None and self.pattern != "*":
@@ -175,7 +172,7 @@ class Images(_Part):
         if self.exclude and (self.table is not None or self.cases == "annotations"):
             raise ValueError("exclude is for images found by a pattern; take the others out of the table")
         if self.stack and self.table is not None and self.columns.page is None:
-            raise ValueError("stack with a table wants the column of pages, counted from 1, as `columns: {page: NAME}`")
+            raise ValueError("stack with a table needs the column of pages, counted from 1, as `columns: {page: NAME}`")
         if self.columns.page is not None and not self.stack:
             raise ValueError("columns.page goes with `stack: true`; write both, or leave both out")
         if self.stack and self.cases == "annotations":
@@ -192,14 +189,14 @@ class Subjects(_Part):
     pattern: str | None = None
 
     @model_validator(mode="after")
-    def _one_way(self) -> Subjects:
+    def _consistent(self) -> Subjects:
         if (self.column is None) == (self.pattern is None):
-            raise ValueError("wants either `column` or `pattern`")
+            raise ValueError("needs either `column` or `pattern`")
         if self.pattern is not None:
             try:
                 groups = re.compile(self.pattern).groups
             except re.error as error:
-                raise ValueError(f"pattern {self.pattern!r} is no regular expression: {error}") from None
+                raise ValueError(f"pattern {self.pattern!r} is not a regular expression: {error}") from None
             if groups != 1:
                 raise ValueError(f"pattern {self.pattern!r} needs exactly one group ( ) around the subject")
         return self
@@ -217,7 +214,7 @@ class Observers(_Part):
         try:
             groups = 1 if value is None else re.compile(value).groups
         except re.error as error:
-            raise ValueError(f"{value!r} is no regular expression: {error}") from None
+            raise ValueError(f"{value!r} is not a regular expression: {error}") from None
         if groups != 1:
             raise ValueError(f"{value!r} needs exactly one group ( ) around the observer")
         return value
@@ -247,23 +244,23 @@ class Annotations(_Part):
 
     @field_validator("frame", mode="before")
     @classmethod
-    def _asked(cls, value: Any) -> Any:
-        if isinstance(value, str) and ASKED in value:
+    def _no_placeholder(cls, value: Any) -> Any:
+        if isinstance(value, str) and PLACEHOLDER in value:
             raise ValueError(
                 "the frame of the coordinates is still ???; write LPS or RAS (mm), or pixel (column, row[, slice])"
             )
         return value
 
     @model_validator(mode="after")
-    def _one_way(self) -> Annotations:
+    def _consistent(self) -> Annotations:
         if (self.table is None) == (self.files is None):
-            raise ValueError("a source wants either `table` or `files`")
+            raise ValueError("a source needs either `table` or `files`")
         if self.files is not None and "{case}" not in self.files:
             raise ValueError(f"files {self.files!r} must contain {{case}}, which stands for the case name")
         if self.files is not None and self.columns != LandmarkColumns():
             raise ValueError("columns belong to a table, not to files")
         if self.observer is not None and self.columns.observer is not None:
-            raise ValueError("observer is given twice, as a constant and as a column; keep one")
+            raise ValueError("observer is given both as a constant and as a column; keep one")
         return self
 
 
@@ -288,13 +285,13 @@ class Description(_Part):
 
     @field_validator("annotations", mode="before")
     @classmethod
-    def _one_source(cls, value: Any) -> Any:
+    def _listed(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict) else value
 
     @field_validator("landmarks", mode="before")
     @classmethod
-    def _named(cls, value: Any) -> Any:
-        if value == ASKED:
+    def _no_placeholder(cls, value: Any) -> Any:
+        if value == PLACEHOLDER:
             raise ValueError("the landmark names are still ???; list them, like [nasion, sella]")
         return value
 
@@ -309,100 +306,3 @@ class Description(_Part):
         """{word of the split column: our name for it}, of the words that have another."""
         named = {name: words for name, words in self.splits.items() if name != "column"}
         return {word: name for name, words in named.items() for word in ([words] if isinstance(words, str) else words)}
-
-
-def parse(data: Any, source: str) -> Description:
-    """The Description in `data`, which is what the yaml `source` holds.
-
-    Raises DescriptionError with every fault at once.
-    """
-    if not isinstance(data, dict):
-        raise DescriptionError(f"{source}: a dataset description consists of `key: value`, got {data!r:.60}")
-    faults: list[str] = []
-    description = None
-    try:
-        description = Description.model_validate(data)
-    except ValidationError as error:
-        faults += [_fault_line(fault) for fault in error.errors()]
-    faults += _cross_faults(data, description)
-    if faults or description is None:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise DescriptionError(f"{source}: {count}: " + "; ".join(faults))
-    return description
-
-
-def near(name: str, known: Any) -> str:
-    """', did you mean ...?' for the nearest of `known`, or nothing."""
-    names = [str(k) for k in known]
-    lower = {n.lower(): n for n in reversed(names)}
-    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
-    return f", did you mean {lower[close[0]]!r}?" if close else ""
-
-
-def _fault_line(fault: Any) -> str:
-    location = list(fault["loc"])
-    where = ".".join(str(p + 1) if isinstance(p, int) else str(p) for p in location)
-    if fault["type"] == "extra_forbidden":
-        known = _keys(location[:-1])
-        return f"unknown key `{where}`{near(str(location[-1]), known) or ', known here: ' + ', '.join(known)}"
-    if fault["type"] == "missing":
-        return f"`{where}` is missing"
-    if fault["type"] == "value_error":
-        return f"`{where}`: {fault['ctx']['error']}"
-    return f"`{where}`: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r:.60}"
-
-
-def _keys(location: list[Any]) -> list[str]:
-    """The keys allowed at a location of the yaml."""
-    model: type[BaseModel] = Description
-    for part in location:
-        if isinstance(part, str):
-            kinds = [model.model_fields[part].annotation, *get_args(model.model_fields[part].annotation)]
-            model = next(k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
-    return list(model.model_fields)
-
-
-def _cross_faults(data: dict[str, Any], description: Description | None) -> list[str]:
-    """Faults between the parts; those on names are found even where another part does not parse."""
-    faults = []
-    raw = data.get("landmarks")
-    names = [str(n) for n in raw] if isinstance(raw, list) else []
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        faults.append(f"`landmarks`: listed twice: {', '.join(twice)}")
-    pairs = data.get("pairs")
-    pairs = pairs if isinstance(pairs, list) else []
-    paired = [str(n) for pair in pairs if isinstance(pair, list) for n in pair]
-    faults += [f"`pairs`: {n!r} is not in landmarks{near(n, names)}" for n in dict.fromkeys(paired) if n not in names]
-    faults += [f"`pairs`: {n!r} occurs twice" for n in dict.fromkeys(paired) if paired.count(n) > 1]
-    if description is None:
-        return faults
-    faults += measurement_faults(description.measurements, names, description.dimension)
-    images, wants = description.images, description.dimension
-    if images.stack and wants != 2:
-        faults.append("`images.stack`: the pages of a stack are 2D; write `dimension: 2`, or leave stack out")
-    for key, spacing in (("spacing", images.spacing), ("columns.spacing", images.columns.spacing)):
-        if spacing is not None and len(spacing) != wants:
-            faults.append(f"`images.{key}`: a {wants}D set wants {wants} values (x, y[, z]), got {spacing}")
-    if description.split_column is not None and images.table is None:
-        faults.append("`splits.column` needs `images.table`, or is no name for a split")
-    if description.split_column is not None:
-        words = [
-            w for n, of in description.splits.items() if n != "column" for w in ([of] if isinstance(of, str) else of)
-        ]
-        faults += [f"`splits`: {w!r} has two names" for w in dict.fromkeys(words) if words.count(w) > 1]
-    for value in description.missing_values or ():
-        if isinstance(value, list) and len(value) != wants:
-            faults.append(f"`missing_values`: a {wants}D set wants {wants} coordinates, got {value}")
-    if images.cases == "annotations" and not any(a.table for a in description.annotations):
-        faults.append("`images.cases`: annotations needs a landmark `table`, which names the cases")
-    if description.subjects and description.subjects.column and images.table is None:
-        faults.append("`subjects.column` needs `images.table`")
-    observers = {a.observer for a in description.annotations if a.observer}
-    in_files = all(a.observer or a.files for a in description.annotations)
-    if description.reference != "mean" and in_files and description.reference not in observers:
-        faults.append(
-            f"`reference`: {description.reference!r} is neither mean nor an observer"
-            f"{near(description.reference, [*observers, 'mean'])}"
-        )
-    return faults

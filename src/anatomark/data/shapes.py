@@ -38,7 +38,7 @@ class Fit:
         return np.where(count > 0, np.nansum(self.residuals, axis=1) / np.maximum(count, 1), np.nan)
 
 
-def lay(shape: Floats, cases: Floats, *, rounds: int = 12) -> Fit:
+def align_shape(shape: Floats, cases: Floats, *, rounds: int = 12) -> Fit:
     """`shape` (N, d) moved, turned and scaled, never reflected, onto each of `cases` (M, N, d).
 
     NaN marks points that are missing in either. Cases that share fewer than d + 2 points with `shape` are not
@@ -55,7 +55,7 @@ def lay(shape: Floats, cases: Floats, *, rounds: int = 12) -> Fit:
     fit = _similarity(source, target, weights)
     for _ in range(rounds):
         residuals = np.linalg.norm(target - fit.points, axis=2)
-        middle, _ = spread(np.where(there, residuals, np.nan), axis=1)
+        middle, _ = median_and_mad(np.where(there, residuals, np.nan), axis=1)
         # Huber's weights: full up to twice the median residual, then falling as one over the residual
         least = 2.0 * np.nan_to_num(middle)[:, None] + tiny
         weights = there / np.maximum(residuals, least)
@@ -86,11 +86,11 @@ def typical_shape(cases: Floats, *, rounds: int = 4, starts: int = 5) -> Floats:
             shape = _median_of_aligned(shape, cases)
         if not np.isfinite(shape).any():
             continue
-        costs = lay(shape, cases).costs
+        costs = align_shape(shape, cases).costs
         cost = float(np.nanmedian(costs)) if np.isfinite(costs).any() else np.inf
         if cost < best_cost:
             best, best_cost = shape, cost
-    scales = lay(best, cases).scales
+    scales = align_shape(best, cases).scales
     return best * np.nanmedian(scales) if np.isfinite(scales).any() else best
 
 
@@ -100,7 +100,7 @@ def radius(shape: Floats) -> float:
     return float(np.sqrt(((there - there.mean(axis=0)) ** 2).sum(axis=1).mean())) if len(there) else np.nan
 
 
-def spread(values: Floats, axis: int = 0) -> tuple[Floats, Floats]:
+def median_and_mad(values: Floats, axis: int = 0) -> tuple[Floats, Floats]:
     """(median, 1.4826 * median absolute deviation) along `axis`, NaN left out; NaN where nothing is there."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # nothing there is a plain NaN here
@@ -129,9 +129,9 @@ def _similarity(source: Floats, target: Floats, weights: Floats) -> Fit:
 
 def _median_of_aligned(shape: Floats, cases: Floats) -> Floats:
     """(N, d) median of the cases brought into the frame of `shape`, centred, with radius 1."""
-    fit = lay(shape, cases)
+    fit = align_shape(shape, cases)
     moved = (cases - fit.offsets[:, None]) @ fit.rotations / fit.scales[:, None, None]
-    middle, _ = spread(moved)
+    middle, _ = median_and_mad(moved)
     there = middle[np.isfinite(middle).all(axis=1)]
     size = radius(middle)
     return (middle - there.mean(axis=0)) / size if len(there) > 1 and size > 0 else np.full_like(shape, np.nan)

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from anatomark.data.schema import near
+from anatomark.data.did_you_mean import did_you_mean
 from anatomark.errors import UnknownNameError
 from anatomark.formats.text import composed
 
@@ -35,7 +35,7 @@ class _HasSubject(Protocol):
 C = TypeVar("C", bound=_HasSubject)
 
 
-def carve_validation(cases: Sequence[C], fraction: float, seed: int = 0) -> tuple[tuple[C, ...], tuple[C, ...]]:
+def split_validation(cases: Sequence[C], fraction: float, seed: int = 0) -> tuple[tuple[C, ...], tuple[C, ...]]:
     """(training, validation): `cases` parted by subject, about `fraction` of them in validation.
 
     Both keep the order of `cases`. The choice depends on `seed` and the set of subjects, not on their order.
@@ -61,7 +61,7 @@ def carve_validation(cases: Sequence[C], fraction: float, seed: int = 0) -> tupl
     return training, validation
 
 
-def deal_folds(cases: Sequence[C], folds: int, seed: int = 0) -> list[tuple[C, ...]]:
+def subject_folds(cases: Sequence[C], folds: int, seed: int = 0) -> list[tuple[C, ...]]:
     """`cases` parted by subject into `folds` parts of about one size, each in the order of `cases`.
 
     The choice depends on `seed` and the subjects with their numbers of cases, not on the order. ValueError where there
@@ -71,9 +71,7 @@ def deal_folds(cases: Sequence[C], folds: int, seed: int = 0) -> list[tuple[C, .
     for case in cases:
         by_subject[case.subject] = by_subject.get(case.subject, 0) + 1
     if not 2 <= folds <= len(by_subject):
-        raise ValueError(
-            f"{folds} folds of {len(by_subject)} subjects; wanted are 2 folds or more, each with a subject"
-        )
+        raise ValueError(f"{folds} folds of {len(by_subject)} subjects; use between 2 and {len(by_subject)} folds")
     sizes = [0] * folds
     fold_of: dict[str, int] = {}
     for subject in sorted(_shuffled(by_subject, seed), key=lambda s: -by_subject[s]):  # large ones first, then fill up
@@ -117,7 +115,9 @@ def assign_splits(
             continue
         for entry in map(composed, entries):
             if entry not in known_subjects and entry not in known_cases:
-                faults.append(f"{entry!r} in split {name!r} is no subject and no case" + near(entry, cases))
+                faults.append(
+                    f"{entry!r} in split {name!r} is neither a subject nor a case" + did_you_mean(entry, cases)
+                )
             elif listed.setdefault(entry, name) != name:
                 faults.append(f"{entry!r} is listed in splits {listed[entry]!r} and {name!r}")
     if faults:

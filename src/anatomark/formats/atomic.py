@@ -25,7 +25,7 @@ def new_folder(path: str | Path) -> Iterator[None]:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
+        reason = "it is not a folder" if isinstance(error, FileExistsError) else error.strerror
         raise OutputError(f"{path} cannot be written to: {reason}; choose another place") from error
     try:
         yield

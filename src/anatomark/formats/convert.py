@@ -162,7 +162,7 @@ def _gather(
             files += [(p, folder.name) for p in _landmark_files(folder)]
         files = [(p, observer) for p, observer in files if p != target]
         if not files:
-            raise LandmarkFileError(f"{source} holds no landmark files; wanted {', '.join(SUFFIXES)}")
+            raise LandmarkFileError(f"{source} holds no landmark files; expected {', '.join(SUFFIXES)}")
         placements: dict[Key, Landmarks] = {}
         for path, observer in files:
             table = _named(read_placements(path, frame=frame, grid_of=grids.get, missing=missing), landmark_name(path))

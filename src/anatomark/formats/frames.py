@@ -36,7 +36,7 @@ class FilePoints:
         """The landmarks in the world of `grid`; without one, in the world of the file."""
         counts = Counter(self.names)
         if twice := sorted(name for name, count in counts.items() if count > 1):
-            raise LandmarkFileError(f"{source} holds landmarks twice: {', '.join(twice)}; keep one of each")
+            raise LandmarkFileError(f"{source} has duplicate landmarks: {', '.join(twice)}; keep one of each")
         coordinates = self.coordinates
         if grid is not None:
             coordinates = to_dimension(coordinates, grid.ndim, source)
@@ -49,14 +49,14 @@ def as_frame(value: str, source: str | Path) -> Frame:
     for frame in FRAMES:
         if value.strip().lower() == frame.lower():
             return frame  # type: ignore[return-value]
-    raise FrameError(f"{source}: the frame {value!r} is unknown; wanted LPS, RAS or pixel")
+    raise FrameError(f"{source}: the frame {value!r} is unknown; expected LPS, RAS or pixel")
 
 
 def settle_frame(stated: Frame | None, given: str | None, source: str | Path) -> Frame:
     """The one frame of coordinates: what the file states, or what the caller gives where it states none."""
     wanted = None if given is None else as_frame(given, "the frame given")
     if stated is None and wanted is None:
-        raise FrameError(f"{source} does not state its coordinate frame; say which: LPS, RAS or pixel")
+        raise FrameError(f"{source} does not state its coordinate frame; state it: LPS, RAS or pixel")
     if stated is not None and wanted is not None and stated != wanted:
         raise FrameError(
             f"{source} states the frame {stated}, but {wanted} was given; leave it out or correct the file"

@@ -134,7 +134,7 @@ def write_image(image: Image, path: str | Path) -> None:
     path = Path(path)
     suffix = _suffix(path, WRITTEN)
     if suffix is None:
-        raise ImageError(f"{path} cannot be written: its ending is none of {', '.join(WRITTEN)}")
+        raise ImageError(f"{path} cannot be written: its ending is not one of {', '.join(WRITTEN)}")
     grid = image.grid
     array = np.ascontiguousarray(image.array, dtype=np.uint8 if image.array.dtype == bool else None)
     if array.dtype == np.float16:
@@ -194,7 +194,7 @@ def list_images(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ImageError(f"{folder} is no folder; give a folder with images")
+        raise ImageError(f"{folder} is not a folder; give a folder with images")
     found = sorted((p for p in folder.iterdir() if is_image(p)), key=_natural)
     if is_image(folder):
         return [folder, *(p for p in found if p.is_dir() or not dicom.is_dicom(p))]
@@ -238,12 +238,12 @@ def _kind(path: Path) -> ModuleType:
         return volumes
     if dicom.is_dicom(path):
         return dicom
-    raise ImageError(f"{path} is no image that can be read; wanted DICOM or one of {', '.join((*VOLUMES, *PHOTOS))}")
+    raise ImageError(f"{path} is not a readable image; expected DICOM or one of {', '.join((*VOLUMES, *PHOTOS))}")
 
 
 def _require_first(page: int | None, path: Path) -> None:
     if page not in (None, 1):
-        raise ImageError(f"{path} has 1 page, page {page} was wanted; count them from 1")
+        raise ImageError(f"{path} has 1 page, page {page} was requested; count them from 1")
 
 
 def _spaced(grid: Grid, spacing: Sequence[float] | None, path: Path) -> Grid:

@@ -122,7 +122,7 @@ def to_grey(array: NDArray[Any], components: int, path: Path) -> NDArray[Any]:
     if components == 1:
         return array
     if components not in (3, 4) or np.iscomplexobj(array):
-        raise ImageError(f"{path} has {components} numbers in each voxel; wanted a grey or RGB image")
+        raise ImageError(f"{path} has {components} numbers in each voxel; expected a grey or RGB image")
     red, green, blue = (array[..., k] for k in range(3))
     if np.array_equal(red, green) and np.array_equal(red, blue):
         return np.ascontiguousarray(red)
@@ -145,7 +145,7 @@ def spatial(shape: Sequence[int], terms: dict[str, Any], path: Path) -> tuple[tu
     kept = len(shape)
     if kept not in (2, 3):
         sizes = " x ".join(str(n) for n in reversed(shape))
-        raise ImageError(f"{path} is {kept}D ({sizes}), wanted 2D or 3D; split it into single volumes")
+        raise ImageError(f"{path} is {kept}D ({sizes}), expected 2D or 3D; split it into single volumes")
     if kept < d:
         direction = np.reshape(terms["direction"], (d, d))[:kept, :kept]
         return shape, {
@@ -165,7 +165,7 @@ def grid(shape: Sequence[int], terms: dict[str, Any], path: Path) -> Grid:
 def grey_of(array: NDArray[Any], components: int, path: Path) -> NDArray[Any]:
     """As `to_grey`, of a volume's file: vectors of floating-point numbers are no colours."""
     if components > 1 and array.dtype.kind == "f":
-        raise ImageError(f"{path} holds vectors of {components}, wanted grey values; write one component as an image")
+        raise ImageError(f"{path} holds vectors of {components}, expected grey values; write one component as an image")
     return to_grey(array, components, path)
 
 
@@ -173,7 +173,7 @@ def _line(path: Path, error: RuntimeError) -> str:
     """What went wrong with `path` in one line, from an ITK exception of many."""
     text = str(error)
     if "Unable to determine ImageIO" in text:
-        return f"{path} cannot be read: cut short, or not of the kind its name says; export it again"
+        return f"{path} cannot be read: cut short, or not of the kind its name suggests; export it again"
     last = [line.split("): ", 1)[-1].strip() for line in text.splitlines() if line.strip()][-1]
     # ITK reports an errno of its own making after a short read, and names the path once more
     detail = "" if last.startswith("Reason:") or path.name in last else f" ({last[:120]})"

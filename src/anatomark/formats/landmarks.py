@@ -138,7 +138,7 @@ def write_landmarks(
 def write_placements(table: LandmarkTable, path: Path, known: LandmarkFormat, *, grid_of: GridOf = no_grid) -> None:
     """Writes a table that is in the frame of the format; `LandmarkFileError` where it does not fit."""
     if known.write is None:
-        raise LandmarkFileError(f"{path}: {known.title} is not written; wanted one of {', '.join(WRITTEN)}")
+        raise LandmarkFileError(f"{path}: {known.title} is not written; expected one of {', '.join(WRITTEN)}")
     if not known.many_images:
         one_image(table, path)
     known.write(table, path, grid_of=grid_of)
@@ -167,7 +167,7 @@ def written_format(path: str | Path, format: str | None = None) -> tuple[Landmar
             f"{path}: landmarks are not written as {ending} unless the format is named, "
             f"as --format {' or '.join(known.name for known in writing)}; several formats share the ending"
         )
-    raise LandmarkFileError(f"{path}: landmarks are not written as {ending}; wanted one of {', '.join(WRITTEN)}")
+    raise LandmarkFileError(f"{path}: landmarks are not written as {ending}; expected one of {', '.join(WRITTEN)}")
 
 
 def named_format(name: str) -> tuple[LandmarkFormat, str]:
@@ -178,7 +178,7 @@ def named_format(name: str) -> tuple[LandmarkFormat, str]:
     for known in FORMATS:
         if known.name == word and known.write is not None:
             return known, known.endings[0]
-    raise LandmarkFileError(f"no format that is written is called {name!r}; wanted one of {', '.join(WRITTEN)}")
+    raise LandmarkFileError(f"no format that is written is called {name!r}; expected one of {', '.join(WRITTEN)}")
 
 
 def frame_to_write(known: LandmarkFormat, frame: str | None, path: str | Path) -> Frame:
@@ -196,7 +196,7 @@ def landmark_suffix(path: str | Path) -> str:
     for suffix in SUFFIXES:
         if name.endswith(suffix):
             return suffix
-    raise LandmarkFileError(f"{path} is no landmark file by its name; wanted one of {', '.join(SUFFIXES)}")
+    raise LandmarkFileError(f"{path} is not a landmark file by its name; expected one of {', '.join(SUFFIXES)}")
 
 
 def landmark_name(path: str | Path) -> str:
@@ -214,7 +214,7 @@ def _named(table: LandmarkTable, names: Sequence[str], path: Path) -> LandmarkTa
     most = max(map(int, called))
     if most != len(names):
         raise LandmarkFileError(
-            f"{path} has no names but {most} points in order, wanted are {len(names)} landmarks; list as many, in the "
+            f"{path} has no names but {most} points in order, expected {len(names)} landmarks; list as many, in the "
             "order of the file"
         )
     at = {name: names[int(name) - 1] for name in called if int(name) > 0}
@@ -228,4 +228,4 @@ def _require_text(table: LandmarkTable, path: Path) -> None:
             try:
                 name.encode()
             except UnicodeEncodeError:
-                raise LandmarkFileError(f"{path}: the {what} {name!r} is no text; correct it") from None
+                raise LandmarkFileError(f"{path}: the {what} {name!r} is not text; correct it") from None

@@ -19,7 +19,7 @@ from anatomark.formats.text import number
 WORDS = frozenset(
     {"na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "x", "missing", "inf", "-inf", "undefined"}
 )
-"""Words that people write for a missing number, in lower case. None is read so before somebody says it."""
+"""Words that people write for a missing number, in lower case. None is read so unless it is declared."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class MissingValues:
             except ValueError:
                 if len(parts) > 1 or not text.strip():
                     raise SettingsError(
-                        f"--missing-values is {text!r}; wanted a point such as -1,-1, a number or a word such as NA"
+                        f"--missing-values is {text!r}; expected a point such as -1,-1, a number or a word such as NA"
                     ) from None
                 entries.append(text)
                 continue
@@ -89,7 +89,7 @@ NOTHING = MissingValues()
 def as_missing(word: str) -> str:
     """What ends a line on a `word` where a number was wanted: how to say that it means a missing point."""
     return (
-        f"; if it means that the point is missing, say so: `missing_values: [{quoted(word)}]` in the description, "
+        f"; if it means that the point is missing, declare it: `missing_values: [{quoted(word)}]` in the description, "
         f"or --missing-values {word} with convert"
     )
 

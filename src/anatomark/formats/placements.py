@@ -84,7 +84,7 @@ def one_image(table: LandmarkTable, path: str | Path) -> FilePoints:
     if len(held) > 1:
         images, observers = {image for image, _ in held}, {observer for _, observer in held}
         what = f"{len(images)} images" if len(images) > 1 else f"{len(observers)} observers"
-        raise LandmarkFileError(f"{path} holds landmarks of {what}, wanted those of one; split it with convert")
+        raise LandmarkFileError(f"{path} holds landmarks of {what}, expected those of one; split it with convert")
     empty = FilePoints((), table.coordinates, table.states, table.frame, table.unit)
     return next(iter(held.values()), empty)
 

@@ -25,8 +25,8 @@ Foreign = tuple[Callable[[Head], bool], str]
 FOREIGN: tuple[Foreign, ...] = (
     (
         lambda head: head.text.startswith("# Fiducial List file"),
-        "has no header of Slicer 4 or 5, for it is a fiducial list of Slicer 3; open it in Slicer 4 or 5 and save it as"
-        " .mrk.json, or write a .csv with label,r,a,s",
+        "has no header of Slicer 4 or 5, because it is a fiducial list of Slicer 3; open it in Slicer 4 or 5 and save "
+        "it as .mrk.json, or write a .csv with label,r,a,s",
     ),
     (
         lambda head: "<MRML" in head.text[:4096],
@@ -79,7 +79,7 @@ FOREIGN: tuple[Foreign, ...] = (
     ),
     (
         lambda head: head.text.startswith("PK\x03\x04"),
-        "is no text but an archive, as Excel's .xlsx is; in Excel, save the table as 'CSV UTF-8'",
+        "is not text but an archive, as Excel's .xlsx is; in Excel, save the table as 'CSV UTF-8'",
     ),
     (lambda head: head.text.startswith(_IMAGES) or head.text[128:132] == "DICM", "is an image, no landmark file"),
 )

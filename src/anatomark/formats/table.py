@@ -284,7 +284,7 @@ def _places(header: list[str], mapping: dict[str, str], path: Path) -> tuple[dic
     at: dict[str, int] = {}
     for place, name in enumerate(header):
         if name and name.lower() in at:
-            raise LandmarkFileError(f"{path} has the column {name!r} twice; rename one")
+            raise LandmarkFileError(f"{path} has a duplicate column {name!r}; rename one")
         at[name.lower()] = place
     absent = [theirs for theirs in mapping.values() if theirs.strip().lower() not in at]
     if absent:
@@ -335,7 +335,7 @@ def _defined(
     for number, word in enumerate(words["defined"] if "defined" in code else ()):
         rows = code["defined"] == number
         if word.lower() not in _DEFINED:
-            raise LandmarkFileError(f"{path}, line {line[rows][0]}: defined is {word!r}; wanted 0 or 1")
+            raise LandmarkFileError(f"{path}, line {line[rows][0]}: defined is {word!r}; expected 0 or 1")
         defined[rows] = _DEFINED[word.lower()]
     return defined
 
@@ -356,7 +356,7 @@ def _states(
             continue
         if word.lower() not in _STATES:
             wanted = ", ".join(STATE_WORDS.values())
-            raise LandmarkFileError(f"{path}, line {line[rows][0]}: the state is {word!r}; wanted {wanted}")
+            raise LandmarkFileError(f"{path}, line {line[rows][0]}: the state is {word!r}; expected {wanted}")
         states[rows] = _STATES[word.lower()]
     nowhere = (states == State.PRESENT) & ~located
     if nowhere.any():
@@ -377,7 +377,7 @@ def _require_once(
         row = order[again[0] + 1]
         said = {k: words[k][code[k][row]] for k in ("landmark", "image", "observer") if k in code}
         what = ", ".join(f"{k} {v}" for k, v in said.items() if v)
-        raise LandmarkFileError(f"{path}, line {line[row]}: {what} is there twice; keep one row")
+        raise LandmarkFileError(f"{path}, line {line[row]}: duplicate row for {what}; keep one")
 
 
 def _one(name: str, code: dict[str, NDArray[np.int32]], words: dict[str, list[str]], path: Path) -> str:
@@ -390,7 +390,7 @@ def _one(name: str, code: dict[str, NDArray[np.int32]], words: dict[str, list[st
 
 def _unit(stated: str, frame: Frame, path: Path) -> Unit:
     if stated not in ("", "mm", "px"):
-        raise FrameError(f"{path} is in the unit {stated!r}; wanted mm or px")
+        raise FrameError(f"{path} is in the unit {stated!r}; expected mm or px")
     if frame == "pixel":
         if stated == "mm":
             raise FrameError(f"{path} states pixel coordinates in mm; correct its frame or its unit")

@@ -29,10 +29,10 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _OTHER_FILES = (
-    (b"PK\x03\x04", "is no text but an archive, as Excel's .xlsx is; in Excel, save the table as 'CSV UTF-8'"),
-    (b"\xd0\xcf\x11\xe0", "is no text but an old Office file, as Excel's .xls is; in Excel, save it as 'CSV UTF-8'"),
-    (b"\x1f\x8b", "is no text but gzipped; unpack it first"),
-    (b"%PDF", "is no text but a PDF; give the table itself, as CSV in UTF-8"),
+    (b"PK\x03\x04", "is not text but an archive, as Excel's .xlsx is; in Excel, save the table as 'CSV UTF-8'"),
+    (b"\xd0\xcf\x11\xe0", "is not text but an old Office file, as Excel's .xls is; in Excel, save it as 'CSV UTF-8'"),
+    (b"\x1f\x8b", "is not text but gzipped; unpack it first"),
+    (b"%PDF", "is not text but a PDF; give the table itself, as CSV in UTF-8"),
 )
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NUMBER_SIGNS = frozenset("0123456789+-.eE \t")
@@ -74,9 +74,8 @@ def decode(content: bytes, source: str | Path) -> str:
     except UnicodeDecodeError as error:
         raise LandmarkFileError(f"{source} {_no_text(body, encoding, error)}") from None
     if "\0" in text:
-        what = (
-            "looks like UTF-16 without a byte order mark" if _every_other_zero(body) else "holds zero bytes, as no text"
-        )
+        utf16 = _every_other_zero(body)
+        what = "looks like UTF-16 without a byte order mark" if utf16 else "holds zero bytes, which text never does"
         raise LandmarkFileError(f"{source} is not UTF-8: it {what}; save it as text, a table as 'CSV UTF-8'")
     return text
 
@@ -96,7 +95,7 @@ def number(text: str) -> float:
     value = float(stripped) if _NUMBER.fullmatch(stripped) else float("nan")
     if not np.isfinite(value):
         decimal = re.fullmatch(r"[+-]?[0-9.]*,[0-9.,]*(?:[eE][+-]?[0-9]+)?", stripped)
-        raise ValueError("decimal commas are not read, write a point" if decimal else "wanted a number")
+        raise ValueError("decimal commas are not read, write a point" if decimal else "expected a number")
     return value
 
 
@@ -145,7 +144,7 @@ def as_sheet(text: str, source: str | Path) -> Sheet:
     records = _records(text, separator, skipped, source)
     _, header = next(records, (0, []))
     if not header:
-        raise LandmarkFileError(f"{source} is empty; wanted a header and a row a line")
+        raise LandmarkFileError(f"{source} is empty; expected a header and a row a line")
     return Sheet([name.strip() for name in header], _of_width(records, header, source), separator)
 
 
@@ -159,7 +158,7 @@ def _records(text: str, separator: str, skipped: int, source: str | Path) -> Ite
                 yield begins, cells
             begins = skipped + reader.line_num + 1
     except csv.Error as error:
-        raise LandmarkFileError(f"{source}, line {begins}, is no row of a table ({error}); correct it") from None
+        raise LandmarkFileError(f"{source}, line {begins}, is not a row of a table ({error}); correct it") from None
 
 
 def _of_width(
@@ -170,7 +169,7 @@ def _of_width(
         if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
             cells = cells[:width]  # separators at the end, of columns that are empty and have no name
         if len(cells) != width:
-            raise LandmarkFileError(f"{source}, line {line}: {len(cells)} fields, wanted {width}; correct it")
+            raise LandmarkFileError(f"{source}, line {line}: {len(cells)} fields, expected {width}; correct it")
         yield line, cells
 
 
@@ -212,7 +211,7 @@ def _no_text(body: bytes, encoding: str, error: UnicodeDecodeError) -> str:
     if b"\0" in body[:HEAD]:
         if _every_other_zero(body):
             return "is not UTF-8: it looks like UTF-16 without a byte order mark; save it as 'CSV UTF-8'"
-        return "is no text in UTF-8 but binary data; give a file of text"
+        return "is not UTF-8 text but binary data; give a text file"
     line = len(re.findall(rb"\r\n|\n|\r", body[: error.start])) + 1
     return f"is not UTF-8 (line {line}; it looks like Windows ANSI); save it as UTF-8, a table as 'CSV UTF-8'"
 

@@ -2,7 +2,7 @@
 
 A network answers for any image, and is as sure of a mirrored film or of a wrong spacing as of its own kind. What gives
 such an image away is the arrangement of the points, their size and their turn. They are laid onto the typical shape of
-the training images by a similarity that outliers do not pull (`data.shapes.lay`); what is left is judged by
+the training images by a similarity that outliers do not pull (`data.shapes.align_shape`); what is left is judged by
 probabilistic principal components (Tipping and Bishop, J. R. Stat. Soc. B 61(3):611-622, 1999,
 doi:10.1111/1467-9868.00196), which take partly annotated shapes and need few cases.
 
@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomark.data.shapes import lay, typical_shape
+from anatomark.data.shapes import align_shape, typical_shape
 from anatomark.errors import ModelError
 
 Floats = NDArray[np.float64]
@@ -261,7 +261,7 @@ class Suitability:
 
 def _aligned(typical: Floats, shapes: Floats) -> tuple[Floats, Floats, Floats]:
     """`shapes` (M, N, d) in the frame of `typical`, and the scales (M,) and rotations (M, d, d) that were taken out."""
-    fit = lay(typical, shapes)
+    fit = align_shape(typical, shapes)
     moved = (shapes - fit.offsets[:, None]) @ fit.rotations / fit.scales[:, None, None]
     known = np.asarray(np.isfinite(typical).all(axis=1))
     return np.where(known[:, None], moved, np.nan), fit.scales, fit.rotations

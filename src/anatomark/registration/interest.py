@@ -38,14 +38,14 @@ def propose_landmarks(
     scales), both in the image's unit. Raises `ImageError` where the image has too few distinct points.
     """
     if count < 1:
-        raise SettingsError(f"count is {count}; wanted the number of landmarks, 1 or more")
+        raise SettingsError(f"count is {count}; expected the number of landmarks, 1 or more")
     if scale is None:
         scale = float(np.prod(image.grid.extent) ** (1 / image.grid.ndim)) / PARTS
     if margin is None:
         margin = 4 * scale
     if not 0 < scale < np.inf or not 0 <= margin < np.inf:
         raise SettingsError(
-            f"scale is {scale:g} and margin {margin:g}; wanted lengths in {image.grid.unit}, the scale above 0"
+            f"scale is {scale:g} and margin {margin:g}; expected lengths in {image.grid.unit}, the scale above 0"
         )
     if mask is not None and (mask.grid.ndim, mask.grid.unit) != (image.grid.ndim, image.grid.unit):
         raise ImageError(

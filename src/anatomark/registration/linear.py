@@ -247,10 +247,12 @@ def _require_plausible(fixed: _Copy, moving: _Copy, found: Floats) -> None:
         )
     share = _overlap(fixed, moving, found)[0]
     if share < LEAST_OVERLAP:
-        raise RegistrationError(f"the registration let the images overlap by {share:.0%} only; they show other parts")
+        raise RegistrationError(
+            f"the registration let the images overlap by only {share:.0%}; they show different parts"
+        )
     reached = _agreement(fixed, moving, found)
     if reached < LEAST_AGREEMENT:
         raise RegistrationError(
-            f"the registration reached an agreement of {reached:.3f}, at least {LEAST_AGREEMENT} is wanted; "
+            f"the registration reached an agreement of {reached:.3f}, at least {LEAST_AGREEMENT} is expected; "
             "the images do not show the same"
         )

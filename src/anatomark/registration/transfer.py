@@ -102,7 +102,7 @@ def transfer_landmarks(
 def require_tolerance(tolerance: float | None) -> None:
     """Raises `SettingsError` for a tolerance that is no length."""
     if tolerance is not None and not 0 < tolerance < np.inf:
-        raise SettingsError(f"tolerance is {tolerance}; wanted a length above 0, in the unit of the images")
+        raise SettingsError(f"tolerance is {tolerance}; expected a length above 0, in the unit of the images")
 
 
 def require_on(template: Image, landmarks: Landmarks, source: str = "the template's landmarks") -> None:

@@ -94,7 +94,9 @@ def transfer_to_folder(
         if first_error is not None and not summary.transferred:
             if len(summary.failed) == 1:
                 raise first_error
-            raise type(first_error)(f"none of {len(images)} images took the landmarks; the first: {first_error}")
+            raise type(first_error)(
+                f"none of {len(images)} images received the landmarks; the first error: {first_error}"
+            )
     return summary
 
 
@@ -125,7 +127,7 @@ def _images(inputs: Iterable[str | Path]) -> dict[str, Path]:
             )
         found += inside
     if not found:
-        raise ImageError("no image to carry landmarks to: give image files, or folders that hold some")
+        raise ImageError("no image to transfer landmarks to: give image files, or folders that hold some")
     names = [image_name(path) for path in found]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:

@@ -107,9 +107,9 @@ def _without_own(dataset: Dataset, reviewer: str) -> Dataset:
     """The data set without this reviewer's review, which the page shows beside the reference, not in it."""
     if not dataset.cases:
         return dataset
-    labelling = dataset.cases[0].labelling
-    others = replace(labelling, reviews=tuple(s for s in labelling.reviews if getattr(s, "reviewer", "") != reviewer))
-    return replace(dataset, cases=tuple(replace(case, labelling=others) for case in dataset.cases))
+    annotation = dataset.cases[0].annotation
+    others = replace(annotation, reviews=tuple(s for s in annotation.reviews if getattr(s, "reviewer", "") != reviewer))
+    return replace(dataset, cases=tuple(replace(case, annotation=others) for case in dataset.cases))
 
 
 def _folder(given: Path, names: Sequence[str], spacing: Sequence[float] | None) -> Dataset:

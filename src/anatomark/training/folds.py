@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anatomark.core.landmarks import State
-from anatomark.data.splits import carve_validation, deal_folds
+from anatomark.data.splits import split_validation, subject_folds
 from anatomark.errors import SettingsError
 from anatomark.formats.atomic import new_folder, write_json
 from anatomark.formats.table import LandmarkTable, join_tables, read_table, write_table
@@ -82,12 +82,12 @@ def fold_roles(
     if not 2 <= folds <= subjects:
         raise SettingsError(f"{folds} folds of {subjects} subjects; wanted are from 2 folds to as many as subjects")
     parts: list[dict[str, Sequence[Case]]] = []
-    for left_out in deal_folds(cases, folds, settings.seed):
+    for left_out in subject_folds(cases, folds, settings.seed):
         gone = {case.subject for case in left_out}
         rest = [case for case in cases if case.subject not in gone]
         held: dict[str, Sequence[Case]] = {"train": rest, "validation": roles["validation"], "left out": left_out}
         if not roles["validation"] and fraction and len({case.subject for case in rest}) >= FEWEST_SUBJECTS:
-            held["train"], held["validation"] = carve_validation(rest, fraction, settings.seed)
+            held["train"], held["validation"] = split_validation(rest, fraction, settings.seed)
         parts.append(held)
     return parts
 

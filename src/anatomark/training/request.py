@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from anatomark.data.schema import near
+from anatomark.data.did_you_mean import did_you_mean
 from anatomark.errors import SettingsError
 from anatomark.methods import detector_class
 from anatomark.methods.interface import AnyDetector
@@ -74,7 +74,7 @@ def resolve_settings(
             name = ".".join(str(part) for part in fault["loc"][:1])
             if fault["type"] == "extra_forbidden":
                 known = list(kind.settings_type.model_fields)
-                faults.append(f"no setting {name!r}{near(name, known) or '; there are: ' + ', '.join(known)}")
+                faults.append(f"no setting {name!r}{did_you_mean(name, known) or '; there are: ' + ', '.join(known)}")
             elif not name:
                 faults.append(fault["msg"].removeprefix("Value error, "))
             else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anatomark.data.splits import carve_validation
+from anatomark.data.splits import split_validation
 from anatomark.errors import SettingsError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def training_roles(
         return {"train": cases, "validation": validation}
     if fraction == 0 or len({case.subject for case in cases}) < FEWEST_SUBJECTS:
         return {"train": cases, "validation": ()}
-    training, validation = carve_validation(cases, fraction, seed)
+    training, validation = split_validation(cases, fraction, seed)
     return {"train": training, "validation": validation}
 
 

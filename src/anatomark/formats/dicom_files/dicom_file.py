@@ -93,7 +93,9 @@ def open_dicom(path: Path) -> DicomFile:
     try:
         with open(path, "rb") as file:
             if path.stat().st_size < 16:
-                raise ImageError(f"{path} is no whole DICOM file: it has less than 16 bytes; export or copy it again")
+                raise ImageError(
+                    f"{path} is not a complete DICOM file: it has fewer than 16 bytes; export or copy it again"
+                )
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 return _opened(path, content)
     except OSError as error:
@@ -129,7 +131,7 @@ def _syntax(walk: _Walk, path: Path, content: Any) -> tuple[str, int]:
     """(transfer syntax, where the dataset begins), from the file's meta elements, which are explicit little endian."""
     at = 132 if content[128:132] == b"DICM" else 0
     if at == 0 and not _is_bare(content[:132]):
-        raise ImageError(f"{path} is no DICOM file, whatever its name says; give it the ending of what it is")
+        raise ImageError(f"{path} is not a DICOM file despite its name; correct its ending")
     syntax, found = "", False
     while at + 8 <= len(content) and content[at : at + 2] == b"\x02\x00":
         tag, value, length, _ = walk.element(at)

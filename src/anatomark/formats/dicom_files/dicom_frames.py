@@ -91,7 +91,7 @@ def volume(file: DicomFile) -> tuple[NDArray[np.intp], Grid, tuple[str, ...]]:
     if any(keyword == "ImagePositionVolume" for _, keyword in _stated_by(header, frames)):
         remarks = (
             *remarks,
-            f"{path}: its axes are those of the ultrasound volume; it does not say how the patient lay",
+            f"{path}: its axes are those of the ultrasound volume; it does not state the patient's position",
         )
     return order, grid, remarks
 
@@ -181,7 +181,7 @@ def _require_one_stack(file: DicomFile, frames: list[Any]) -> None:
     stacks = Counter(text(item(frame, "FrameContentSequence"), "StackID") for frame in frames)
     if 1 < len(stacks) < len(frames):
         listed = ", ".join(f"StackID {name or 'empty'}: {count} frames" for name, count in stacks.items())
-        raise ImageError(f"{file.path} holds {len(stacks)} stacks, wanted one ({listed}); export each by itself")
+        raise ImageError(f"{file.path} holds {len(stacks)} stacks, expected one ({listed}); export each separately")
 
 
 def _stated_by(header: Any, frames: list[Any]) -> list[tuple[Any, str]]:
@@ -211,6 +211,6 @@ def _not_a_volume(file: DicomFile, count: int, missing: Sequence[str]) -> str:
             f"{file.path} holds {count} frames of a film, not a volume (it does not state {named}); give single frames"
         )
     return (
-        f"{file.path} holds {count} frames but does not state {named}, without which their places are not known; "
+        f"{file.path} holds {count} frames but does not state {named}, without which their positions are unknown; "
         "export it again as slices or with it"
     )

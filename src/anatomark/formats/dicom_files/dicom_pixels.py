@@ -46,8 +46,8 @@ class Pixels:
         held = self.bits if self.file.element not in FLOATS else 8 * np.dtype(FLOATS[self.file.element]).itemsize
         if self.samples not in (1, 3, 4) or held not in (8, 16, 32, 64):
             raise ImageError(
-                f"{path} has {self.samples} numbers of {held} bits in each pixel; wanted a grey or RGB image of 8, 16 "
-                f"or 32 bits{' (it is a segmentation)' if held == 1 else ''}"
+                f"{path} has {self.samples} numbers of {held} bits in each pixel; expected a grey or RGB image of 8, "
+                f"16 or 32 bits{' (it is a segmentation)' if held == 1 else ''}"
             )
         if not 0 < self.stored <= self.bits or not 0 <= self.shift <= self.bits - self.stored:
             raise ImageError(
@@ -55,22 +55,22 @@ class Pixels:
                 f"{self.shift + self.stored - 1}; export it again"
             )
         size = self.frame_bytes * self.count
-        says = f"{path} speaks of {self.count} x {self.shape[0]} x {self.shape[1]} pixels ({size} bytes)"
+        stated = f"{path} states {self.count} x {self.shape[0]} x {self.shape[1]} pixels ({size} bytes)"
         if self.file.pieces is None:
             if self.file.length < size:
                 raise ImageError(
-                    f"{says}, but holds {self.file.length} bytes of them: cut short or damaged; copy it again"
+                    f"{stated}, but holds {self.file.length} bytes of them: cut short or damaged; copy it again"
                 )
             if self.file.length >= 2 * size:
-                raise ImageError(f"{says}, but holds {self.file.length} bytes of them; export it again")
+                raise ImageError(f"{stated}, but holds {self.file.length} bytes of them; export it again")
         else:
             pieces, packed = len(self.file.pieces) - 1, sum(length for _, length in self.file.pieces)
             if pieces < self.count:
                 raise ImageError(
-                    f"{says}, but holds {max(pieces, 0)} compressed frames: cut short or damaged; copy it again"
+                    f"{stated}, but holds {max(pieces, 0)} compressed frames: cut short or damaged; copy it again"
                 )
             if size > _LARGE and size > _RATIO * packed:
-                raise ImageError(f"{says}, but holds {packed} bytes of compressed pixels: damaged; export it again")
+                raise ImageError(f"{stated}, but holds {packed} bytes of compressed pixels: damaged; export it again")
 
     @cached_property
     def shape(self) -> tuple[int, int]:
@@ -138,7 +138,7 @@ class Pixels:
         parts = [joined[start - self.file.start :][:length] for start, length in pieces]
         begun = len(parts) if self.file.syntax == _RLE else sum(_codestream(part) is not None for part in parts)
         if begun > self.count:
-            raise ImageError(f"{path} holds {begun} compressed frames, but speaks of {self.count}; export it again")
+            raise ImageError(f"{path} holds {begun} compressed frames, but states {self.count}; export it again")
         if len(parts) == self.count:
             return parts
         if self.count == 1:
@@ -151,12 +151,10 @@ class Pixels:
             found = list(generate_frames(joined, number_of_frames=self.count, extended_offsets=extended))
         except Exception as error:  # pydicom on a table of offsets that anybody may have written
             raise ImageError(
-                f"{path} is damaged: its compressed frames cannot be told apart; export it again"
+                f"{path} is damaged: its compressed frames cannot be separated; export it again"
             ) from error
         if len(found) != self.count:
-            raise ImageError(
-                f"{path} holds {len(found)} compressed frames, but speaks of {self.count}; export it again"
-            )
+            raise ImageError(f"{path} holds {len(found)} compressed frames, but states {self.count}; export it again")
         return found
 
     def frame(self, index: int) -> NDArray[Any]:
@@ -165,7 +163,7 @@ class Pixels:
         if file.pieces is None:
             if file.syntax not in _NATIVE:
                 raise ImageError(
-                    f"{file.path} says that it is compressed ({_syntax(file)}), but is not; export it again"
+                    f"{file.path} states that it is compressed ({_syntax(file)}), but is not; export it again"
                 )
             packed = file.bytes_at(file.start + index * self.frame_bytes, self.frame_bytes)
             if file.element in FLOATS:
@@ -204,7 +202,7 @@ class Pixels:
         held = _codestream(packed)
         if held is not None and (held.shape != self.shape or held.samples != self.samples or held.bits > self.bits):
             raise ImageError(
-                f"{path} speaks of {self.shape[0]} x {self.shape[1]} pixels of {self.samples} x {self.bits} bits, but "
+                f"{path} states {self.shape[0]} x {self.shape[1]} pixels of {self.samples} x {self.bits} bits, but "
                 f"its compressed image has {held.shape[0]} x {held.shape[1]} of {held.samples} x {held.bits}: damaged; "
                 "export it again"
             )

@@ -78,24 +78,24 @@ def read_stack(folder: Path) -> Stack | DicomFile:
     if several:
         raise ImageError(
             f"{folder} holds {len(files)} DICOM images of which {len(several)} have several frames "
-            f"({several[0].path.name}), so it is no single volume; give one of its files"
+            f"({several[0].path.name}), so it is not a single volume; give one of its files"
         )
     series = _by_series(_slices(files))
     if len(series) > 1:
         if len(series) == len(files) > 2:
             raise ImageError(
-                f"{folder} holds {len(series)} DICOM series, wanted one: each slice has its own, and they are not "
+                f"{folder} holds {len(series)} DICOM series, expected one: each slice has its own, and they are not "
                 f"plainly one volume ({_not_one(_slices(files))}); keep the slices of one volume, or give its files "
                 "one by one"
             )
         held = "; ".join(f"{_described(slices)} ({len(slices)} files, {name})" for name, slices in series.items())
-        raise ImageError(f"{folder} holds {len(series)} DICOM series, wanted one; put each in its own folder: {held}")
+        raise ImageError(f"{folder} holds {len(series)} DICOM series, expected one; put each in its own folder: {held}")
     slices = next(iter(series.values()))
     for one in slices:
         if one.plane is None:
             named = " and ".join(one.missing)
             raise ImageError(
-                f"{one.file.path} does not say where its slice lies ({named}), so {folder} is no volume; "
+                f"{one.file.path} does not state the position of its slice ({named}), so {folder} is no volume; "
                 "give its files one by one"
             )
     return _stack(slices, folder)
@@ -105,7 +105,7 @@ def _stack(slices: Sequence[_Slice], folder: Path) -> Stack:
     kept, remarks = _without_localizers(slices, folder)
     if len({text(one.file.dataset, "SeriesInstanceUID") for one in kept}) > 1:
         remarks.append(
-            f"{folder}: each of its {len(kept)} slices has a SeriesInstanceUID of its own; they are taken as one "
+            f"{folder}: each of its {len(kept)} slices has its own SeriesInstanceUID; they are taken as one "
             "volume, for they have one frame of reference and lie evenly"
         )
     kept, copies = _without_copies(kept, folder)
@@ -165,7 +165,7 @@ def _not_one(slices: Sequence[_Slice]) -> str:
     """
     planes = [one.plane for one in slices if one.plane is not None]
     if len(planes) < len(slices):
-        return "some do not say where they lie"
+        return "some do not state their position"
     if len(planes) < 3:
         return "there are fewer than three"
     for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):

@@ -56,7 +56,7 @@ def stated_spacing(dataset: Any, keyword: str, name: str) -> Spacing | None:
     found = numbers(dataset, keyword)
     if len(found) != 2 or min(found) <= 0:
         raise ImageError(
-            f"{name} has an impossible {keyword} ({text(dataset, keyword)[:60]}); wanted two lengths above 0: export "
+            f"{name} has an impossible {keyword} ({text(dataset, keyword)[:60]}); expected two lengths above 0: export "
             "it again"
         )
     return found[0], found[1]
@@ -100,7 +100,7 @@ def _magnification(header: Any) -> tuple[float | None, str]:
     if stated is not None and 1 <= stated <= _FARTHEST:
         how = "EstimatedRadiographicMagnificationFactor"
         if distances is not None and abs(distances / stated - 1) > 0.02:
-            how += f"; its distances to the source would say {distances:.5g}"
+            how += f"; its distances to the source would give {distances:.5g}"
         return stated, how
     if distances is not None and to_detector is not None and 1 <= distances <= _FARTHEST:
         return distances, f"DistanceSourceToDetector {to_detector:g} / DistanceSourceToPatient {to_patient:g}"

@@ -51,7 +51,9 @@ def read_amira(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTab
         )
     kind, width, at, coded = declared["Coordinates"]
     if kind not in ("float", "double") or width != "3" or coded:
-        raise LandmarkFileError(f"{path}: its Coordinates are {kind}[{width}] {coded}, wanted float[3]; give {_WANTED}")
+        raise LandmarkFileError(
+            f"{path}: its Coordinates are {kind}[{width}] {coded}, expected float[3]; give {_WANTED}"
+        )
     scale = _scale(head, path)
     if settled == "pixel" and scale is not None:
         raise FrameError(f"{path} states a unit of length, but pixel was given; give LPS or RAS")
@@ -77,7 +79,7 @@ def _scale(head: str, path: Path) -> float | None:
     if found is None or not found[1].strip():
         return None
     if found[1].strip() not in _MILLIMETRES:
-        raise FrameError(f"{path} is in the unit {found[1]!r}; wanted one of {', '.join(_MILLIMETRES)}")
+        raise FrameError(f"{path} is in the unit {found[1]!r}; expected one of {', '.join(_MILLIMETRES)}")
     return _MILLIMETRES[found[1].strip()]
 
 
@@ -92,7 +94,7 @@ def _section(lines: list[tuple[int, str]], start: int, at: str, count: int, path
             break
         point = coordinates(text.split(), f"{path}, line {line}")
         if len(point) != 3:
-            raise LandmarkFileError(f"{path}, line {line}: {len(point)} coordinates, wanted 3; correct it")
+            raise LandmarkFileError(f"{path}, line {line}: {len(point)} coordinates, expected 3; correct it")
         points.append(point)
     if len(points) != count:
         raise LandmarkFileError(f"{path} defines {count} markers and has {len(points)}; it may be cut short")
@@ -106,6 +108,6 @@ AMIRA = LandmarkFormat(
     recognises=_recognises,
     read=read_amira,
     frame="not stated: that of the scene, to be given; a stated unit (such as um) is turned into mm",
-    missing="cannot be said: every marker has a place",
+    missing="cannot be stated: every marker has a position",
     unnamed=True,
 )

@@ -64,7 +64,9 @@ def read_cephalometric(path: str | Path, names: Sequence[str] = NAMES) -> FilePo
         rows.append(row)
     rest = [line.strip() for line in lines[len(rows) :] if line.strip()]
     if len(rows) != len(names) or any("," in line or "." in line for line in rest):
-        raise LandmarkFileError(f"{path} has {len(rows)} lines x,y, wanted {len(names)}; give a file of the challenge")
+        raise LandmarkFileError(
+            f"{path} has {len(rows)} lines x,y, expected {len(names)}; give a file of the challenge"
+        )
     states = np.full(len(rows), State.PRESENT, dtype=np.uint8)
     return FilePoints(tuple(names), np.array(rows), states, "pixel", "px")
 

@@ -28,7 +28,7 @@ def read_cl_detection(path: Path, *, frame: str | None, grid_of: GridOf) -> Land
     settle_frame("pixel", frame, f"{path} (CL-Detection 2023)")
     data = read_json(path, _WANTED)
     if not isinstance(data, dict):
-        raise LandmarkFileError(f"{path} is no file of CL-Detection 2023 but {shortened(data)}; give {_WANTED}")
+        raise LandmarkFileError(f"{path} is not a file of CL-Detection 2023 but {shortened(data)}; give {_WANTED}")
     rows = {}
     for point in dicts_in(data.get("points"), "`points` of CL-Detection 2023", path):
         name = name_in(point.get("name"), "the name of a point of CL-Detection 2023", path)
@@ -40,7 +40,7 @@ def read_cl_detection(path: Path, *, frame: str | None, grid_of: GridOf) -> Land
             )
         key = str(int(image)), name
         if key in rows:
-            raise LandmarkFileError(f"{path}: point {name} of image {int(image)} is there twice; keep one")
+            raise LandmarkFileError(f"{path}: duplicate point {name} of image {int(image)}; keep one")
         rows[key] = (*key, "", State.PRESENT, x, y)
     return pixel_table(rows.values())
 

@@ -52,7 +52,7 @@ def read_coco(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTabl
             "COCO file that has the images and categories"
         )
     if not isinstance(data, dict):
-        raise LandmarkFileError(f"{path} is no COCO file but {shortened(data)}; give {_WANTED}")
+        raise LandmarkFileError(f"{path} is not a COCO file but {shortened(data)}; give {_WANTED}")
     listed = dicts_in(data.get("images"), "COCO's `images`", path)
     images = _images(listed, path)
     annotations = dicts_in(data.get("annotations"), "COCO's `annotations`", path)
@@ -78,7 +78,9 @@ def _images(images: list[dict[str, Any]], path: Path) -> dict[str, str]:
         number = str(image.get("id"))
         name = name_in(image.get("file_name"), f"the file_name of COCO's image {number}", path)
         if found.setdefault(number, name) != name:
-            raise LandmarkFileError(f"{path}: COCO's images {found[number]} and {name} share the id {number}; mend it")
+            raise LandmarkFileError(
+                f"{path}: COCO's images {found[number]} and {name} share the id {number}; correct it"
+            )
     return found
 
 
@@ -97,7 +99,9 @@ def _keypoints(categories: list[dict[str, Any]], used: set[str], path: Path) -> 
         points[number] = [name_in(point, f"a keypoint of COCO's category {called[number]!r}", path) for point in listed]
         twice = [point for point, count in Counter(points[number]).items() if count > 1]
         if twice:
-            raise LandmarkFileError(f"{path}: COCO's category {called[number]!r} has {twice[0]!r} twice; rename one")
+            raise LandmarkFileError(
+                f"{path}: COCO's category {called[number]!r} has the duplicate keypoint {twice[0]!r}; rename one"
+            )
     if len(set(called.values())) < len(called):
         called = {number: number for number in called}
     names = names_in_groups({called[number]: points[number] for number in points}, path)
@@ -116,7 +120,9 @@ def _rows(
         if category not in keypoints:
             raise LandmarkFileError(f"{path}: an annotation is of category {category}, which `categories` lack; add it")
         if ids.setdefault(images[image], image) != image:
-            raise LandmarkFileError(f"{path}: COCO's `images` have {images[image]} twice with keypoints; keep one")
+            raise LandmarkFileError(
+                f"{path}: COCO's `images` have a duplicate {images[image]} with keypoints; keep one"
+            )
         rows = list(_points(item["keypoints"], images[image], keypoints[category], path))
         if all(row[3] == State.NOT_ANNOTATED for row in rows) and held.get((images[image], category)):
             continue
@@ -135,12 +141,12 @@ def _points(values: Any, image: str, names: list[str], path: Path) -> Iterator[R
     count = len(values) if isinstance(values, list) else 0
     if count != 3 * len(names):
         raise LandmarkFileError(
-            f"{path}: {image} has {count} numbers for its keypoints, wanted 3 for each of {len(names)}; mend it"
+            f"{path}: {image} has {count} numbers for its keypoints, expected 3 for each of {len(names)}; correct it"
         )
     for k, name in enumerate(names):
         x, y, seen = numbers_in(values[3 * k : 3 * k + 3], 3, f"keypoint {name!r} of {image}", path)
         if seen not in (0, 1, 2):
-            raise LandmarkFileError(f"{path}: the visibility of {name!r} in {image} is {seen:g}; wanted 0, 1 or 2")
+            raise LandmarkFileError(f"{path}: the visibility of {name!r} in {image} is {seen:g}; expected 0, 1 or 2")
         state = State.NOT_ANNOTATED if seen == 0 else State.PRESENT
         if seen == 1 and x == 0 and y == 0:
             state = State.ABSENT

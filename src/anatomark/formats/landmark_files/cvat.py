@@ -49,14 +49,14 @@ def read_cvat(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTabl
         if not name:
             raise LandmarkFileError(f"{path}, line {image.line}: an image of CVAT has no name; export it again")
         if name in held:
-            raise LandmarkFileError(f"{path}, line {image.line}: CVAT's image {name!r} is there twice; keep one")
+            raise LandmarkFileError(f"{path}, line {image.line}: duplicate image {name!r} in CVAT's file; keep one")
         held[name] = list(_points(image, path))
         others.update(child.tag for child in image.children if child.tag in _OTHERS)
     told = ", ".join(f"{count} {kind}" for kind, count in others.items())
     if others and not any(held.values()):
         raise LandmarkFileError(f"{path} is a file of CVAT without points ({told}); mark the landmarks as points")
     if others:
-        tell([f"{path}: only points and skeletons are landmarks; left out were {told}"])
+        tell([f"{path}: only points and skeletons are landmarks; ignored: {told}"])
     groups: dict[str, dict[str, None]] = {}
     for group, point, _, _ in (found for image in held.values() for found in image):
         groups.setdefault(group, {})[point] = None
@@ -66,7 +66,7 @@ def read_cvat(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTabl
         for group, point, state, (x, y) in found:
             key = image, called[group, point]
             if key in rows:
-                raise LandmarkFileError(f"{path}: {key[1]!r} is there twice in CVAT's image {image}; delete one")
+                raise LandmarkFileError(f"{path}: duplicate landmark {key[1]!r} in CVAT's image {image}; delete one")
             rows[key] = (*key, "", state, x, y)
     sizes = (
         (i.attributes.get("name", "").strip(), i.attributes.get("width"), i.attributes.get("height")) for i in images
@@ -89,7 +89,7 @@ def _points(image: Element, path: Path) -> Iterator[Found]:
                 if len(places) != 1:
                     raise LandmarkFileError(
                         f"{path}, line {point.line}: a point of the skeleton {label!r} has {len(places)} places, "
-                        "wanted one; export it again"
+                        "expected one; export it again"
                     )
                 yield label, _label(point, path), state, places[0]
 
@@ -106,7 +106,9 @@ def _places(shape: Element, path: Path) -> list[list[float]]:
     text = shape.attributes.get("points", "")
     found = [coordinates(pair.split(","), place) for pair in text.split(";") if pair.strip()]
     if not found or any(len(xy) != 2 for xy in found):
-        raise LandmarkFileError(f"{place}: points is {text[:60]!r}, wanted x,y;x,y as CVAT writes it; export it again")
+        raise LandmarkFileError(
+            f"{place}: points is {text[:60]!r}, expected x,y;x,y as CVAT writes it; export it again"
+        )
     return found
 
 

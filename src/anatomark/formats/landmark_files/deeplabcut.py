@@ -94,7 +94,7 @@ def _levels(sheet: Sheet, path: Path) -> dict[str, list[str]]:
         name = cells[0].strip().lower()
         if name not in wanted:
             raise LandmarkFileError(
-                f"{path}, line {line}, is {cells[0][:40]!r} where coords was wanted; give {_WANTED}"
+                f"{path}, line {line}, is {cells[0][:40]!r} where coords was expected; give {_WANTED}"
             )
         levels[name] = [_named(cell) for cell in cells]
         wanted.discard(name)
@@ -144,7 +144,7 @@ def _groups(levels: dict[str, list[str]], index: int, path: Path) -> dict[_Who, 
         if not part:
             raise LandmarkFileError(f"{path}: column {place + 1} has a {coord} and no body part; name it")
         if coord in columns:
-            raise LandmarkFileError(f"{path} has {shown(part)} {coord} twice; keep one")
+            raise LandmarkFileError(f"{path} has duplicate column {shown(part)} {coord}; keep one")
         columns[coord] = place
     lacking = [who for who, columns in groups.items() if not {"x", "y"} <= set(columns)]
     if lacking or not groups:

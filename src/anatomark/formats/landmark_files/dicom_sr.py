@@ -101,9 +101,9 @@ def read_dicom_sr(path: str | Path) -> FilePoints:
             _require_whole(report)
             groups = list(_groups(report))
     except Exception:  # pydicom converts at this moment what anybody may have written
-        raise LandmarkFileError(f"{path} cannot be read: it is no whole DICOM file; export it again") from None
+        raise LandmarkFileError(f"{path} cannot be read: it is not a complete DICOM file; export it again") from None
     if report.get("Modality") != "SR" or not groups:
-        raise LandmarkFileError(f"{path} is no report with tracked points; give a measurement report (TID 1500)")
+        raise LandmarkFileError(f"{path} is not a report with tracked points; give a measurement report (TID 1500)")
     depths = {len(point) for _, point, _ in groups if point is not None} or {3}
     if len(depths) > 1:
         raise LandmarkFileError(f"{path} mixes points of volumes and of single images; keep them in two reports")

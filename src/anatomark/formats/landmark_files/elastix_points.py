@@ -73,7 +73,7 @@ def write_elastix(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
     placeless = table.landmark[table.states != State.PRESENT].tolist()
     if placeless:
         raise LandmarkFileError(
-            f"{path}: elastix points hold places only, and {shown(', '.join(placeless[:3]))} "
+            f"{path}: elastix points hold positions only, and {shown(', '.join(placeless[:3]))} "
             f"({len(placeless)} of {len(table)}) have none; write a table, or leave these landmarks out"
         )
     names = table.landmark.tolist()
@@ -91,7 +91,7 @@ def _points(lines: _Lines, path: Path) -> np.ndarray:
         cells = cells[1:]
     if not cells or not re.fullmatch(r"[0-9]{1,9}", cells[0][1]):
         line, came = cells[0] if cells else (lines[-1][0], "nothing")
-        raise LandmarkFileError(f"{path}, line {line}: {came} where the number of points was wanted; give {_WANTED}")
+        raise LandmarkFileError(f"{path}, line {line}: {came} where the number of points was expected; give {_WANTED}")
     count, cells = int(cells[0][1]), cells[1:]
     values = [coordinates([cell], f"{path}, line {line}")[0] for line, cell in cells]
     widths = {line: 0 for line, _ in cells}
@@ -101,14 +101,14 @@ def _points(lines: _Lines, path: Path) -> np.ndarray:
     for d in (2, 3):
         if wide <= {d} and cells:
             if len(cells) != count * d:
-                raise LandmarkFileError(f"{path} says {count} points and has {len(cells) // d}; it may be cut short")
+                raise LandmarkFileError(f"{path} states {count} points, but has {len(cells) // d}; it may be cut short")
             return np.array(values).reshape(count, d)
     for d in (2, 3):
         if len(cells) == count * d:
             return np.array(values).reshape(count, d)
     odd = next((line for line, width in widths.items() if width not in (2, 3)), cells[-1][0] if cells else lines[-1][0])
     raise LandmarkFileError(
-        f"{path}, line {odd}: {len(cells)} numbers in all are no {count} points of 2 or 3 coordinates; correct it"
+        f"{path}, line {odd}: {len(cells)} numbers in total are not {count} points of 2 or 3 coordinates; correct it"
     )
 
 
@@ -123,7 +123,7 @@ def _transformed(lines: _Lines, path: Path) -> np.ndarray:
         point = coordinates(found[1].split(), f"{path}, line {line}")
         if len(point) not in (2, 3) or (points and len(point) != len(points[0])):
             raise LandmarkFileError(
-                f"{path}, line {line}: {len(point)} coordinates, wanted {len(points[0]) if points else '2 or 3'}"
+                f"{path}, line {line}: {len(point)} coordinates, expected {len(points[0]) if points else '2 or 3'}"
             )
         points.append(point)
     return np.array(points)
@@ -157,7 +157,7 @@ ELASTIX = LandmarkFormat(
     write=write_elastix,
     frame="LPS where it begins with `point`; pixel (voxel indices) where it begins with `index` or with neither; "
     "of transformix's outputpoints.txt, OutputPoint in LPS",
-    missing="cannot be said: landmarks without a place are not written, and refused",
+    missing="cannot be stated: landmarks without a position are refused",
     written_frame="LPS",
     unnamed=True,
 )

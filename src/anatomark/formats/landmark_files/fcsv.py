@@ -100,7 +100,9 @@ def _system(header: dict[str, str], given: str | None, path: Path) -> Frame:
         return settle_frame(None, given, path)
     stated = _SYSTEMS.get(value.upper())
     if stated is None:
-        raise FrameError(f"{path} is in the coordinate system {value!r}; wanted LPS or RAS, save it from Slicer so")
+        raise FrameError(
+            f"{path} is in the coordinate system {value!r}; expected LPS or RAS; save it from Slicer in one of these"
+        )
     return settle_frame(stated, given, path)
 
 
@@ -108,16 +110,16 @@ def _point(line: str, place: str) -> tuple[str, State, list[float]]:
     try:
         cells = next(csv.reader([line]))
     except csv.Error as error:
-        raise LandmarkFileError(f"{place} is no row of points ({error}); save it from Slicer again") from error
+        raise LandmarkFileError(f"{place} is not a row of points ({error}); save it from Slicer again") from error
     if len(cells) < 4:
-        raise LandmarkFileError(f"{place} has {len(cells)} fields, wanted {_COLUMNS}; save it from Slicer again")
+        raise LandmarkFileError(f"{place} has {len(cells)} fields, expected {_COLUMNS}; save it from Slicer again")
     cells += [""] * (_STATUS + 1 - len(cells))
     name = next((c.strip() for c in (cells[_LABEL], cells[_DESCRIPTION], cells[0]) if c.strip()), "")
     if not name:
         raise LandmarkFileError(f"{place} has no label; name the landmark")
     status = cells[_STATUS].strip() or "2"
     if status not in ("0", "1", "2", "3"):
-        raise LandmarkFileError(f"{place}: the status of {name} is {status!r}; wanted 0, 1, 2 or 3")
+        raise LandmarkFileError(f"{place}: the status of {name} is {status!r}; expected 0, 1, 2 or 3")
     state = state_of(status == "2", status == "3")
     if state != State.PRESENT:
         return name, state, [np.nan] * 3
@@ -126,7 +128,7 @@ def _point(line: str, place: str) -> tuple[str, State, list[float]]:
     except ValueError:
         position = [np.nan]
     if not np.isfinite(position).all():
-        raise LandmarkFileError(f"{place}: {name} is at {', '.join(cells[1:4])}; wanted three numbers")
+        raise LandmarkFileError(f"{place}: {name} is at {', '.join(cells[1:4])}; expected three numbers")
     return name, state, position
 
 
@@ -151,6 +153,6 @@ FCSV = LandmarkFormat(
     recognises=_recognises,
     read=_read,
     write=_write,
-    frame="LPS or RAS, as the file says; mm",
+    frame="LPS or RAS, as the file states; mm",
     missing="status 3 is absent; 0 and 1 are not annotated",
 )

@@ -27,7 +27,7 @@ def read_json(path: Path, wanted: str) -> Any:
     except RecursionError:
         raise LandmarkFileError(f"{path} is nested too deeply for a landmark file; give {wanted}") from None
     except ValueError as error:
-        raise LandmarkFileError(f"{path} is no whole JSON file ({error}); give {wanted}") from error
+        raise LandmarkFileError(f"{path} is not valid JSON ({error}); give {wanted}") from error
 
 
 def json_paths(text: str) -> frozenset[str]:
@@ -64,7 +64,7 @@ def dicts_in(value: Any, what: str, path: Path) -> list[dict[str, Any]]:
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise LandmarkFileError(f"{path}: {what} is {shortened(value)}, wanted a list of objects; export it again")
+        raise LandmarkFileError(f"{path}: {what} is {shortened(value)}, expected a list of objects; export it again")
     return value
 
 
@@ -72,7 +72,7 @@ def name_in(value: Any, what: str, path: Path) -> str:
     """`value` as a name, without spaces at its ends; whole numbers are names too."""
     if isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip():
         return str(value).strip()
-    raise LandmarkFileError(f"{path}: {what} is {shortened(value)}, wanted a name; name it")
+    raise LandmarkFileError(f"{path}: {what} is {shortened(value)}, expected a name; name it")
 
 
 def numbers_in(value: Any, count: int, what: str, path: Path) -> list[float]:
@@ -85,7 +85,7 @@ def numbers_in(value: Any, count: int, what: str, path: Path) -> list[float]:
     if len(cells) != count or len(numbers) != count or not np.isfinite(numbers).all():
         wanted = "a number" if count == 1 else f"{count} numbers"
         came = cells[0] if count == 1 and len(cells) == 1 else value
-        raise LandmarkFileError(f"{path}: {what} is {shortened(came)}, wanted {wanted}; correct it")
+        raise LandmarkFileError(f"{path}: {what} is {shortened(came)}, expected {wanted}; correct it")
     return numbers
 
 

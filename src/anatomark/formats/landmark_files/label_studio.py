@@ -68,10 +68,10 @@ def read_label_studio(path: Path, *, frame: str | None, grid_of: GridOf) -> Land
     told = ", ".join(f"{count} {kind}" for kind, count in others.items())
     if others and not rows:
         raise LandmarkFileError(
-            f"{path} is of Label Studio without keypoints ({told}); mark the landmarks as keypoints"
+            f"{path} is a Label Studio file without keypoints ({told}); mark the landmarks as keypoints"
         )
     if others:
-        tell([f"{path}: only keypoints with a label are landmarks; left out were {told}"])
+        tell([f"{path}: only keypoints with a label are landmarks; ignored: {told}"])
     return pixel_table(rows)
 
 
@@ -109,7 +109,9 @@ def _image(data: dict[str, Any], number: int, path: Path) -> str:
     found = list(dict.fromkeys(usual[:1] or pictures))
     if len(found) != 1:
         came = f"several ({', '.join(found[:3])})" if found else "none"
-        raise LandmarkFileError(f"{path}: task {number} of Label Studio has {came}, wanted one image; call it `image`")
+        raise LandmarkFileError(
+            f"{path}: task {number} of Label Studio has {came}, expected one image; call it `image`"
+        )
     return _path(found[0])
 
 
@@ -151,11 +153,11 @@ def _points(
             others["keypoint without a label"] += 1
             continue
         if len(found) > 1 or not isinstance(value, dict):
-            raise LandmarkFileError(f"{path}: a keypoint in {image} has the labels {shortened(found)}, wanted one")
+            raise LandmarkFileError(f"{path}: a keypoint in {image} has the labels {shortened(found)}, expected one")
         name = name_in(found[0], f"the label of a keypoint in {image}", path)
         what = f"the keypoint {name!r} in {image}"
         if name in seen:
-            raise LandmarkFileError(f"{path}: {name!r} is there twice in {image}; delete one in Label Studio")
+            raise LandmarkFileError(f"{path}: duplicate landmark {name!r} in {image}; delete one in Label Studio")
         seen.add(name)
         if result.get("image_rotation") not in (None, 0):
             raise LandmarkFileError(f"{path}: {image} was turned in Label Studio, which is not read; turn it back")
@@ -170,7 +172,7 @@ def _size(result: dict[str, Any], image: str, what: str, path: Path, grid_of: Gr
     if grid is not None:
         return float(grid.shape[-1]), float(grid.shape[-2])
     if None in size:
-        raise LandmarkFileError(f"{path}: {what} is in percent, and nobody says of which size; give the image")
+        raise LandmarkFileError(f"{path}: {what} is in percent of an unknown size; give the image")
     width, height = numbers_in(size, 2, f"original_width, original_height of {what}", path)
     if width <= 0 or height <= 0:
         raise LandmarkFileError(f"{path}: {what} is in an image of {width:g} x {height:g}; export it again")

@@ -37,7 +37,7 @@ def read_labelme(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkT
     settle_frame("pixel", frame, f"{path} (labelme)")
     data = read_json(path, _WANTED)
     if not isinstance(data, dict):
-        raise LandmarkFileError(f"{path} is no labelme file but {shortened(data)}; give {_WANTED}")
+        raise LandmarkFileError(f"{path} is not a labelme file but {shortened(data)}; give {_WANTED}")
     named = data.get("imagePath")
     image = name_in(named, "labelme's imagePath", path) if named else ""
     places: dict[str, tuple[float, float]] = {}
@@ -51,14 +51,14 @@ def read_labelme(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkT
         name = name_in(shape.get("label"), "a label in labelme's `shapes`", path)
         if name in places:
             groups = " with different group_id" if shape.get("group_id") is not None else ""
-            raise LandmarkFileError(f"{path}: {name!r} is there several times{groups}, wanted one; delete or rename")
+            raise LandmarkFileError(f"{path}: {name!r} occurs several times{groups}, expected one; delete or rename")
         if not isinstance(points, list) or len(points) != 1:
-            raise LandmarkFileError(f"{path}: the point {name!r} has the points {shortened(points)}, wanted one x, y")
+            raise LandmarkFileError(f"{path}: the point {name!r} has the points {shortened(points)}, expected one x, y")
         x, y = numbers_in(points[0], 2, f"the point {name!r}", path)
         places[name] = x, y
     if others:
         told = ", ".join(f"{count} of type {kind}" for kind, count in others.items())
-        tell([f"{path}: only points are landmarks; left out were {told}"])
+        tell([f"{path}: only points are landmarks; ignored: {told}"])
     states = _own_states(data.get(_OWN), path)
     rows = []
     for name in dict.fromkeys([*states, *places]):
@@ -75,7 +75,9 @@ def _own_states(own: Any, path: Path) -> dict[str, State]:
     if states is None:
         return {}
     if not isinstance(states, dict) or not all(word in _STATES for word in map(str, states.values())):
-        raise LandmarkFileError(f"{path}: {_OWN}.states is {shortened(states)}; wanted present, absent, not annotated")
+        raise LandmarkFileError(
+            f"{path}: {_OWN}.states is {shortened(states)}; expected present, absent, not annotated"
+        )
     return {name_in(name, f"a name in {_OWN}.states", path): _STATES[str(word)] for name, word in states.items()}
 
 
@@ -117,6 +119,6 @@ LABELME = LandmarkFormat(
     write=write_labelme,
     frame="pixel",
     written_frame="pixel",
-    missing="a point that has no shape is not annotated; our own files say absent in a property that labelme keeps",
+    missing="a point that has no shape is not annotated; our own files record absent in a property that labelme keeps",
     image_files=True,
 )

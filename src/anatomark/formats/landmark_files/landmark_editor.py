@@ -39,7 +39,7 @@ def read_landmark_editor(path: Path, *, frame: str | None, grid_of: GridOf) -> L
     if version is None or len(lines) < 2 or not re.fullmatch(r"[0-9]{1,9}", lines[1][1]):
         raise LandmarkFileError(f"{path} does not begin with Version 1.0 and a number of points; give {_WANTED}")
     if int(version[1].split(".")[0]) != 1:
-        raise LandmarkFileError(f"{path} is a .pts of version {version[1]}, wanted 1.0; export it again, or as CSV")
+        raise LandmarkFileError(f"{path} is a .pts of version {version[1]}, expected 1.0; export it again, or as CSV")
     settled = settle_frame(None, frame, f"{path} (Landmark Editor or Checkpoint)")
     if int(lines[1][1]) != len(lines) - 2:
         raise LandmarkFileError(
@@ -61,7 +61,7 @@ def read_landmark_editor(path: Path, *, frame: str | None, grid_of: GridOf) -> L
 def _point(text: str, place: str) -> tuple[str, list[float]]:
     cells = text.rsplit(maxsplit=3)
     if len(cells) < 4:
-        raise LandmarkFileError(f"{place}: {text[:60]!r} is no label and x y z; correct it")
+        raise LandmarkFileError(f"{place}: {text[:60]!r} is not a label and x y z; correct it")
     label, *xyz = cells
     if all(cell.lower() in NOT_A_NUMBER for cell in xyz):
         return label, [np.nan] * 3

@@ -40,7 +40,7 @@ def read_mitk(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTabl
     if len(filled) > 1:
         where = ", ".join(str(step.line) for step in filled[:5])
         raise LandmarkFileError(
-            f"{path} holds {len(filled)} point sets or time steps with points (lines {where}), wanted one; "
+            f"{path} holds {len(filled)} point sets or time steps with points (lines {where}), expected one; "
             "save each in MITK as a file of its own"
         )
     if not filled:
@@ -61,9 +61,11 @@ def _numbered(step: Element, path: Path) -> dict[int, list[float]]:
         if lacking:
             raise LandmarkFileError(f"{place}: the point has no <{lacking[0]}>; save it from MITK again")
         if not cells["id"].isascii() or not cells["id"].isdigit() or len(cells["id"]) > 9:
-            raise LandmarkFileError(f"{place}: the point's id is {cells['id'][:20]!r}, wanted a number; save it again")
+            raise LandmarkFileError(
+                f"{place}: the point's id is {cells['id'][:20]!r}, expected a number; save it again"
+            )
         if int(cells["id"]) in found:
-            raise LandmarkFileError(f"{place}: the point {cells['id']} is there twice; keep one")
+            raise LandmarkFileError(f"{place}: duplicate point {cells['id']}; keep one")
         found[int(cells["id"])] = coordinates([cells[axis] for axis in "xyz"], place)
     return found
 
@@ -101,6 +103,6 @@ MITK = LandmarkFormat(
     recognises=_recognises,
     read=read_mitk,
     frame="LPS mm, after the file's own Geometry3D",
-    missing="cannot be said: every point has a place",
+    missing="cannot be stated: every point has a position",
     unnamed=True,
 )

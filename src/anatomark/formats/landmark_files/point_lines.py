@@ -32,7 +32,7 @@ def coordinates(cells: Sequence[str], place: str) -> list[float]:
         try:
             values.append(number(cell))
         except ValueError as error:
-            raise LandmarkFileError(f"{place}: {cell!r} is no coordinate ({error}); correct it") from None
+            raise LandmarkFileError(f"{place}: {cell!r} is not a coordinate ({error}); correct it") from None
     return values
 
 

@@ -156,7 +156,7 @@ def _point_lists(path: Path) -> list[dict[str, Any]]:
         kinds = Counter(str(node.get("type")) for node in others)
         told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         called = ", ".join(str(node["name"]) for node in others if node.get("name"))
-        tell([f"{path}: only point lists are landmarks; left out were {told}" + (f" ({called})" if called else "")])
+        tell([f"{path}: only point lists are landmarks; ignored: {told}" + (f" ({called})" if called else "")])
     return lists
 
 
@@ -166,7 +166,9 @@ def _system(node: dict[str, Any], given: str | None, path: Path) -> Frame:
         return settle_frame(None, given, path)
     stated = _SYSTEMS.get(str(value).strip().upper())
     if stated is None:
-        raise FrameError(f"{path} is in the coordinate system {value!r}; wanted LPS or RAS, save it from Slicer so")
+        raise FrameError(
+            f"{path} is in the coordinate system {value!r}; expected LPS or RAS; save it from Slicer in one of these"
+        )
     return settle_frame(stated, given, path)
 
 
@@ -175,13 +177,13 @@ def _scale(node: dict[str, Any], path: Path) -> float:
     value = node.get("coordinateUnits")
     if isinstance(value, list):
         if len(value) > 1 and value[1] not in ("UCUM", ""):
-            raise FrameError(f"{path} names its unit in the code {value[1]!r}; wanted UCUM, such as mm")
+            raise FrameError(f"{path} names its unit in the code {value[1]!r}; expected UCUM, such as mm")
         value = value[0] if value else ""
     if value in (None, ""):
         return 1.0
     match = re.match(r"\(?\s*([^\s,)]+)", str(value))  # also Slicer's text of a code: (mm, UCUM, "millimeter")
     if match is None or match[1] not in _MILLIMETRES:
-        raise FrameError(f"{path} is in the unit {value!r}; wanted one of {', '.join(_MILLIMETRES)}")
+        raise FrameError(f"{path} is in the unit {value!r}; expected one of {', '.join(_MILLIMETRES)}")
     return _MILLIMETRES[match[1]]
 
 
@@ -189,7 +191,7 @@ def _position(point: dict[str, Any], name: str, path: Path) -> tuple[State, list
     position = point.get("position")
     status = point.get("positionStatus") or ("defined" if position else "undefined")
     if status not in ("defined", "missing", "undefined", "preview"):
-        raise LandmarkFileError(f"{path}: {name} has the status {status!r}; wanted defined, undefined or missing")
+        raise LandmarkFileError(f"{path}: {name} has the status {status!r}; expected defined, undefined or missing")
     state = state_of(status == "defined", status == "missing")
     if state != State.PRESENT:
         return state, [np.nan] * 3
@@ -199,7 +201,7 @@ def _position(point: dict[str, Any], name: str, path: Path) -> tuple[State, list
     except OverflowError:
         xyz = []
     if len(cells) != 3 or len(xyz) != 3 or not np.isfinite(xyz).all():
-        raise LandmarkFileError(f"{path}: {name} is defined at {str(position)[:60]}; wanted three numbers")
+        raise LandmarkFileError(f"{path}: {name} is defined at {str(position)[:60]}; expected three numbers")
     return state, xyz
 
 
@@ -222,6 +224,6 @@ SLICER_JSON = LandmarkFormat(
     recognises=_recognises,
     read=_read,
     write=_write,
-    frame="LPS or RAS, as the file says; mm, or the unit it states",
+    frame="LPS or RAS, as the file states; mm, or the unit it states",
     missing="`missing` is absent; `undefined` and `preview` are not annotated",
 )

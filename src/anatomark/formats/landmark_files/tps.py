@@ -145,7 +145,8 @@ def _specimens(lines: list[tuple[int, str]], path: Path) -> Iterator[_Specimen]:
         if key is None:
             if not wanted and not curve:
                 raise LandmarkFileError(
-                    f"{path}, line {line}: {text[:40]!r} where a key such as IMAGE= was wanted; correct LM= or the line"
+                    f"{path}, line {line}: {text[:40]!r} where a key such as IMAGE= was expected; "
+                    "correct LM= or the line"
                 )
             if wanted:
                 specimen.cells.append((line, text.split()))
@@ -158,10 +159,10 @@ def _specimens(lines: list[tuple[int, str]], path: Path) -> Iterator[_Specimen]:
         if wanted or curve:
             counted = "landmarks that LM= counts" if wanted else "points that POINTS= counts"
             raise LandmarkFileError(
-                f"{path}, line {line}: {wanted or curve} of the {counted} are lacking; correct the count or the points"
+                f"{path}, line {line}: {wanted or curve} of the {counted} are missing; correct the count or the points"
             )
         if name in ("LM", "LM3", "POINTS", "POINTS3") and not re.fullmatch(r"[0-9]{1,9}", value):
-            raise LandmarkFileError(f"{path}, line {line}: {text[:40]!r} is no number of points; correct it")
+            raise LandmarkFileError(f"{path}, line {line}: {text[:40]!r} is not a number of points; correct it")
         if name in ("LM", "LM3"):
             if specimen.line:
                 yield specimen
@@ -210,7 +211,9 @@ def _points(specimen: _Specimen, path: Path) -> np.ndarray:
             continue
         values = coordinates(cells, f"{path}, line {line}")
         if len(values) != specimen.d:
-            raise LandmarkFileError(f"{path}, line {line}: {len(values)} coordinates, wanted {specimen.d}; correct it")
+            raise LandmarkFileError(
+                f"{path}, line {line}: {len(values)} coordinates, expected {specimen.d}; correct it"
+            )
         if values != [-1.0, -1.0]:
             points[row] = values
     return points
@@ -287,7 +290,7 @@ def _scale_remark(specimen: _Specimen, grid: Grid, path: Path) -> list[str]:
     if text is None:
         return []
     if scale is None:
-        return [f"{path}: SCALE={text[:40]} of {specimen.named() or 'its image'} is no number and was passed over"]
+        return [f"{path}: SCALE={text[:40]} of {specimen.named() or 'its image'} is not a number and was ignored"]
     if grid.unit == "px":
         return [f"{path} has a SCALE, which is not used; its points are in px: give the spacing of the images for mm"]
     if any(abs(scale * unit / spacing - 1) <= 0.01 for unit in _UNITS_IN_MM for spacing in grid.spacing):
@@ -313,7 +316,7 @@ TPS = LandmarkFormat(
     write=write_tps,
     frame="pixel, y counted from the bottom (row = height - y), so the images are needed; of LM3= not stated, "
     "to be given",
-    missing="NA NA (written so) and, in 2D, -1 -1 are not annotated; files of ours say in a comment which are absent",
+    missing="NA NA (written so) and, in 2D, -1 -1 are not annotated; our own files state in a comment which are absent",
     written_frame="pixel",
     many_images=True,
     unnamed=True,

@@ -191,7 +191,7 @@ def _columns(header: Sequence[str], path: Path) -> _Columns:
     at: dict[str, int] = {}
     for place, column in enumerate(header):
         if column and at.setdefault(column, place) != place:
-            raise LandmarkFileError(f"{path} has the column {column!r} twice; rename one")
+            raise LandmarkFileError(f"{path} has a duplicate column {column!r}; rename one")
     groups, units = _by_name(header)
     landmarks = _whole(groups, header, path)
     stated = set().union(*(units[name] for name in landmarks))
@@ -267,7 +267,7 @@ def _frame_and_unit(
     units |= {columns.unit} if columns.unit is not None else set()
     units.discard("")
     if units - {"mm", "px"}:
-        raise FrameError(f"{path} is in the unit {sorted(units - {'mm', 'px'})[0][:20]!r}; wanted mm or px")
+        raise FrameError(f"{path} is in the unit {sorted(units - {'mm', 'px'})[0][:20]!r}; expected mm or px")
     if len(units) > 1:
         raise FrameError(f"{path} mixes the units mm and px; keep one in a table")
     own = next(iter(units), None)
@@ -329,7 +329,7 @@ def _state(states: NDArray[np.uint8], stated: Sequence[str], line: Sequence[int]
         if word not in _STATES:
             raise LandmarkFileError(
                 f"{path}, line {line[row]}: the state of {shown(name)} is {word[:40]!r}; "
-                f"wanted {', '.join(STATE_WORDS.values())}"
+                f"expected {', '.join(STATE_WORDS.values())}"
             )
         state = _STATES[word]
         if state == State.PRESENT and states[row] != State.PRESENT:
@@ -359,6 +359,6 @@ WIDE_TABLE = LandmarkFormat(
     read=read_wide_table,
     write=write_wide_table,
     frame="its column `frame` (written), pixel where the columns are in px (`sella_x_px`), or the one given",
-    missing="empty, NA or NaN is not annotated, or what `sella_state` says",
+    missing="empty, NA or NaN is not annotated, or what `sella_state` states",
     many_images=True,
 )

@@ -66,7 +66,7 @@ def read_xml(path: Path, wanted: str) -> Element:
         parser.Parse(content, True)
     except expat.ExpatError as error:
         reason = expat.ErrorString(error.code)
-        raise LandmarkFileError(f"{path}, line {error.lineno}, is no whole XML ({reason}); give {wanted}") from None
+        raise LandmarkFileError(f"{path}, line {error.lineno}, is not valid XML ({reason}); give {wanted}") from None
     except (ValueError, LookupError) as error:  # encodings that Python does not know, or not for XML
-        raise LandmarkFileError(f"{path} is no XML that can be read ({error}); save it in UTF-8") from None
+        raise LandmarkFileError(f"{path} is not readable XML ({error}); save it in UTF-8") from None
     return root.children[0]

@@ -89,7 +89,7 @@ def _stored(path: Path, page: int | None = None) -> _Stored:
         found = tiff.open_page(path, page)
         return _Stored(kind, found.shape, found.samples, found.stored, found.others, found.pages, found)
     if page not in (None, 1):
-        raise ImageError(f"{path} has 1 page, page {page} was wanted; count them from 1")
+        raise ImageError(f"{path} has 1 page, page {page} was requested; count them from 1")
     if kind == "JPEG":
         require_common_jpeg(path)
     chunks = png.chunks(path) if kind == "PNG" else None
@@ -106,7 +106,7 @@ def _stored(path: Path, page: int | None = None) -> _Stored:
         mp = picture.info.get("mp")
     if frames > 1:
         raise ImageError(
-            f"{path} is an animation of {frames} frames ({shape[1]} x {shape[0]} pixels), wanted a single picture; "
+            f"{path} is an animation of {frames} frames ({shape[1]} x {shape[0]} pixels), expected a single picture; "
             "save each frame as a file of its own"
         )
     if min(shape) < 1:

@@ -113,13 +113,13 @@ def open_page(path: Path, number: int | None = None) -> Page:
         )
     if number is None and count > 1:
         raise ImageError(
-            f"{path} holds {count} pages ({columns} x {rows} pixels), wanted a single picture; if each page is a case, "
-            "write `stack: true` under `images`, else save each page as a file, or a volume as .nii.gz or .nrrd"
+            f"{path} holds {count} pages ({columns} x {rows} pixels), expected a single picture; if each page is a "
+            "case, write `stack: true` under `images`, else save each page as a file, or a volume as .nii.gz or .nrrd"
         )
     if count > len(kept):
         raise ImageError(f"{path} holds {count} pictures of which it lists {len(kept)}; save each page as a file")
     if number is not None and not 1 <= number <= count:
-        raise ImageError(f"{path} has {count} pages, page {number} was wanted; count them from 1")
+        raise ImageError(f"{path} has {count} pages, page {number} was requested; count them from 1")
     return Page(path, order, kept[(number or 1) - 1].tags, count, others)
 
 

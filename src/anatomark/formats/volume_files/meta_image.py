@@ -77,7 +77,7 @@ def _header(reader: Any, path: Path) -> Header:
     unit = stated.get("DistanceUnits", "")
     factor = mm_of(unit)
     if factor is None:
-        raise ImageError(f"{path} states its lengths in {unit!r}, which is no known unit; correct its DistanceUnits")
+        raise ImageError(f"{path} states its lengths in {unit!r}, which is not a known unit; correct its DistanceUnits")
     terms["spacing"] = [factor * step for step in terms["spacing"]]
     terms["origin"] = [factor * place for place in terms["origin"]]
     return Header(itk.grid(shape, terms, path), tuple(_remarks(stated, terms, path)))

@@ -80,7 +80,7 @@ def _by_itk(path: Path, nifti: NiftiHeader) -> NDArray[Any] | None:
 def _header(nifti: NiftiHeader, path: Path) -> Header:
     if len(nifti.dim) not in (2, 3):
         sizes = " x ".join(str(n) for n in nifti.dim)
-        raise ImageError(f"{path} is {len(nifti.dim)}D ({sizes}), wanted 2D or 3D; split it into single volumes")
+        raise ImageError(f"{path} is {len(nifti.dim)}D ({sizes}), expected 2D or 3D; split it into single volumes")
     return Header(*placed(nifti, path))
 
 

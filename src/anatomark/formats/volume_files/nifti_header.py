@@ -87,7 +87,7 @@ def nifti_header(path: Path) -> NiftiHeader:
     if not 1 <= dim[0] <= 7:
         raise ImageError(f"{path} is damaged: its NIfTI header speaks of {dim[0]} dimensions; export it again")
     if not math.isfinite(offset) or offset < 0:
-        raise ImageError(f"{path} is damaged: its NIfTI header says that voxels begin at {offset}; export it again")
+        raise ImageError(f"{path} is damaged: its NIfTI header states that voxels begin at {offset}; export it again")
     used = (*dim[1 : min(dim[0], 3) + 1], *(max(n, 1) for n in dim[4 : dim[0] + 1]))
     whole = math.prod(used)
     if min(used) < 1:
@@ -172,7 +172,7 @@ def _order(head: bytes, path: Path) -> tuple[str, int]:
                 return order, version
     if len(head) < 4:
         raise ImageError(cut_short(path))
-    raise ImageError(f"{path} is no NIfTI file: it does not begin like one; export it again, or correct its ending")
+    raise ImageError(f"{path} is not a NIfTI file: it does not start like one; export it again, or correct its ending")
 
 
 def require_whole_nifti(path: Path) -> None:

@@ -64,7 +64,7 @@ def _affine(header: NiftiHeader, path: Path) -> tuple[Floats | None, tuple[str, 
         return (qform, (remark,) if broken_s else ()) if spacing_known else (None, ())
     broken = " and ".join(filter(None, (broken_s, broken_q)))
     if broken:
-        raise ImageError(f"{path} does not say where it lies: {broken}; export it again")
+        raise ImageError(f"{path} does not state its position: {broken}; export it again")
     steps = [abs(step) for step in header.pixdim[:3]]
     if not all(_is_length(step) for step in steps[: len(header.dim)]):
         return None, ()
@@ -101,7 +101,7 @@ def _qform(header: NiftiHeader) -> tuple[Floats | None, str]:
         return None, "its qform holds NaN, infinite or huge numbers"
     rest = 1.0 - float(quaternion @ quaternion)
     if rest < -0.01:
-        return None, "its qform is no rotation (its quaternion is longer than 1)"
+        return None, "its qform is not a rotation (its quaternion is longer than 1)"
     if rest < 1e-7:  # as the reference implementation does: a rotation by 180 degrees, but for rounding
         quaternion, a = quaternion / np.linalg.norm(quaternion), 0.0
     else:

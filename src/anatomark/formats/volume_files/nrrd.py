@@ -150,16 +150,16 @@ def _layout(found: _Fields, path: Path) -> _Layout:
         raise ImageError(f"{path} is damaged: its NRRD header does not speak of each of its axes; export it again")
     space = [k for k in range(len(sizes)) if kinds[k] in _OF_SPACE and not (placed and vectors[k] is None)]
     if missing := [k for k in range(len(sizes)) if placed and vectors[k] is None and kinds[k] in ("domain", "space")]:
-        raise ImageError(f"{path} does not say the direction of its axis {missing[0] + 1}; complete space directions")
+        raise ImageError(f"{path} does not state the direction of its axis {missing[0] + 1}; complete space directions")
     while len(space) > 3 and sizes[space[-1]] == 1:  # one moment of time
         space.pop()
     if len(space) not in (2, 3):
         listed = " x ".join(str(sizes[axis]) for axis in space)
-        raise ImageError(f"{path} is {len(space)}D ({listed}), wanted 2D or 3D; split it into single volumes")
+        raise ImageError(f"{path} is {len(space)}D ({listed}), expected 2D or 3D; split it into single volumes")
     others = [axis for axis in range(len(sizes)) if axis not in space and sizes[axis] > 1]
     if len(others) > 1:
         raise ImageError(
-            f"{path} holds {sizes[others[0]]} x {sizes[others[1]]} numbers in each voxel; wanted grey values"
+            f"{path} holds {sizes[others[0]]} x {sizes[others[1]]} numbers in each voxel; expected grey values"
         )
     return _Layout(sizes, tuple(space), others[0] if others else None)
 
@@ -225,7 +225,7 @@ def _placed(found: _Fields, layout: _Layout, path: Path) -> tuple[Floats | None,
         vectors, origin = [v[:3] for v in vectors], None if origin is None else origin[:3]
     elif count != {d}:
         said = " and ".join(map(str, sorted(count)))
-        raise ImageError(f"{path} says the direction of {d} axes in a space of {said} dimensions; wanted as many")
+        raise ImageError(f"{path} states the direction of {d} axes in a space of {said} dimensions; expected as many")
     words = found.words("space units")
     if words and len(words) != max(count):
         raise ImageError(f"{path} states {len(words)} space units for {max(count)} axes; correct its header")
@@ -244,7 +244,7 @@ def _placed(found: _Fields, layout: _Layout, path: Path) -> tuple[Floats | None,
         return affine, ()
     what = f"the space {space}" if space else "a space without a name"
     return affine, (
-        f"{path} lies in {what}, which does not say where left, back and up are; they were taken along x, y "
+        f"{path} lies in {what}, which does not state where left, back and up are; they were taken along x, y "
         "and z (LPS), as by ITK and 3D Slicer",
     )
 
@@ -256,7 +256,7 @@ def _factors(words: list[str], path: Path) -> list[float] | None:
     factors = [mm_of(word) for word in words]
     unknown = [word for word, factor in zip(words, factors, strict=True) if factor is None]
     if unknown:
-        raise ImageError(f"{path} states its lengths in {unknown[0]!r}, which is no known unit; correct its header")
+        raise ImageError(f"{path} states its lengths in {unknown[0]!r}, which is not a known unit; correct its header")
     return [factor for factor in factors if factor is not None]
 
 

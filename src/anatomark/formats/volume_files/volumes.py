@@ -48,11 +48,11 @@ def of_page(header: Header, page: int, path: Path) -> Header:
     grid = header.grid
     if grid.ndim == 2:
         if page != 1:
-            raise ImageError(f"{path} has 1 page, page {page} was wanted; count them from 1")
+            raise ImageError(f"{path} has 1 page, page {page} was requested; count them from 1")
         return header
     pages = grid.shape[0]
     if not 1 <= page <= pages:
-        raise ImageError(f"{path} has {pages} pages, page {page} was wanted; count them from 1")
+        raise ImageError(f"{path} has {pages} pages, page {page} was requested; count them from 1")
     spacing = grid.spacing[:0:-1]
     if grid.unit == "px" or np.allclose(grid.spacing, 1.0, rtol=0, atol=1e-9):
         return Header(Grid.without_spacing(grid.shape[1:]), pages=pages)
@@ -86,4 +86,4 @@ def _kind(path: Path) -> ModuleType:
     if name.endswith(nifti.SUFFIXES):
         return nifti  # which says what is wrong with it
     kind = "an NRRD" if name.endswith(nrrd.SUFFIXES) else "a MetaImage"
-    raise ImageError(f"{path} is not {kind} file, as its name says: it cannot be read; correct its ending")
+    raise ImageError(f"{path} is not {kind} file, despite its name: it cannot be read; correct its ending")
