@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Self, cast
+
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from anatomark.methods.settings import AugmentedTraining, Channels, Network, Schedule, Size
@@ -22,6 +25,14 @@ class GlobalToLocalNetwork(Network):
     local_window: Size
     local_landmarks_per_step: PositiveInt
     local_passes: PositiveInt = 1  # older models may look more than once, each time around the answer before
+
+    @classmethod
+    def from_format_1(cls, settings: Mapping[str, object], landmarks: int) -> Self:
+        """As of every network; where there is no local stage, its window was never planned, and any will do."""
+        pool = settings.get("pool")
+        if settings.get("local") is False and settings.get("local_window") is None and isinstance(pool, list | tuple):
+            settings = {**settings, "local_window": [1] * len(cast("list[object]", pool))}
+        return super().from_format_1(settings, landmarks)
 
     @property
     def answers(self) -> int:
