@@ -1,7 +1,7 @@
 """What each part of a method brings: trained with all of them, then with one switch set otherwise at a time.
 
 python -m benchmarks ablation datasets/isbi2015_ceph.yaml --method two-stage --count 25 --spacing 1 \\
-    --switch look=false --switch ripple=0 --out runs/ablation
+    --switch refine=false --switch elastic_fine=0 --out runs/ablation
 
 Images, folders and scoring are those of `limited`: the first --count subjects of a permutation of the training split
 are learned from, the others of it are scored, so that test splits stay out of it. A switch may set several: "a=1;b=2".

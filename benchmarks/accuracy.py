@@ -14,16 +14,19 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from anatomark import evaluate, load, load_dataset
+from anatomark.data.description import Dataset
 from anatomark.formats.table import LandmarkTable
+from anatomark.methods.networks import NetworkDetector
+from anatomark.model import Model
 from anatomark.nets.devices import choose_precision
 from benchmarks.answers import answers_of_model
 from benchmarks.results import provenance, write
-from benchmarks.run_log import log_of
+from benchmarks.run_log import log_of, training_of
 
 # Runs one prediction call and prints what it cost, from outside the measured process.
 MEASURE = """
@@ -52,19 +55,20 @@ def main(arguments: Sequence[str]) -> None:
     measured = list(arguments)[: list(arguments).index("--train-command")]
     dataset = load_dataset(options.dataset, options.root)
     model = load(options.run, device=options.device)
+    training = training_of(Path(options.run))
     about = provenance(f"python -m benchmarks accuracy {shlex.join(measured)}", model.device)
     result: dict[str, Any] = {
         "kind": "accuracy",
         "dataset": dataset.name,
         "unit": dataset.unit,
-        "method": model.method.name,
+        "method": model.detector.name,
         **about,
         "train": {
             "command": options.train_command,
             "commit": options.train_commit,
             "hardware": options.train_hardware or about["hardware"],
-            "precision": choose_precision(model.method.settings.precision, model.device),
-            "seed": model.method.settings.seed,
+            "precision": choose_precision(training["precision"], model.device),
+            "seed": training["seed"],
             **log_of(Path(options.run)),
         },
         "splits": {},
@@ -91,10 +95,10 @@ def main(arguments: Sequence[str]) -> None:
             entry["published"] = brief(evaluate(dataset, options.published, split=split, frame=options.frame))
         result["splits"][split] = entry
         print(split, json.dumps({k: v for k, v in entry.items() if k not in ("landmarks",)}, indent=1))
-    print(write(f"accuracy_{dataset.name}_{model.method.name}", result))
+    print(write(f"accuracy_{dataset.name}_{model.detector.name}", result))
 
 
-def brief(metrics: dict[str, Any]) -> dict[str, Any]:
+def brief(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Overall numbers; SDR also over the found landmarks alone, as papers that leave misses out report it."""
     overall = dict(metrics["overall"])
     found = overall["n"] - overall["n_missing"]
@@ -102,10 +106,10 @@ def brief(metrics: dict[str, Any]) -> dict[str, Any]:
     return overall
 
 
-def every_answer(model: Any, dataset: Any, split: str, final: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def every_answer(model: Model, dataset: Dataset, split: str, final: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """{answer: numbers} of a split; the last is `final`, the others with all landmarks taken as present."""
-    if not model.method.stages:  # one answer, and a slow one: not to be found twice
-        return {model.method.name: brief(final)}
+    if not isinstance(model.detector, NetworkDetector):  # one answer, and a slow one: not to be found twice
+        return {model.detector.name: brief(final)}
     rows: dict[str, list[Any]] = {}
     for case in dataset.split(split):
         for answer, points in answers_of_model(model, case.read_image()).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,21 +19,21 @@ PEER = "landmarker"
 
 def scored_peer(
     dataset: Dataset, folder: Path, *, python: str, score: str, spacing: float, minutes: float, seed: int
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[Mapping[str, Any], Path]:
     """The metrics of `evaluate` on the split `score` and the table; trained and predicted where not yet so.
 
     It learns from the cases that our methods learn from, and those to choose by are the same.
     """
     from anatomark import Landmarks, evaluate
     from anatomark.formats.table import write_table
-    from anatomark.methods.interface import CommonSettings
     from anatomark.methods.prediction import Prediction, prediction_table
-    from anatomark.training.train import training_roles
+    from anatomark.methods.settings import TrainingValues
+    from anatomark.training.roles import training_roles
 
     table = folder / f"predictions_{score}.csv"
     if not table.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        fraction = CommonSettings.model_fields["validation_fraction"].default
+        fraction = TrainingValues.model_fields["validation_fraction"].default
         roles = {**training_roles(dataset, "train", None, fraction, seed), "score": dataset.split(score)}
         grids = write_images(dataset, roles, folder / "images.npz", [spacing] * dataset.ndim)
         spec = {"minutes": minutes, "validations": 10, "seed": seed, "spacing": [spacing] * dataset.ndim}

@@ -13,33 +13,38 @@ if TYPE_CHECKING:
 
     from anatomark.core.image import Image
     from anatomark.data.working import WorkingImage
+    from anatomark.methods.interface import AnyDetector
+    from anatomark.model import Model
 
 Floats = NDArray[np.float64]
 
 
-def answers(method: Any, image: WorkingImage, device: torch.device) -> dict[str, Floats]:
-    """{answer: points (N, d) world} of a trained method, the final one last: its kept stages, or the one it has.
+def answers(detector: AnyDetector, image: WorkingImage, device: torch.device) -> dict[str, Floats]:
+    """{answer: points (N, d) world} of a detector, the final one last: those of its stages, or the one it has.
 
     Where stage 1 casts votes that are combined by a fixed rule ("stage1, mean vote", "stage1, near vote"), these stand
     in the place of the first stage.
     """
-    kept = [stage for stage in method.stages if stage in method.networks]
+    from anatomark.methods.networks import NetworkDetector
+    from anatomark.methods.two_stage.method import TwoStage
+
+    kept = list(detector.networks) if isinstance(detector, NetworkDetector) else []
     found: dict[str, Floats] = {}
-    if hasattr(method, "fixed_votes"):
+    if isinstance(detector, TwoStage):
         first = kept.pop(0)
-        found = {f"{first}, {rule} vote": points for rule, points in method.fixed_votes(image, device).items()}
+        found = {f"{first}, {rule} vote": points for rule, points in detector.fixed_votes(image, device).items()}
     for stage in kept:
-        found[stage] = method.locate(image, device, upto=stage)[-1].points_world
-    return found or {method.name: method.locate(image, device)[-1].points_world}
+        found[stage] = detector.locate(image, device, upto=stage)[-1].points_world
+    return found or {detector.name: detector.locate(image, device)[-1].points_world}
 
 
-def answers_of_model(model: Any, image: Image) -> dict[str, Floats]:
+def answers_of_model(model: Model, image: Image) -> dict[str, Floats]:
     """`answers` of a loaded Model for an Image, in the world of the image."""
     import torch
 
-    settings, placed = model.method.settings, model.place(image)
-    working = placed.working_image(spacing=settings.spacing, pool=settings.pool)
-    found = answers(model.method, working, torch.device(model.device))
+    detector, placed = model.detector, model.members[0].place(image)
+    working = placed.working_image(spacing=detector.network.spacing, pool=detector.network.pool)
+    found = answers(detector, working, torch.device(model.device))
     return {answer: placed.from_template(points) for answer, points in found.items()}
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,17 @@ from numpy.typing import NDArray
 from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import working_image
+from anatomark.methods.settings import Network
 from benchmarks.answers import answers, parse_settings, scores
 from benchmarks.measure import measured
 from benchmarks.results import provenance, write
 from benchmarks.run_log import log_of
 from benchmarks.synthetic_brains import Template, subject
+
+if TYPE_CHECKING:
+    import torch
+
+    from anatomark.methods.interface import AnyDetector
 
 Floats = NDArray[np.float64]
 THRESHOLDS = (1.0, 2.0, 3.0, 4.0)
@@ -100,31 +106,31 @@ def run(
 
     from anatomark import load
     from anatomark.nets.devices import choose_device
-    from anatomark.training.train import train_from_cache
+    from anatomark.training.data import TrainingData
+    from anatomark.training.request import Request
+    from anatomark.training.run import train_from_cache
 
     say = show or (lambda line: None)
     device = choose_device(device)
     spacing = template.field.spacing
     settings = {"spacing": list(spacing), **settings}
-    roles = split_roles(train, float(settings.get("validation_fraction", 0.15)))
-    began = time.monotonic()
-    train_from_cache(
-        lambda planned, tick: brain_cache(template, roles, planned, seed=seed, device=device, progress=tick),
-        grids=lambda: [template.field],
-        roles={role: [f"subject{index}" for index in members] for role, members in roles.items()},
+    request = Request.resolved(method, template.field.ndim, preset=None, settings=settings, device=device)
+    roles = split_roles(train, request.settings.validation_fraction)
+    data = TrainingData(
+        name=f"synthetic brains, seed {seed}",
         names=template.names,
+        pairs=(),
         ndim=template.field.ndim,
         unit="mm",
-        dataset=f"synthetic brains, seed {seed}",
-        out=out,
-        method=method,
-        settings=settings,
-        device=device,
-        show=show,
+        roles={role: [f"subject{index}" for index in members] for role, members in roles.items()},
+        grids=lambda: [template.field],
+        prepare=lambda plan, tick: brain_cache(template, roles, plan.network, seed=seed, device=device, progress=tick),
     )
+    began = time.monotonic()
+    train_from_cache(data, request, out=out, show=show)
     model = load(out, device=device)
     say(f"training: {(time.monotonic() - began) / 60:.1f} min in this call")
-    found, present = predicted(model.method, template, out / "test_errors.npz", test, seed, torch.device(device), say)
+    found, present = predicted(model.detector, template, out / "test_errors.npz", test, seed, torch.device(device), say)
     shape = template.field.shape
     spec = {"run": str(out.absolute()), "shape": shape, "spacing": spacing[0], "device": device}
     logged = log_of(out)
@@ -156,17 +162,17 @@ def split_roles(train: int, fraction: float) -> dict[str, list[int]]:
 def brain_cache(
     template: Template,
     roles: dict[str, list[int]],
-    settings: Any,
+    network: Network,
     *,
     seed: int,
     device: str = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Cache:
-    """The subjects of `roles` in memory, as working images of the planned settings."""
+    """The subjects of `roles` in memory, as working images of the planned network."""
     everyone = [(role, index) for role, members in roles.items() for index in members]
     cases = []
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2)) as pool:
-        made = pool.map(lambda one: brain_case(template, one[0], one[1], settings, seed=seed, device=device), everyone)
+        made = pool.map(lambda one: brain_case(template, one[0], one[1], network, seed=seed, device=device), everyone)
         for done, case in enumerate(made):
             cases.append(case)
             progress(done + 1, len(everyone))
@@ -174,19 +180,25 @@ def brain_cache(
 
 
 def brain_case(
-    template: Template, role: str, index: int, settings: Any, *, seed: int, device: str = "cpu"
+    template: Template, role: str, index: int, network: Network, *, seed: int, device: str = "cpu"
 ) -> CachedCase:
     """One subject; landmarks outside its field of view are absent."""
     image, points, _ = subject(template, seed=seed, index=index, device=device)
     inside = image.grid.contains(points)
     states = np.where(inside, State.PRESENT, State.ABSENT).astype(np.uint8)
-    working = working_image(image, spacing=settings.spacing, pool=settings.pool)
+    working = working_image(image, spacing=network.spacing, pool=network.pool)
     name = f"subject{index}"
     return CachedCase(name, name, role, working, np.where(inside[:, None], points, np.nan), states)
 
 
 def predicted(
-    method: Any, template: Template, path: Path, count: int, seed: int, device: Any, say: Callable[[str], None]
+    detector: AnyDetector,
+    template: Template,
+    path: Path,
+    count: int,
+    seed: int,
+    device: torch.device,
+    say: Callable[[str], None],
 ) -> tuple[dict[str, Floats], NDArray[np.bool_]]:
     """{answer: radial errors (count, N) mm, NaN where absent} and (count, N) present; kept in `path` on the way."""
     from anatomark.formats.atomic import replacing
@@ -199,8 +211,8 @@ def predicted(
     rows: dict[str, list[Floats]] = {name: list(block) for name, block in held.items()}
     saved = time.monotonic()
     for number in range(done, count):
-        case = brain_case(template, "test", FIRST_TEST + number, method.settings, seed=seed, device=str(device))
-        for name, points in answers(method, case.image, device).items():
+        case = brain_case(template, "test", FIRST_TEST + number, detector.network, seed=seed, device=str(device))
+        for name, points in answers(detector, case.image, device).items():
             rows.setdefault(name, []).append(np.linalg.norm(points - case.points_world, axis=1))
         if number + 1 == count or time.monotonic() - saved > SAVE_EVERY_S:
             with replacing(path, suffix=".npz") as temporary:

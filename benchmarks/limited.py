@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,7 +185,7 @@ def chosen_cases(dataset: Dataset, count: int, *, seed: int, train_split: str) -
     Fewer are in larger counts of the same seed. A validation split of the data set is left out: those to choose by
     come out of the `count`. SystemExit where there are fewer subjects.
     """
-    from anatomark.training.train import VALIDATION_NAMES
+    from anatomark.training.roles import VALIDATION_NAMES
 
     cases = [case for case in dataset.split(train_split) if case.reference.annotated.any()]
     subjects = sorted({case.subject for case in cases})
@@ -207,11 +207,11 @@ def scored(
     device: str,
     settings: dict[str, Any],
     say: Any = print,
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[Mapping[str, Any], Path]:
     """The metrics of `evaluate` on the split `score` and the table of a run, trained and predicted where not yet so."""
     from anatomark import evaluate, load, train
     from anatomark.formats.table import write_table
-    from anatomark.predict import prediction_table
+    from anatomark.methods.prediction import prediction_table
 
     train(dataset, out=folder, method=method, settings=settings, device=device, train_split="train", show=say)
     table = folder / f"predictions_{score}.csv"

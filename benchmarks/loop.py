@@ -84,7 +84,8 @@ def _once(folder: Path, seed: int, options: argparse.Namespace, settings: dict[s
         summary = predict_to_folder(run, [described], out=folder / name, split="pool", overlays=False)
         study = open_study(described, reviewer="nobody", predictions=summary.table)
         return {
-            case: float(np.linalg.norm(study.predictions[case].points - truth[case].points, axis=1).mean()) for case in pool
+            case: float(np.linalg.norm(study.predictions[case].points - truth[case].points, axis=1).mean())
+            for case in pool
         }
 
     asked: dict[str, Any] = {"settings": settings | {"seed": seed}, "device": "cpu"}

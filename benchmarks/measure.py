@@ -15,14 +15,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
+    from anatomark.core.grid import Grid
     from anatomark.core.image import Image
+    from anatomark.data.cache import Cache
+    from anatomark.methods.interface import AnyDetector, Staged
+    from anatomark.methods.settings import Network
 
 ENOUGH = 20.0  # seconds of passes on the clock, after which there are no more
 PARTS = ("read", "prepare", "network", "write")
@@ -82,6 +87,7 @@ def one_prediction(spec: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from anatomark.data.working import working_image
+    from anatomark.methods.networks import NetworkDetector
 
     device = torch.device(spec["device"])
     image_itself = made_up(spec["shape"], float(spec["spacing"]))
@@ -89,18 +95,17 @@ def one_prediction(spec: dict[str, Any]) -> dict[str, Any]:
     if "run" in spec:
         from anatomark import load
 
-        method = load(spec["run"], device=spec["device"]).method
+        detector = load(spec["run"], device=spec["device"]).detector
     else:
-        method = untrained(spec["method"], spec["settings"], grid, spec["landmarks"], spec["device"])
-    image = working_image(image_itself, spacing=method.settings.spacing, pool=method.settings.pool)
-    for network in method.networks.values():
-        network.to(device).eval()
+        detector = untrained(spec["method"], spec["settings"], grid, spec["landmarks"], spec["device"])
+    image = working_image(image_itself, spacing=detector.network.spacing, pool=detector.network.pool)
+    networks = detector.networks if isinstance(detector, NetworkDetector) else {}
     idle = resident_bytes("self")
     half = spec.get("precision") == "bf16-mixed"
 
     def locate() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            method.locate(image, device)
+            detector.locate(image, device)
 
     counted = operations(locate) if spec.get("operations") else None  # which warms up as well
     seconds = timed(locate, spec.get("repeats", 5), device, warm=counted is not None)
@@ -110,12 +115,12 @@ def one_prediction(spec: dict[str, Any]) -> dict[str, Any]:
         "all_seconds": [round(s, 4) for s in seconds],
         "peak_bytes": peak,
         "idle_bytes": idle,
-        "parameters": sum(p.numel() for network in method.networks.values() for p in network.parameters()),
+        "parameters": sum(p.numel() for network in networks.values() for p in network.parameters()),
     }
     if counted is not None:
         told["operations"] = counted
     if spec.get("whole"):
-        told["whole"] = parts_of_whole(method, image_itself, locate)
+        told["whole"] = parts_of_whole(detector.network, image_itself, locate)
     return told
 
 
@@ -159,7 +164,7 @@ def timed(locate: Callable[[], None], repeats: int, device: torch.device, *, war
     return seconds
 
 
-def operations(locate: Callable[[], None]) -> int:
+def operations(locate: Callable[[], object]) -> int:
     """Multiplications and additions of the convolutions and matrix products of a prediction."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -173,7 +178,7 @@ def operations(locate: Callable[[], None]) -> int:
     return counter.get_total_flops()
 
 
-def parts_of_whole(method: Any, image: Image, locate: Callable[[], None]) -> dict[str, float]:
+def parts_of_whole(network: Network, image: Image, locate: Callable[[], None]) -> dict[str, float]:
     """Seconds to "read" the image from a file, "prepare" it, ask the "network", and "write" a table and a picture."""
     import numpy as np
 
@@ -182,9 +187,9 @@ def parts_of_whole(method: Any, image: Image, locate: Callable[[], None]) -> dic
     from anatomark.formats.images import read_image, require_usable, write_image
     from anatomark.formats.table import write_table
     from anatomark.methods.prediction import Prediction, prediction_table
-    from anatomark.predict import write_overlay
+    from anatomark.prediction_files import write_overlay
 
-    names = tuple(f"L{k}" for k in range(method.landmarks))
+    names = tuple(f"L{k}" for k in range(network.landmarks))
     sure = np.ones(len(names))
     landmarks = Landmarks.from_points(names, np.zeros((len(names), image.grid.ndim)), "mm")
     found = Prediction(landmarks, sure, sure, None, np.full(len(names), np.nan), 0.9)
@@ -196,7 +201,7 @@ def parts_of_whole(method: Any, image: Image, locate: Callable[[], None]) -> dic
         read = read_image(path, spacing=image.grid.spacing if image.grid.ndim == 2 else None)
         marks.append(time.perf_counter())
         require_usable(read, path)
-        working_image(read, spacing=method.settings.spacing, pool=method.settings.pool)
+        working_image(read, spacing=network.spacing, pool=network.pool)
         marks.append(time.perf_counter())
         locate()
         marks.append(time.perf_counter())
@@ -206,26 +211,55 @@ def parts_of_whole(method: Any, image: Image, locate: Callable[[], None]) -> dic
     return {part: b - a for part, a, b in zip(PARTS, marks, marks[1:], strict=False)}
 
 
-def untrained(name: str, settings: dict[str, Any], grid: Any, landmarks: int, device: str) -> Any:
-    """The method as the plan makes it for images on `grid`, with the weights it starts from."""
+def untrained(name: str, settings: Mapping[str, Any], grid: Grid, landmarks: int, device: str) -> AnyDetector:
+    """The detector of the planned network for images on `grid`, with the weights that training starts from."""
     import torch
 
-    from anatomark.methods import method_class
+    from anatomark.methods import detector_class
+    from anatomark.methods.presence import PresenceModel
+    from anatomark.nets.weights import with_prefix
+    from benchmarks.synthetic_cases import synthetic_cache
+
+    staged = planned_stages(name, settings, grid, landmarks, device)
+    network = staged.plan.network
+    made = untrained_networks(staged, synthetic_cache(grid, network, empty=True))
+    made.pop("stage2_frozen", None)  # that of stage 2 has its weights
+    tensors: dict[str, torch.Tensor] = {}
+    for stage, module in made.items():
+        tensors |= with_prefix(stage, module.state_dict())
+    presence = PresenceModel.unfitted(network.answers)
+    return detector_class(name).load(network, tensors, presence, source="untrained").to(torch.device(device))
+
+
+def planned_stages(name: str, settings: Mapping[str, Any], grid: Grid, landmarks: int, device: str) -> Staged:
+    """The stages of the method `name` as planned for images on `grid`; a local window is the smallest one."""
+    from anatomark.methods import detector_class
+    from anatomark.methods.global_to_local.plan import size_local
+    from anatomark.methods.global_to_local.stages import GlobalToLocalStages
+    from anatomark.methods.heatmap.stages import HeatmapStages
     from anatomark.methods.interface import DataFacts
+    from anatomark.methods.two_stage.stages import TwoStageStages
     from anatomark.nets.devices import available_memory_bytes
-    from anatomark.training.train import resolve_settings
+    from anatomark.training.request import resolve_settings
 
-    kind: Any = method_class(name)
-    facts = DataFacts((grid.canonical(),), landmarks, False, available_memory_bytes(device))
-    planned = kind.plan(resolve_settings(kind, grid.ndim, None, settings), facts, on_gpu=device == "cuda")
-    if name == "global-to-local" and planned.local:
-        from anatomark.methods.global_to_local.plan import plan_local
+    kind = detector_class(name)
+    facts = DataFacts((grid.canonical(),), landmarks, False, available_memory_bytes(device), on_gpu=device == "cuda")
+    plan = kind.plan(resolve_settings(kind, grid.ndim, None, settings), facts)
+    if name == "global-to-local":
+        return GlobalToLocalStages(size_local(plan, []))  # without errors, as after a good global stage
+    if name == "two-stage":
+        return TwoStageStages(plan)
+    if name == "heatmap":
+        return HeatmapStages(plan)
+    raise SystemExit(f"{name} has no stages to train; choose global-to-local, two-stage or heatmap")
 
-        planned = plan_local(planned, [], ndim=grid.ndim)  # the smallest window, as after a good global stage
-    method = kind(planned, ndim=grid.ndim, landmarks=landmarks)
-    torch.manual_seed(0)
-    method.make_networks()
-    return method
+
+def untrained_networks(staged: Staged, cache: Cache) -> dict[str, nn.Module]:
+    """The network that each stage begins with; a stage finds those before it as untrained as itself."""
+    made: dict[str, nn.Module] = {}
+    for stage in staged.stages:
+        made[stage] = staged.make(stage, made, cache)
+    return made
 
 
 if __name__ == "__main__":

@@ -87,26 +87,28 @@ def prepared(
     from anatomark import load_dataset
     from anatomark.data.cache import prepare
     from anatomark.errors import SettingsError
-    from anatomark.methods import method_class
+    from anatomark.methods import detector_class
     from anatomark.methods.interface import DataFacts
-    from anatomark.training.train import canonical_grids, resolve_settings, training_roles
+    from anatomark.training.data import canonical_grids
+    from anatomark.training.request import resolve_settings
+    from anatomark.training.roles import training_roles
 
     data = load_dataset(dataset, root)
-    kind = method_class(method)
-    chosen: Any = resolve_settings(kind, data.ndim, None, settings)
+    kind = detector_class(method)
+    chosen = resolve_settings(kind, data.ndim, None, settings)
     if chosen.align != "none":
         raise SettingsError("align is for predictions from image files; leave it out here")
     roles = dict(training_roles(data, "train", None, chosen.validation_fraction, chosen.seed))
     grids = tuple(canonical_grids(data, roles["train"]))
-    facts = DataFacts(grids, len(data.names), bool(data.pairs), memory_gib * 2**30)
-    planned: Any = kind.plan(chosen, facts, on_gpu=device == "cuda")
+    facts = DataFacts(grids, len(data.names), bool(data.pairs), memory_gib * 2**30, on_gpu=device == "cuda")
+    network = kind.plan(chosen, facts).network
     roles |= {split: data.split(split) for split in splits}
-    prepare(data, roles, out, spacing=planned.spacing, pool=planned.pool)
-    about = {"dataset": data.name, "unit": data.unit, "spacing": planned.spacing, "pool": planned.pool}
+    prepare(data, roles, out, spacing=network.spacing, pool=network.pool)
+    about = {"dataset": data.name, "unit": data.unit, "spacing": network.spacing, "pool": network.pool}
     (out / ABOUT).write_text(json.dumps({**about, "splits": list(splits)}, indent=1) + "\n")
     size = sum(file.stat().st_size for file in out.iterdir()) / 2**20
     counts = ", ".join(f"{len(cases)} {role}" for role, cases in roles.items())
-    return f"{out}: {counts} cases at {planned.spacing} {data.unit}, {size:.0f} MiB"
+    return f"{out}: {counts} cases at {network.spacing} {data.unit}, {size:.0f} MiB"
 
 
 def opened(folder: Path) -> tuple[Cache, dict[str, Any]]:
@@ -127,11 +129,25 @@ def trained(
     show: Callable[[str], None] | None = None,
 ) -> bool:
     """Train on a prepared folder into the run folder `out`; whether it has ended before `seconds` went by."""
-    from anatomark.training.train import train_from_cache
+    from anatomark.training.data import TrainingData
+    from anatomark.training.request import Request
+    from anatomark.training.run import train_from_cache
 
     cache, about = opened(folder)
     cases = {role: cache.role(role) for role in ("train", "validation")}
     learned = replace(cache, cases=(*cases["train"], *cases["validation"]))
+    data = TrainingData(
+        name=about["dataset"],
+        names=cache.names,
+        pairs=cache.pairs,
+        ndim=len(about["spacing"]),
+        unit=about["unit"],
+        roles={role: [case.id for case in members] for role, members in cases.items()},
+        grids=lambda: [case.image.fine_grid for case in cases["train"]],
+        prepare=lambda plan, progress: learned,
+    )
+    given = {"spacing": about["spacing"], "pool": about["pool"], **settings}
+    request = Request.resolved(method, data.ndim, preset=None, settings=given, device=device)
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -139,21 +155,7 @@ def trained(
     earlier = signal.signal(signal.SIGALRM, stop)
     signal.alarm(seconds or 0)
     try:
-        train_from_cache(
-            lambda planned, progress: learned,
-            grids=lambda: [case.image.fine_grid for case in cases["train"]],
-            roles={role: [case.id for case in members] for role, members in cases.items()},
-            names=cache.names,
-            pairs=cache.pairs,
-            ndim=len(about["spacing"]),
-            unit=about["unit"],
-            dataset=about["dataset"],
-            out=out,
-            method=method,
-            settings={"spacing": about["spacing"], "pool": about["pool"], **settings},
-            device=device,
-            show=show,
-        )
+        train_from_cache(data, request, out=out, show=show)
     except KeyboardInterrupt:
         return False
     finally:
@@ -166,19 +168,25 @@ def scored(folder: Path, run: Path, *, device: str = "auto") -> dict[str, Any]:
     """Write predictions_SPLIT.csv and scores.json into the run folder; {split: n, mre, median, sd, sdr}."""
     import torch
 
+    from anatomark.combined import Answer
     from anatomark.formats.table import write_table
+    from anatomark.loading import load_model
     from anatomark.methods.prediction import prediction_table
-    from anatomark.model import load_model
 
     cache, about = opened(folder)
     model = load_model(run, device=device)
+    (member,) = model.members
+    detector = member.detector
     found = {}
     for split in about["splits"]:
         told, errors = {}, []
         for case in cache.role(split):
-            located = model.method.locate(case.image, torch.device(model.device))
-            told[case.id] = model.prediction_of(located)
-            errors.append(np.linalg.norm(located[-1].points_world - case.points_world, axis=1))
+            located = detector.locate(case.image, torch.device(model.device))
+            points = located[-1].points_world
+            presence = detector.presence.probability(np.stack([stage.mass for stage in located], axis=-1))
+            judgement = member.suitability.judge(points, presence)
+            told[case.id] = model.prediction_of(Answer(points, presence, located[-1].spread, judgement))
+            errors.append(np.linalg.norm(points - case.points_world, axis=1))
         write_table(prediction_table(told), run / f"predictions_{split}.csv")
         found[split] = scores(np.array(errors), THRESHOLDS)
     hardware = torch.cuda.get_device_name() if model.device == "cuda" else "cpu"

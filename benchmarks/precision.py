@@ -10,11 +10,15 @@ import shlex
 import time
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.results import provenance, write
+
+if TYPE_CHECKING:
+    from anatomark.data.description import Case
+    from anatomark.model import Model
 
 GOAL = 0.05  # mm
 
@@ -41,24 +45,25 @@ def main(arguments: Sequence[str]) -> None:
     print(write(f"precision_{dataset.name}_{device}", {**result, "goal": GOAL, **about, "rows": rows}))
 
 
-def compared(model: Any, cases: Sequence[Any]) -> dict[str, Any]:
+def compared(model: Model, cases: Sequence[Case]) -> dict[str, Any]:
     """Distances (world units) between what a Model says in either precision, and the median seconds of each."""
     import torch
 
-    settings, device = model.method.settings, torch.device(model.device)
+    member, device = model.members[0], torch.device(model.device)
+    network = member.detector.network
     distances, seconds = [], {False: [], True: []}
     for case in cases:
-        working = model.place(case.read_image()).working_image(spacing=settings.spacing, pool=settings.pool)
+        working = member.place(case.read_image()).working_image(spacing=network.spacing, pool=network.pool)
         points = {}
         for half in (False, True):
             began = time.perf_counter()
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                points[half] = model.method.locate(working, device)[-1].points_world
+                points[half] = member.detector.locate(working, device)[-1].points_world
             seconds[half].append(time.perf_counter() - began)
         distances.append(np.linalg.norm(points[True] - points[False], axis=1))
     apart = np.concatenate(distances)
     return {
-        "method": model.method.name,
+        "method": member.detector.name,
         "cases": len(cases),
         "mean": float(apart.mean()),
         "median": float(np.median(apart)),

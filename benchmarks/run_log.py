@@ -55,3 +55,13 @@ def validations(run: Path) -> list[tuple[float, float]]:
 def minutes_to(course: Sequence[Sequence[float]], error: float) -> float | None:
     """The first of the minutes in a `validations` with an MRE of at most `error`; None where it never came so far."""
     return next((minutes for minutes, mre in course if mre <= error), None)
+
+
+def training_of(folder: Path) -> dict[str, Any]:
+    """How the networks of a run learned, as its settings.json has it, or a model.json of format 1 without one."""
+    path = folder / "settings.json"
+    held = json.loads((path if path.exists() else folder / "model.json").read_text(encoding="utf-8"))
+    found = held.get("training") or held.get("settings") or held
+    if "seed" not in found:
+        raise SystemExit(f"{folder} does not say how it was trained; give the folder of its run, with settings.json")
+    return found

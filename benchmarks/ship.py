@@ -9,7 +9,6 @@ and from an evaluation of each split. Refused where the weights make more than -
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -92,12 +91,14 @@ def evaluated(out: Path, run: Path, dataset: Dataset, split: str) -> dict[str, A
 
 def card(known: About, folder: Path, measured: dict[str, dict[str, Any]], made: dict[str, Any]) -> str:
     """README.md."""
-    held = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    unit, steps = held["unit"], made["run"]["steps"]
+    from anatomark.card import read_card
+
+    held = read_card(folder)
+    unit, steps = held.unit, made["run"]["steps"]
     moved = max(metrics["moved"] for metrics in measured.values())
     size = sum(file.stat().st_size for file in folder.iterdir() if file.name != "README.md") / 1e6
     trained = ", ".join(f"{stage} {count}" for stage, count in steps.items())
-    spacing = " x ".join(f"{s:g}" for s in held["settings"]["spacing"])
+    spacing = " x ".join(f"{s:g}" for s in held.network["spacing"])
     lines = [
         f"# {folder.name}: {known.title}",
         "",
@@ -108,7 +109,7 @@ def card(known: About, folder: Path, measured: dict[str, dict[str, Any]], made: 
         f"- Learned from: {known.data}",
         f"- Use: {known.use}",
         f"- Limits: {known.limits}",
-        f"- Network: {held['method']}, working spacing {spacing} {unit}, steps {trained}; {size:.1f} MB with weights "
+        f"- Network: {held.method}, working spacing {spacing} {unit}, steps {trained}; {size:.1f} MB with weights "
         f"in float16, which moved no point of the table by more than {moved:.2g} {unit}",
     ]
     lines += [f"- Trained by `{made['trained']}`"] if made["trained"] else []
@@ -132,7 +133,7 @@ def card(known: About, folder: Path, measured: dict[str, dict[str, Any]], made: 
     ]
     lines += [_measured_row(split, metrics) for split, metrics in measured.items()]
     lines += ["", "## The landmarks", "", *head("name", "in words", *(f"{split}: MRE ({unit})" for split in measured))]
-    for name in held["landmarks"]:
+    for name in held.landmarks:
         errors = [_with_interval(metrics["landmarks"][name], "mre", 2) for metrics in measured.values()]
         lines.append(row(name, known.landmarks[name], *errors))
     return "\n".join([*lines, ""])

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.results import provenance, write
+from benchmarks.run_log import training_of
 
 if TYPE_CHECKING:
     from anatomark.core.grid import Grid
     from anatomark.core.image import Image
     from anatomark.data.description import Dataset
+    from anatomark.model import Model
 
 WRONG = 3.0  # times the mean error on the images as they are: from there on, a damaged copy has to be told
 SPACINGS = (0.4, 0.7, 1.5, 2.5)
@@ -55,18 +57,18 @@ def learn(folder: Path, dataset: Dataset) -> None:
     """Write what is usual for the model in `folder`, by the training and validation cases that its settings chose."""
     from anatomark import load
     from anatomark.methods.suitability import Suitability
-    from anatomark.training.train import training_roles
+    from anatomark.training.roles import training_roles
 
     model = load(folder, device="cpu")
-    settings = model.method.settings
-    roles = training_roles(dataset, "train", None, settings.validation_fraction, settings.seed)
+    training = training_of(folder)
+    roles = training_roles(dataset, "train", None, training["validation_fraction"], training["seed"])
     shapes = np.stack([case.reference.select(model.names).points for case in roles["train"]])
     found = np.stack([model.predict(case.read_image()).landmarks.points for case in roles["validation"]])
     references = np.stack([case.reference.select(model.names).points for case in roles["validation"]])
     Suitability.learned(shapes, found, references).save(folder)
 
 
-def measured(model: Any, dataset: Dataset, split: str, most: int | None) -> list[dict[str, Any]]:
+def measured(model: Model, dataset: Dataset, split: str, most: int | None) -> list[dict[str, Any]]:
     """A row a kind of damage: images, how many are wrongly predicted (WRONG), how many of all and of these are told."""
     cases = dataset.split(split)
     if most is not None:
@@ -134,7 +136,9 @@ def _quarter(name: str, image: Image, index: np.ndarray, turns: int) -> tuple[st
     there[:, d - 2], there[:, d - 1] = (columns - 1 - column, row) if turns == 1 else (column, rows - 1 - row)
     spacing = list(image.grid.spacing)
     spacing[-2:] = spacing[-1], spacing[-2]
-    grid = Grid.from_geometry(array.shape, spacing=spacing[::-1], origin=image.grid.origin, unit=image.grid.unit)
+    grid = Grid.from_geometry(
+        array.shape, spacing=spacing[::-1], origin=image.grid.origin.tolist(), unit=image.grid.unit
+    )
     return name, Image(np.ascontiguousarray(array), grid), grid.index_to_world(there)
 
 

@@ -14,13 +14,24 @@ from __future__ import annotations
 import argparse
 import shlex
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-from anatomark.training.trial import Timed
 from benchmarks.results import provenance, write
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from anatomark.core.grid import Grid
+    from anatomark.data.cache import Cache, CachedCase
+    from anatomark.methods.interface import AnyPlan, Batch, Networks, Staged, StagePlan
 
 SIZES = {  # along the array axes, and the spacing (mm); landmarks
     2: ((960, 774), 0.25, 19),
@@ -64,57 +75,52 @@ def main(arguments: Sequence[str]) -> None:
 def measured_stages(name: str, ndim: int, *, device: str, steps: int) -> Iterator[dict[str, Any]]:
     """A row {"ndim", "method", "stage", "how", "step", "network_share", "patches_per_second"} for each measurement."""
     from anatomark.core.grid import Grid
-    from anatomark.training.made_up import made_up_cache, made_up_case
+    from benchmarks.synthetic_cases import synthetic_cache
 
     shape, spacing, landmarks = SIZES[ndim]
     grid = Grid.from_geometry(shape, spacing=(spacing,) * ndim)
-    method = planned(name, grid, landmarks, device, {})
-    cases = [
-        made_up_case(grid, method.settings, landmarks=landmarks, dtype="uint8" if ndim == 2 else "float16", seed=k)
-        for k in range(CASES)
-    ]
-    cache = made_up_cache(*cases)
+    staged = planned(name, grid, landmarks, device, {})
+    cache = synthetic_cache(grid, staged.plan.network, cases=CASES)
     for stage in STAGES[name]:
-        if stage == "stage2":
-            method.begin("stage2_frozen", cache, None)  # whose weights it begins with
         told = {"ndim": ndim, "method": name, "stage": stage}
-        yield told | {"how": AS_IS} | steps_of(method, stage, cache, device=device, steps=steps)
+        yield told | {"how": AS_IS} | steps_of(staged, stage, cache, device=device, steps=steps)
         if stage in LOADED:
-            loader = loaded(method, stage, cache, device=device)
-            found = steps_of(method, stage, cache, device=device, steps=steps, loader=loader)
+            loader = loaded(staged, stage, cache, device=device)
+            found = steps_of(staged, stage, cache, device=device, steps=steps, loader=loader)
             yield told | {"how": "MONAI loader"} | found
         if stage == "stage1":
-            stride = 2 ** (len(method.settings.channels) - 1)
-            alone = {"stage1_crop": (stride,) * ndim, "stage1_batch": SINGLE}
+            alone = {"stage1_crop": (staged.plan.network.stride,) * ndim, "stage1_batch": SINGLE}
             single = planned(name, grid, landmarks, device, alone)
             yield told | {"how": "single patches"} | steps_of(single, stage, cache, device=device, steps=steps)
 
 
-def planned(name: str, grid: Any, landmarks: int, device: str, settings: Mapping[str, Any]) -> Any:
-    """The method as it is planned for images on `grid`, with some settings of our own."""
-    from benchmarks.measure import untrained
+def planned(name: str, grid: Grid, landmarks: int, device: str, settings: Mapping[str, Any]) -> Staged:
+    """The stages as they are planned for images on `grid`, with some settings of our own."""
+    from benchmarks.measure import planned_stages
 
-    return untrained(name, {"validations": 1, "checkpoint_every": 1_000_000, **settings}, grid, landmarks, device)
+    return planned_stages(name, {"validations": 1, "checkpoint_every": 1_000_000, **settings}, grid, landmarks, device)
 
 
 def steps_of(
-    method: Any, stage: str, cache: Any, *, device: str, steps: int, loader: Iterator[Any] | None = None
+    staged: Staged, stage: str, cache: Cache, *, device: str, steps: int, loader: Iterator[Tensor] | None = None
 ) -> dict[str, Any]:
     """{"step": median seconds, "network_share": percent, "patches_per_second": where it learns from patches}."""
     from anatomark.nets.devices import choose_precision
     from anatomark.training.loop import train_stage
+    from anatomark.training.run import progress_bar
     from anatomark.training.run_folder import RunFolder
-    from anatomark.training.train import fabric_of, progress_bar
+    from anatomark.training.trainer import fabric_of
+    from benchmarks.measure import untrained_networks
 
     fabric = fabric_of(device, choose_precision("auto", device))
-    method.begin(stage, cache, fabric.device)
-    watched = Watched(method, 3 + steps + 1, fabric.device, loader)
+    networks = untrained_networks(staged, cache)
+    watched = Watched(staged.with_steps(stage, 3 + steps + 1), fabric.device, loader)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
-        train_stage(fabric, watched, stage, cache, run, progress_bar(False), lambda *_: None)  # type: ignore[arg-type]
+        train_stage(fabric, watched, stage, networks, cache, run, progress_bar(False), lambda *_: None)
     whole = watched.steps()[3:]
     drawn = watched.drawn[4:]  # the batch of the next step is drawn between two starts
-    patches = method.stage_plan(stage).patches
+    patches = staged.stage_plan(stage).patches
     return {
         "step": median(whole),
         "network_share": 100 * (1 - sum(drawn) / sum(whole)),
@@ -122,27 +128,75 @@ def steps_of(
     }
 
 
-class Watched(Timed):
-    """A method on the clock, the drawing of its batches too; they come from a loader if one is given."""
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """A Staged on the clock, the drawing of its batches too; their grey values come from a loader if one is given."""
 
-    def __init__(self, method: Any, steps: int, device: Any, loader: Iterator[Any] | None) -> None:
-        super().__init__(method, steps, device)
-        self._loader = loader
-        self.drawn: list[float] = []
-        self._first: dict[str, Any] | None = None
+    staged: Staged
+    device: torch.device
+    loader: Iterator[Tensor] | None
+    starts: list[float] = field(default_factory=list)
+    drawn: list[float] = field(default_factory=list)
+    first: Batch = field(default_factory=dict)  # the other parts of the loader's batches
 
-    def example_batch(self, *given: Any) -> dict[str, Any]:
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return self.staged.stages
+
+    @property
+    def plan(self) -> AnyPlan:
+        return self.staged.plan
+
+    def adapted(self, stage: str, networks: Networks, cache: Cache, device: torch.device) -> Self:
+        return replace(self, staged=self.staged.adapted(stage, networks, cache, device))
+
+    def with_steps(self, stage: str, steps: int) -> Self:
+        return replace(self, staged=self.staged.with_steps(stage, steps))
+
+    def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module:
+        return self.staged.make(stage, networks, cache)
+
+    def stage_plan(self, stage: str) -> StagePlan:
+        return self.staged.stage_plan(stage)
+
+    def batch(
+        self,
+        stage: str,
+        cases: Sequence[CachedCase],
+        mirrored: NDArray[np.int64],
+        rng: np.random.Generator,
+        device: torch.device,
+    ) -> Batch:
         began = self.now()
-        if self._loader is None:
-            batch = self._method.example_batch(*given)
+        if self.loader is None:
+            batch = self.staged.batch(stage, cases, mirrored, rng, device)
         else:
-            self._first = self._first or self._method.example_batch(*given)
-            batch = {**self._first, "values": next(self._loader).to(self._device)}
+            if not self.first:
+                self.first.update(self.staged.batch(stage, cases, mirrored, rng, device))
+            batch = {**self.first, "values": next(self.loader).to(self.device)}
         self.drawn.append(self.now() - began)
         return batch
 
+    def loss(self, stage: str, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        self.starts.append(self.now())
+        return self.staged.loss(stage, network, batch)
 
-def loaded(method: Any, stage: str, cache: Any, *, device: str) -> Iterator[Any]:
+    def validate(self, stage: str, networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> float:
+        return self.staged.validate(stage, networks, cases, device)
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize()
+        return time.monotonic()
+
+    def steps(self) -> list[float]:
+        """Seconds from the loss of each step to that of the next: all that a step does."""
+        return [b - a for a, b in zip(self.starts, self.starts[1:], strict=False)]
+
+
+def loaded(staged: Staged, stage: str, cache: Cache, *, device: str) -> Iterator[Tensor]:
     """Endless batches of grey values as a stage wants them, by MONAI's cached data set, transforms and loader."""
     import numpy as np
     import torch
@@ -150,10 +204,9 @@ def loaded(method: Any, stage: str, cache: Any, *, device: str) -> Iterator[Any]
     from monai.data.dataloader import DataLoader
     from monai.data.dataset import CacheDataset
 
-    s, ndim = method.settings, method.ndim
-    example = method.example_batch(
-        stage, cache.cases[:1], cache.mirrored, np.random.default_rng(0), torch.device(device)
-    )
+    s, ndim = staged.plan.training, staged.plan.network.ndim
+    rng = np.random.default_rng(0)
+    example = staged.batch(stage, cache.cases[:1], cache.mirrored, rng, torch.device(device))
     size = tuple(example["values"].shape[2:])
     turn = [np.deg2rad(s.rotation_degrees)] * (1 if ndim == 2 else 3)
     affine = {"rotate_range": turn, "scale_range": [s.scale] * ndim, "shear_range": [s.shear] * ndim, "prob": 1.0}
@@ -175,7 +228,7 @@ def loaded(method: Any, stage: str, cache: Any, *, device: str) -> Iterator[Any]
     )
     level = "coarse" if stage == "global" else "fine"
     arrays = [np.asarray(getattr(case.image, level), dtype=np.float32) for case in cache.cases]
-    batch = method.stage_plan(stage).batch
+    batch = staged.stage_plan(stage).batch
     whole = CacheDataset(arrays * max(1, batch), tr.Compose([kept, changed]), progress=False)
     loader = DataLoader(
         whole,

@@ -113,11 +113,11 @@ def test_a_saved_template_is_the_same(template: Template, tmp_path: Path) -> Non
 
 
 def test_the_cache_holds_the_subjects_and_landmarks_outside_are_absent(template: Template) -> None:
-    from anatomark.methods.interface import CommonSettings
+    from anatomark.methods.settings import Network
 
     beyond = Template(template.image, template.field, np.vstack([template.points_world, [[500.0, 500.0, 500.0]]]))
-    settings = CommonSettings.model_validate({"spacing": (3.0, 3.0, 3.0), "pool": (1, 1, 1)})
-    cache = brain_cache(beyond, {"train": [4], "validation": [9]}, settings, seed=1)
+    network = Network(landmarks=13, spacing=(3.0, 3.0, 3.0), pool=(1, 1, 1), align="none")
+    cache = brain_cache(beyond, {"train": [4], "validation": [9]}, network, seed=1)
     assert [case.id for case in cache.role("validation")] == ["subject9"]
     case = cache.role("train")[0]
     np.testing.assert_array_equal(case.image.fine, subject(beyond, seed=1, index=4)[0].array)
