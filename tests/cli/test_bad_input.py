@@ -438,7 +438,7 @@ def test_an_unfinished_run(model: Path, dataset: Dataset, earlier: Path, refused
     for name in ("model.json", "model.safetensors"):
         (model / name).unlink()
     said = refused("predict", model, dataset.cases[0].image_path, out=earlier)
-    assert "its training has not ended" in said
+    assert "its training has not finished" in said
 
 
 def test_no_run(dataset: Dataset, earlier: Path, tmp_path: Path, refused: Refused) -> None:
@@ -452,10 +452,10 @@ def put(**changes: Any) -> Callable[[str], str]:
     return lambda text: json.dumps(json.loads(text) | changes)
 
 
-def put_setting(**changes: Any) -> Callable[[str], str]:
+def put_in_network(**changes: Any) -> Callable[[str], str]:
     def change(text: str) -> str:
         card = json.loads(text)
-        card["settings"] |= changes
+        card["network"] |= changes
         return json.dumps(card)
 
     return change
@@ -471,8 +471,8 @@ BAD_CARDS: dict[str, tuple[Callable[[str], str], str]] = {
     "no text": (lambda text: "\udcff\udcfe", "cannot be read"),
     "a list": (lambda text: "[1, 2]", "does not describe a model"),
     "a number": (lambda text: "3", "does not describe a model"),
-    "another version": (put(format=99), "has format 99, this version reads 1"),
-    "no version": (drop("format"), "has format None, this version reads 1"),
+    "another version": (put(format=99), "has format 99, this anatomark"),
+    "no version": (drop("format"), "does not describe a model (format None)"),
     "another method": (put(method="mystery"), "'mystery'"),
     "no landmarks": (drop("landmarks"), "landmarks"),
     "landmarks that are none": (put(landmarks=5), "does not describe a model"),
@@ -485,19 +485,19 @@ BAD_CARDS: dict[str, tuple[Callable[[str], str], str]] = {
     "no presence": (put(presence=None), "does not describe a model"),
     "presence of other stages": (put(presence={"weights": [1.0], "bias": 0.0}), "does not describe a model"),
     "presence not finite": (put(presence={"weights": [1.0, float("nan")], "bias": 0.0}), "does not describe"),
-    "settings that are none": (put(settings=[1]), "does not describe a model"),
-    "an unknown setting": (put_setting(colour="red"), "colour"),
+    "a network that is none": (put(network=[1]), "does not describe a model"),
+    "an unknown setting": (put_in_network(colour="red"), "colour"),
     "a setting of another version": (
-        lambda text: put(anatomark="9.1")(put_setting(colour="red")(text)),
-        "has a setting 'colour' that this anatomark",
+        lambda text: put(anatomark="9.1")(put_in_network(colour="red")(text)),
+        "network.colour: extra inputs are not permitted",
     ),
-    "a setting left out": (put_setting(spacing=None), "does not describe a model"),
-    "a spacing of another dimension": (put_setting(spacing=[1.0] * 4), "does not describe a model"),
-    "a window left out": (put_setting(local_window=None), "local_window is missing"),
-    "a window of another dimension": (put_setting(local_window=[16]), "local_window is not"),
-    "other channels": (put_setting(global_channels=[8, 16]), "does not describe a model"),
-    "a value out of range": (put_setting(ema=-3), "settings.ema: input should be greater"),
-    "wider channels": (put_setting(global_channels=[8, 16, 16, 64]), "of another shape"),
+    "a setting left out": (put_in_network(spacing=None), "does not describe a model"),
+    "a spacing of another dimension": (put_in_network(spacing=[1.0] * 4), "does not describe a model"),
+    "a window left out": (put_in_network(local_window=None), "network.local_window: input should be a valid tuple"),
+    "a window of another dimension": (put_in_network(local_window=[16]), "network.local_window is not"),
+    "other channels": (put_in_network(global_channels=[8, 16]), "does not describe a model"),
+    "a value out of range": (put_in_network(pool=[-1, -1]), "network.pool.0: input should be greater"),
+    "wider channels": (put_in_network(global_channels=[8, 16, 16, 64]), "of another shape"),
 }
 
 
