@@ -50,7 +50,7 @@ def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path):
 
 def test_an_image_given_twice(tmp_path):
     file = picture(tmp_path / "a.png")
-    with pytest.raises(DescriptionError, match=r"a\.png is given twice"):
+    with pytest.raises(DescriptionError, match=r"duplicate image .*a\.png"):
         predicted([file, tmp_path], tmp_path / "out")
 
 

@@ -178,7 +178,7 @@ def test_duplicate_rows_are_refused(folder):
     original = table.read_text()
     for name in ("a10", "a10.png"):
         table.write_text(original + f"{name},tip,1,1,eve\n")
-        with pytest.raises(AnatomarkError, match="twice"):
+        with pytest.raises(AnatomarkError, match="duplicate"):
             load_dataset(write(folder, GOOD))
 
 

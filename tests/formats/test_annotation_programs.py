@@ -273,7 +273,7 @@ def test_skeletons_that_share_names_are_told_apart(tmp_path):
         (cvat(("", '<points label="a" points="1,2"/>')), "has no name"),
         (cvat(("p1.png", ""), ("p1.png", "")), "duplicate image 'p1.png'"),
         (cvat(("p1.png", '<box label="x"/>')), "without points .1 box"),
-        (cvat(("p1.png", "<points")), "no whole XML"),
+        (cvat(("p1.png", "<points")), "is not valid XML"),
         (
             '<!DOCTYPE a [<!ENTITY x "ha">]><annotations><version>1.1</version><image id="0"/></annotations>',
             "document type",
@@ -299,7 +299,7 @@ def test_cl_detection_in_the_order_of_the_description(tmp_path):
     "text", ["[" * 100_000, '{"shapes":' * 50_000, '{"images": [], "annotations": ' + "[" * 90_000]
 )
 def test_deep_nesting_is_one_line(tmp_path, text):
-    refused(save(tmp_path, text), "nested too deeply|no known format|no whole JSON")
+    refused(save(tmp_path, text), "nested too deeply|no known format|not valid JSON")
 
 
 def test_half_a_character_is_one_line(tmp_path):

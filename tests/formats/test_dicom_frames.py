@@ -257,7 +257,7 @@ def test_an_ultrasound_volume_has_axes_of_its_own(tmp_path):
     image, header = load_image(save(made, tmp_path / "a.dcm"))
     np.testing.assert_array_equal(image.array, values())
     np.testing.assert_allclose(image.grid.index_to_world((2, 0, 0)), positions()[2], atol=1e-6)
-    assert "does not say how the patient lay" in header.remarks[0]
+    assert "does not state the patient's position" in header.remarks[0]
 
 
 def test_a_segmentation_is_no_image(tmp_path):

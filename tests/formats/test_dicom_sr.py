@@ -288,7 +288,7 @@ def test_images_that_lack_what_a_report_names_are_refused(series, tmp_path, lack
 def test_files_that_are_no_report_are_told(tmp_path, series):
     (tmp_path / "a.sr.dcm").write_text("nothing")
     (tmp_path / "b.sr.dcm").write_bytes((series / "0.dcm").read_bytes())
-    for name, told in (("a", "no whole DICOM"), ("b", "no report"), ("missing", "No such file")):
+    for name, told in (("a", "not a complete DICOM"), ("b", "not a report"), ("missing", "No such file")):
         with pytest.raises(LandmarkFileError, match=told) as error:
             read_dicom_sr(tmp_path / f"{name}.sr.dcm")
         assert "\n" not in str(error.value)

@@ -185,8 +185,8 @@ def test_a_point_without_a_label_takes_its_description_or_its_id(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no whole JSON"),
-        ('{"markups": [{"type": "Fiducial", "contr', "no whole JSON"),
+        ("", "not valid JSON"),
+        ('{"markups": [{"type": "Fiducial", "contr', "not valid JSON"),
         ("[1, 2]", "no Slicer markups"),
         ('{"markups": [3]}', "no Slicer markups"),
         ('{"markups": [{"coordinateSystem": "LPS", "controlPoints": [1]}]}', "not a list of points"),

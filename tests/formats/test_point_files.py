@@ -132,9 +132,9 @@ def test_of_transformix_the_points_after_the_transform_are_taken(tmp_path, caplo
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("point\n3\n1 2 3\n4 5 6\n", "says 3 points and has 2"),
-        ("point\n1\n1 2 3\n4 5 6\n", "says 1 points and has 2"),
-        ("point\n2\n1 2 3\n4 5\n", "line 4: 5 numbers in all are no 2 points"),
+        ("point\n3\n1 2 3\n4 5 6\n", "states 3 points, but has 2"),
+        ("point\n1\n1 2 3\n4 5 6\n", "states 1 points, but has 2"),
+        ("point\n2\n1 2 3\n4 5\n", "line 4: 5 numbers in total are not 2 points"),
         ("point\n2\n1 2 3\n4 5 6,5\n", "line 4: '6,5' is not a coordinate .decimal commas"),
         ("point\n2\n1 2 3\n4 5 nan\n", "line 4: 'nan' is not a coordinate"),
         ("point\n1_0\n1 2 3\n", "line 2: 1_0 where the number of points"),
@@ -197,7 +197,7 @@ def test_elastix_points_are_read_to_the_last_bit(tmp_path_factory, table):
 
 def test_elastix_points_cannot_hold_landmarks_without_a_place(tmp_path):
     table = table_of(["a", "b"], [[1, 2], [np.nan, np.nan]], states=[State.PRESENT, State.ABSENT])
-    with pytest.raises(LandmarkFileError, match=r"hold places only, and b \(1 of 2\) have none"):
+    with pytest.raises(LandmarkFileError, match=r"hold positions only, and b \(1 of 2\) have none"):
         write_elastix(table, tmp_path / "x.txt", grid_of=lambda _: None)
     with pytest.raises(LandmarkFileError, match="write LPS"):
         write_elastix(table_of(["a"], [[1, 2]], "RAS"), tmp_path / "x.txt", grid_of=lambda _: None)

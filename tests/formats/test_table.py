@@ -95,7 +95,7 @@ def test_rows_without_coordinates_say_what_is_known(tmp_path):
 
 def test_a_frame_that_nobody_states_is_refused(tmp_path):
     plain = save(tmp_path, "image,landmark,x,y\nA,a,1,2\n")
-    with pytest.raises(FrameError, match="say which: LPS, RAS or pixel") as error:
+    with pytest.raises(FrameError, match="state it: LPS, RAS or pixel") as error:
         read_table(plain)
     assert "\n" not in str(error.value)
     assert read_table(plain, frame="lps").frame == "LPS"

@@ -157,7 +157,7 @@ def test_points_in_space_need_a_frame_and_are_not_turned(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (ONE.replace("LM=3", "LM=4"), r"line 5: 1 of the landmarks that LM= counts are lacking"),
+        (ONE.replace("LM=3", "LM=4"), r"line 5: 1 of the landmarks that LM= counts are missing"),
         (ONE.replace("LM=3", "LM=2"), r"line 4: '30.00 30.00' where a key"),
         (ONE[:20], "1 points still to come; it is cut short"),
         (ONE.replace("68.00", "68,00"), r"line 2: '68,00' is not a coordinate \(decimal commas"),

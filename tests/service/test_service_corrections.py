@@ -117,8 +117,8 @@ WRONG = [
     (slicer_markups(["strange"], [[1, 2, 3]]), "unknown landmarks: strange"),
     (slicer_markups(["m01", "m01"], [[1, 2, 3]] * 2), "duplicate landmarks: m01"),
     (slicer_markups(["m01"], [[1, 2, 3]], ["undefined"]), "no placed landmark"),
-    (slicer_markups(["m01"], [[1, 2]]), "wanted three numbers"),
-    (slicer_markups(["m01"], [["1", 2, 3]]), "wanted three numbers"),
+    (slicer_markups(["m01"], [[1, 2]]), "expected three numbers"),
+    (slicer_markups(["m01"], [["1", 2, 3]]), "expected three numbers"),
     (slicer_markups(["m01"], [[1, 2, 3]], system="XYZ"), "coordinate system"),
 ]
 
