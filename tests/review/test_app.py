@@ -8,9 +8,9 @@ import pytest
 from anatomark.core.landmarks import State
 from anatomark.data.description import load_dataset
 from anatomark.formats.table import read_table
+from anatomark.review.api import ReviewApi
 from anatomark.review.app import PAGE, make_app
 from anatomark.review.assistant import Assistant
-from anatomark.review.api import ReviewApi
 from anatomark.review.record import Record
 from anatomark.review.study import open_study
 from anatomark.web.access import decide_access

@@ -70,7 +70,7 @@ REFUSED = {
     "a folder without predictions": (["DATASET", "--predictions", "EMPTY"], "holds no predictions.csv"),
     "a name that is no file's": (["DATASET", "--reviewer", "a/b"], "cannot be a file name"),
     "no model": (["DATASET", "--model", "EMPTY"], "model.json"),
-    "a host that others reach": (["DATASET", "--host", "256.1.1.1", "--port", "0"], "is not an address of this machine"),
+    "a host that others reach": (["DATASET", "--host", "256.1.1.1", "--port", "0"], "is not an address of this"),
 }
 
 
