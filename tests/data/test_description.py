@@ -136,7 +136,7 @@ def test_all_faults_at_once():
         ({"landmarks": ["tip", "tip"]}, "duplicate landmarks: tip"),
         ({"landmarks": "???"}, "list them"),
         ({"pairs": [["tip", "tip"]]}, "duplicate landmark 'tip'"),
-        ({"images": {"spacing": [1, 1, 1]}}, "wants 2 values"),
+        ({"images": {"spacing": [1, 1, 1]}}, "needs 2 values"),
         ({"images": {"spacing": "???"}}, "still ???"),
         ({"images": {"spacing": 0.5}}, "is one number, 0.5; write mm along each of x, y[, z], such as [0.5, 0.5]"),
         ({"images": {"spacing": [0, 1]}}, "greater than 0"),

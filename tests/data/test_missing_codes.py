@@ -247,11 +247,11 @@ def test_empty_cells_need_no_word(pictures):
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ("[[-1, -1, -1]]", "a 2D set wants 2 coordinates"),
-        ("[[a, b]]", "wants points, numbers or words"),
-        ("[[]]", "wants points, numbers or words"),
-        ("{x: 1}", "wants points, numbers or words"),
-        ("[true]", "wants points, numbers or words"),
+        ("[[-1, -1, -1]]", "a 2D set needs 2 coordinates"),
+        ("[[a, b]]", "expected points, numbers or words"),
+        ("[[]]", "expected points, numbers or words"),
+        ("{x: 1}", "expected points, numbers or words"),
+        ("[true]", "expected points, numbers or words"),
     ],
 )
 def test_the_key_is_checked(pictures, value, says):

@@ -158,10 +158,10 @@ GOOD = {"name": "s", "dimension": 2, "landmarks": ["a", "b", "c"], "images": {}}
 @pytest.mark.parametrize(
     ("measurement", "words"),
     [
-        ({"name": "m", "kind": "angle", "points": ["a", "b"]}, "`points` wants 3 names"),
+        ({"name": "m", "kind": "angle", "points": ["a", "b"]}, "`points` needs 3 names"),
         ({"name": "m", "kind": "angle", "points": ["a", "b", "z"]}, "'z' is not in landmarks"),
-        ({"name": "m", "kind": "angle"}, "wants points"),
-        ({"name": "m", "kind": "ratio", "lines": [["a", "b"], ["a"]]}, "wants 2 times 2"),
+        ({"name": "m", "kind": "angle"}, "needs points"),
+        ({"name": "m", "kind": "ratio", "lines": [["a", "b"], ["a"]]}, "needs 2 times 2"),
         ({"name": "m", "kind": "sum", "of": {"other": 1}}, "'other' is not a measurement above"),
         ({"name": "m", "kind": "angle of planes", "planes": [["a", "b", "c"]] * 2}, "in 3D only"),
         ({"name": "m", "kind": "bend", "points": ["a", "b", "c"]}, "kind"),

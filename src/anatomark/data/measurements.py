@@ -87,7 +87,7 @@ class Measurement(BaseModel):
         given, wanted = {f for f in fields if getattr(self, f) is not None}, _WANTS[self.kind]
         if given != wanted:
             raise ValueError(
-                f"{self.name}: kind `{self.kind}` wants {' and '.join(sorted(wanted))}, got {sorted(given)}"
+                f"{self.name}: kind `{self.kind}` needs {' and '.join(sorted(wanted))}, got {sorted(given)}"
             )
         counts = {
             "points": 3 if self.kind == "angle" else 2,
@@ -100,7 +100,7 @@ class Measurement(BaseModel):
             outer, inner = count if isinstance(count, tuple) else (count, None)
             if value is not None and (len(value) != outer or any(inner and len(v) != inner for v in value)):
                 raise ValueError(
-                    f"{self.name}: `{field}` wants {outer}" + (f" times {inner}" if inner else "") + " names"
+                    f"{self.name}: `{field}` needs {outer}" + (f" times {inner}" if inner else "") + " names"
                 )
         if self.signed and self.kind != "angle of lines":
             raise ValueError(f"{self.name}: `signed` belongs to an angle of lines")
