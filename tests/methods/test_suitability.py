@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from anatomark.core.landmarks import Landmarks
 from anatomark.combined import agreed
+from anatomark.core.landmarks import Landmarks
 from anatomark.errors import ModelError
 from anatomark.formats.table import read_table, write_table
 from anatomark.methods.prediction import Prediction, prediction_table

@@ -128,9 +128,7 @@ def test_where_not_even_one_case_fits_another_setting_is_named() -> None:
     stage = StagePlan(10, 4, 1e-3, "cosine", case_bytes=3 * GIB, smaller=("batch", "crop", "channels"))
     staged: Any = SimpleNamespace(stages=("one",), stage_plan=lambda name: stage)
     require_memory(staged, 12 * GIB)
-    with pytest.raises(
-        SettingsError, match=r"stage one needs about 12\.0 GiB, 2\.0 GiB are free; set batch=1 and a "
-    ):
+    with pytest.raises(SettingsError, match=r"stage one needs about 12\.0 GiB, 2\.0 GiB are free; set batch=1 and a "):
         require_memory(staged, 2 * GIB)
     assert "set batch=3 or a smaller crop or channels" in str(too_large("one", 12 * GIB, 9 * GIB, stage))
 
