@@ -227,7 +227,7 @@ def test_no_spacing(tmp_path, spacing, capfd):
     path.write_text(
         "name: n\ndimension: 2\nlandmarks: [tip]\nimages: {table: cases.csv, columns: {spacing: [sx, sy]}}\n"
     )
-    with pytest.raises(DescriptionError, match="no list of positive mm"):
+    with pytest.raises(DescriptionError, match="not a list of positive lengths in mm"):
         load_dataset(path)
     if spacing == "1_0":
         arguments = ["convert", str(tmp_path / "a.png"), str(tmp_path / "b.nii.gz"), "--spacing", f"{spacing},1"]
