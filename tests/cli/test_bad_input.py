@@ -779,7 +779,7 @@ def test_a_disk_that_fills_up_in_training_costs_no_step(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """The cache has room, the first checkpoint has not; with more room, the same command goes on and ends."""
-    planned = json.loads((run / "settings.json").read_text())
+    planned = json.loads((run / "settings.json").read_text())["network"]
     coarser = 1 + 1 / np.prod(planned["pool"])
     cases = [*dataset.split("train"), *dataset.split("val")]
     grids = [case.read_grid().canonical().respaced(planned["spacing"]) for case in cases]
