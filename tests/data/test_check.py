@@ -316,7 +316,7 @@ def test_command_line(good, capsys):
 
     path = good.write()
     assert run(["check", str(path)]) == 0
-    assert "looks good" in capsys.readouterr().out
+    assert "no problems found" in capsys.readouterr().out
     good.points["eve"]["case_4"]["brow"] = good.points["eve"]["case_4"]["brow"] + 35
     assert run(["check", str(good.write())]) == 0, "warnings do not fail"
     assert "case_4" in capsys.readouterr().out

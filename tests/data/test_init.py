@@ -120,7 +120,7 @@ def test_the_cephalometric_challenge(tmp_path):
 def test_nothing_found(tmp_path):
     with pytest.raises(DescriptionError, match="no image found"):
         init_dataset(tmp_path)
-    with pytest.raises(DescriptionError, match="no folder"):
+    with pytest.raises(DescriptionError, match="not a folder"):
         init_dataset(tmp_path / "nowhere")
     volume(tmp_path / "a.nii.gz")
     path = init_dataset(tmp_path)

@@ -51,7 +51,7 @@ def test_without_spacing_photographs_without_images_are_px(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"observers": {"session": "r[0-9"}}, "no regular expression"),
+        ({"observers": {"session": "r[0-9"}}, "not a regular expression"),
         ({"observers": {"session": "r[0-9]"}}, "exactly one group"),
         ({"observers": {"sesion": "(r)"}}, "did you mean 'session'"),
         ({"images": {"cases": "annotations", "table": "cases.csv"}}, "exclude each other"),

@@ -138,7 +138,7 @@ def test_images_to_images(tmp_path):
         (("empty", "out.csv"), LandmarkFileError, "no landmark files"),
         (("escape.csv", "folder/", {"format": "csv"}), LandmarkFileError, "cannot name a file"),
         (("shared.csv", "folder/", {"format": "csv"}), LandmarkFileError, "'A' and 'A.png' would share"),
-        (("all.csv", "out.nii.gz"), LandmarkFileError, "no landmark file by its name"),
+        (("all.csv", "out.nii.gz"), LandmarkFileError, "not a landmark file by its name"),
     ],
 )
 def test_what_cannot_be_converted_is_one_line_and_writes_nothing(tmp_path, monkeypatch, arguments, error, message):

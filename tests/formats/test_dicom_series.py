@@ -161,7 +161,7 @@ def test_a_series_of_its_own_for_every_slice(tmp_path):
     folder = folder_of(tmp_path, made)
     image, header = load_image(folder)
     assert_same_voxels(image, [frame for one in made for frame in by_pydicom(one)])
-    assert "SeriesInstanceUID of its own" in header.remarks[0]
+    assert "has its own SeriesInstanceUID" in header.remarks[0]
     assert list_images(tmp_path) == [folder]
 
 

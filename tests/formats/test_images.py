@@ -202,7 +202,7 @@ def test_what_is_no_image_is_said_so(tmp_path):
     for name, message in [
         ("empty.nii.gz", "empty"),
         ("text.png", "cannot be read"),
-        ("notes.txt", "no image"),
+        ("notes.txt", "not a readable image"),
         ("missing.mha", "does not exist"),
         ("folder", "no DICOM series"),
     ]:
@@ -262,7 +262,7 @@ def test_a_good_image_is_usable():
 def test_what_a_format_cannot_hold_is_not_written(tmp_path):
     with pytest.raises(ImageError, match="2D uint8 or uint16"):
         write_image(make(), tmp_path / "a.png")
-    with pytest.raises(ImageError, match="none of"):
+    with pytest.raises(ImageError, match="not one of"):
         write_image(make(), tmp_path / "a.jpg")
     px = Image(make(2).array, Grid.from_geometry((7, 9), spacing=(1, 1), unit="px"))
     with pytest.raises(SpacingError, match="would call pixels mm"):
@@ -304,7 +304,7 @@ def test_lists_are_in_natural_order_and_names_lose_their_endings(tmp_path):
     assert image_name("a/b.c.nrrd") == "b.c"
     assert image_name("1.2.840.113") == "1.2.840.113"
     assert not is_image(tmp_path / "table.csv")
-    with pytest.raises(ImageError, match="no folder"):
+    with pytest.raises(ImageError, match="not a folder"):
         list_images(tmp_path / "notes.txt")
 
 

@@ -338,7 +338,7 @@ def test_other_contents_are_read_or_named(tmp_path):
     for name, content, message in [
         ("z.nrrd", gzip.compress((tmp_path / "a.nrrd").read_bytes()), "gzipped as a whole"),
         ("m.nii", (tmp_path / "m.mha").read_bytes(), "MetaImage by its content"),
-        ("t.nii.gz", b"hello " * 99, "no NIfTI file"),
+        ("t.nii.gz", b"hello " * 99, "not a NIfTI file"),
         ("t.mha", b"hello " * 99, "not a MetaImage"),
         ("t.nrrd", b"hello " * 99, "not an NRRD"),
         ("old.hdr", struct.pack("<i", 348) + bytes(344), "Analyze 7.5"),

@@ -101,7 +101,7 @@ def test_what_cannot_be_registered_is_said(fixed):
         (np.diag([1.0, 0.3, 1.0]), "scales from 0.30 to 1.00"),
         (np.diag([-1.0, 1.0, 1.0]), "mirrors"),
         (np.full((3, 3), np.nan), "not finite"),
-        (np.eye(3), "overlap by [0-9]%"),
+        (np.eye(3), "overlap by only [0-9]%"),
     ],
 )
 def test_a_map_that_cannot_be_is_refused(fixed, change, reason, monkeypatch):

@@ -253,6 +253,6 @@ def _require_plausible(fixed: _Copy, moving: _Copy, found: Floats) -> None:
     reached = _agreement(fixed, moving, found)
     if reached < LEAST_AGREEMENT:
         raise RegistrationError(
-            f"the registration reached an agreement of {reached:.3f}, at least {LEAST_AGREEMENT} is expected; "
+            f"the registration reached an agreement of {reached:.3f}, expected at least {LEAST_AGREEMENT}; "
             "the images do not show the same"
         )

@@ -106,7 +106,7 @@ def _stack(slices: Sequence[_Slice], folder: Path) -> Stack:
     if len({text(one.file.dataset, "SeriesInstanceUID") for one in kept}) > 1:
         remarks.append(
             f"{folder}: each of its {len(kept)} slices has its own SeriesInstanceUID; they are taken as one "
-            "volume, for they have one frame of reference and lie evenly"
+            "volume, because they share a frame of reference and are evenly spaced"
         )
     kept, copies = _without_copies(kept, folder)
     remarks += copies
