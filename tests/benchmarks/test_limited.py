@@ -125,7 +125,8 @@ def test_an_ablation_changes_one_switch_at_a_time(flat: Dataset, tiny: dict[str,
         difference, low, high = row["farther"]
         assert difference == pytest.approx(row["mre"] - rows[0]["mre"], abs=0.02 * rows[0]["mre"])
         assert low <= difference <= high
-    asked = {json.loads(p.read_text())["training"]["coordinate_weight"]: p.parent.name for p in tmp_path.rglob("settings.json")}
+    trainings = {p.parent.name: json.loads(p.read_text())["training"] for p in tmp_path.rglob("settings.json")}
+    asked = {training["coordinate_weight"]: name for name, training in trainings.items()}
     assert asked[0] == "global-to-local_coordinate_weight=0"
     weights = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
     assert ablation(part, tmp_path, **given) == rows
