@@ -133,7 +133,7 @@ def test_a_token_goes_nowhere_else(library):
     with http.server.HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        with pytest.raises(library.ServiceError, match="answers 302"):
+        with pytest.raises(library.ServiceError, match="answered 302"):
             library.Client(f"http://127.0.0.1:{server.server_port}", TOKEN).models()
         server.shutdown()
         thread.join()

@@ -133,7 +133,7 @@ def test_the_command_says_where_anatomark_may_be(executable, tmp_path):
         capture_output=True, text=True, env=bare, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "name the Python that has it (--python)" in done.stderr
+    assert "give the one that has it with --python" in done.stderr
 
 
 def test_the_command_shows_its_description(executable):
