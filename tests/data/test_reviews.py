@@ -102,7 +102,7 @@ def test_tables_that_are_no_reviews_are_passed_over_and_other_descriptions_keep_
     np.testing.assert_array_equal(load_dataset(second).cases[0].reference[a], [1, 2, 3])
     # listed as annotations it is an observer's table, and no review
     second.write_text(described.read_text().replace("table: landmarks.csv", "table: annotations/second/anna.csv"))
-    assert describe_reviews(load_dataset(second)) == []
+    assert describe_reviews(load_dataset(second).cases) == []
     assert list(load_dataset(second).cases[0].observers) == [""]
 
 
