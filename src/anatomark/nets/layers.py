@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Self, cast
 
 import torch
@@ -49,7 +50,7 @@ def folded_layers(layer: Conv, norm: BatchNorm) -> tuple[Tensor, Tensor]:
     return folded(layer.weight, layer.bias, **learned, eps=norm.eps)
 
 
-class Folding(nn.Module):
+class Folding(nn.Module, ABC):
     """A layer that folds its normalisation once, when it is put into evaluation mode; its weights then have to stay.
 
     What is folded moves with the layer to a device, and is in no file of weights.
@@ -58,9 +59,9 @@ class Folding(nn.Module):
     folded_weight: Tensor
     folded_bias: Tensor
 
+    @abstractmethod
     def fold(self) -> tuple[Tensor, Tensor]:
         """Kernels and biases for prediction."""
-        raise NotImplementedError
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

@@ -80,7 +80,7 @@ def fold_roles(
     cases, fraction = roles["train"], settings.validation_fraction
     subjects = len({case.subject for case in cases})
     if not 2 <= folds <= subjects:
-        raise SettingsError(f"{folds} folds of {subjects} subjects; wanted are from 2 folds to as many as subjects")
+        raise SettingsError(f"{folds} folds of {subjects} subjects; use between 2 and {subjects} folds")
     parts: list[dict[str, Sequence[Case]]] = []
     for left_out in subject_folds(cases, folds, settings.seed):
         gone = {case.subject for case in left_out}
