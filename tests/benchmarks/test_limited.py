@@ -68,7 +68,7 @@ def test_two_counts_are_trained_once_and_scored(flat: Dataset, tiny: dict[str, A
     said.clear()
     again = learning_curve(flat, score="test", **options)
     assert {path: path.stat().st_mtime_ns for path in weights} == weights
-    assert sum("has ended" in line for line in said) == 2
+    assert sum("is finished" in line for line in said) == 2
     assert again[0]["n"] == present(flat, "test")
     assert learning_curve(flat, score="rest", **options) == rows
 
