@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,8 +139,8 @@ def estimate(
         left_out = len(largest_fold["left out"])
     say("reading the headers of all images")
     data = data_of(dataset, roles, asked, cache=Path())
-    plan = plan_for(request, data)
     grids = canonical_grids(dataset, [*roles["train"], *roles["validation"]])
+    plan = plan_for(request, replace(data, grids=lambda: grids[: len(roles["train"])]))
     order = np.argsort([math.prod(grid.extent) for grid in grids[: len(roles["train"])]])
     chosen = [roles["train"][i] for i in dict.fromkeys(order[np.linspace(0, len(order) - 1, TRIAL_CASES).astype(int)])]
     template = [case for case in roles["train"] if case.id == plan.training.template and case not in chosen]
