@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,12 @@ from anatomark.data.cache import CachedCase
 from anatomark.methods.settings import AugmentedTraining
 
 Example = tuple[Tensor, Tensor, Tensor]  # grey values, points in index units, states
+
+
+def stacked(examples: Iterable[Example]) -> Example:
+    """One batch of all: grey values (B, ...) on their device, points (B, N, d) and states (B, N) on the CPU."""
+    values, points, states = zip(*examples, strict=True)
+    return torch.stack(values), torch.stack(points), torch.stack(states)
 
 
 def strength_of(training: AugmentedTraining, *, elastic_mm: float = 0.0, elastic_fine: float = 0.0) -> Strength:

@@ -1,40 +1,102 @@
-"""A detector made of networks, one a stage: how its weights go into a file, come back, and move to a device."""
+"""A detector made of networks, one a stage: planned, fitted, kept in a file, loaded, and moved to a device."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Generic, Self
+from typing import Any, ClassVar, Generic, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anatomark.core.grid import Floats
 from anatomark.data.cache import Cache
 from anatomark.data.working import WorkingImage
 from anatomark.errors import ModelError
-from anatomark.methods.interface import Located, Networks, NetworkT
+from anatomark.methods.interface import (
+    DataFacts,
+    Located,
+    Networks,
+    NetworkT,
+    Plan,
+    SettingsT,
+    Staged,
+    Trainer,
+    TrainingT,
+    fit_stages,
+)
+from anatomark.methods.memory import require_memory
 from anatomark.methods.presence import PresenceModel, fit_presence
+from anatomark.methods.settings import Network, Settings, Training
 from anatomark.nets.weights import load_network, under_prefix, with_prefix
 
 
 @dataclass(frozen=True, eq=False)
-class NetworkDetector(ABC, Generic[NetworkT]):
-    """The `network` that was planned, the trained `networks` of its stages in evaluation mode, and `presence`."""
+class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
+    """The `network` that was planned, the trained `networks` of its stages in evaluation mode, and `presence`.
+
+    A method adds its name and types, `planned`, `staged`, `untrained` and `locate`.
+    """
 
     network: NetworkT
     networks: Networks
     presence: PresenceModel
 
+    name: ClassVar[str]
+    presets: ClassVar[Mapping[str, Callable[[int], dict[str, Any]]]] = {}
+    settings_type: ClassVar[type[Settings]]
+    network_type: ClassVar[type[Network]]
+    training_type: ClassVar[type[Training]]
+    replaced: ClassVar[frozenset[str]] = frozenset()  # stages whose network the next one goes on with
+    earlier_tensors: ClassVar[Mapping[str, str]] = {}  # beginnings of names in models of format 1: the first that fits
+
     def __post_init__(self) -> None:
         for module in self.networks.values():
             module.eval()
 
+    @classmethod
+    @abstractmethod
+    def planned(cls, asked: SettingsT, facts: DataFacts) -> Plan[NetworkT, TrainingT]:
+        """`plan` before its stages are checked against the memory."""
+
+    @classmethod
+    @abstractmethod
+    def staged(cls, plan: Plan[NetworkT, TrainingT]) -> Staged:
+        """How the networks of `plan` learn."""
+
+    @classmethod
+    @abstractmethod
+    def untrained(cls, network: NetworkT) -> dict[str, nn.Module]:
+        """The networks that a detector has, by their stages."""
+
     @abstractmethod
     def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
         """The answer of each stage, up to stage `upto`, for one image. Pure."""
+
+    @classmethod
+    def plan(cls, asked: SettingsT, facts: DataFacts) -> Plan[NetworkT, TrainingT]:
+        """Network and training completed from the data; SettingsError where they do not fit them or the memory."""
+        planned = cls.planned(asked, facts)
+        require_memory(cls.staged(planned), facts.memory_bytes)
+        return planned
+
+    @classmethod
+    def fit(cls, plan: Plan[NetworkT, TrainingT], cache: Cache, trainer: Trainer) -> Self:
+        """Train the stages, then fit what gradients do not.
+
+        Presence is fitted to validation cases, or to all where few of those lack landmarks.
+        """
+        staged, networks = fit_stages(cls.staged(plan), cache, trainer)
+        network: NetworkT = staged.plan.network
+        kept = {stage: module for stage, module in networks.items() if stage not in cls.replaced}
+        detector = cls(network, kept, PresenceModel.unfitted(network.answers))
+        return detector.completed(cache, trainer.device).calibrated(cache, trainer.device)
+
+    def completed(self, cache: Cache, device: torch.device) -> Self:
+        """The same with what is fitted to the cases of `cache` after the last stage, but presence: here nothing."""
+        return self
 
     def calibrated(self, cache: Cache, device: torch.device) -> Self:
         """The same with presence fitted to the cases of `cache`."""
@@ -43,6 +105,14 @@ class NetworkDetector(ABC, Generic[NetworkT]):
             return np.stack([answer.mass for answer in self.locate(image, device)], axis=-1)
 
         return replace(self, presence=fit_presence(masses, len(self.presence.weights), cache))
+
+    @classmethod
+    def load(cls, network: NetworkT, tensors: Mapping[str, Tensor], presence: PresenceModel, *, source: str) -> Self:
+        """The detector that has `tensors`, on the CPU; ModelError, which names `source`, where these do not fit."""
+        networks = cls.untrained(network)
+        present = {_present_name(name, cls.earlier_tensors): tensor for name, tensor in tensors.items()}
+        _load_networks(networks, present, source)
+        return cls(network, networks, presence)
 
     def tensors(self) -> dict[str, Tensor]:
         """The weights of all networks, each under the name of its stage."""
@@ -58,10 +128,18 @@ class NetworkDetector(ABC, Generic[NetworkT]):
         return self
 
 
-def load_networks(networks: Networks, tensors: Mapping[str, Tensor], source: str) -> None:
+def _load_networks(networks: Networks, tensors: Mapping[str, Tensor], source: str) -> None:
     """Put `tensors` into the networks of their stages; ModelError names what is missing, foreign or misshapen."""
     foreign = sorted({name.split(".", 1)[0] for name in tensors} - set(networks))
     if foreign:
         raise ModelError(f"{source}: foreign tensors ({', '.join(foreign)}); not this model's weights")
     for stage, module in networks.items():
         load_network(module, under_prefix(stage, tensors), source)
+
+
+def _present_name(tensor: str, earlier_names: Mapping[str, str]) -> str:
+    """The name of a tensor by that of a model of any format."""
+    for earlier, present in earlier_names.items():
+        if tensor.startswith(earlier):
+            return present + tensor.removeprefix(earlier)
+    return tensor

@@ -9,23 +9,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import nn
 
-from anatomark.data.cache import Cache
 from anatomark.data.working import WorkingImage
 from anatomark.methods.global_to_local.config import GlobalToLocalNetwork, GlobalToLocalTraining
 from anatomark.methods.global_to_local.locate import locate
 from anatomark.methods.global_to_local.plan import GlobalToLocalPlan, plan
 from anatomark.methods.global_to_local.settings import PRESETS, GlobalToLocalSettings
 from anatomark.methods.global_to_local.stages import GlobalToLocalStages, make_network, stages_of
-from anatomark.methods.interface import DataFacts, Located, Trainer, fit_stages
-from anatomark.methods.memory import require_memory
-from anatomark.methods.networks import NetworkDetector, load_networks
-from anatomark.methods.presence import PresenceModel
+from anatomark.methods.interface import DataFacts, Located, Staged
+from anatomark.methods.networks import NetworkDetector
 from anatomark.methods.settings import Network, Settings, Training
 
 
-class GlobalToLocal(NetworkDetector[GlobalToLocalNetwork]):
+class GlobalToLocal(NetworkDetector[GlobalToLocalSettings, GlobalToLocalNetwork, GlobalToLocalTraining]):
     """The trained global network, the local ones, and presence."""
 
     name: ClassVar[str] = "global-to-local"
@@ -35,25 +32,16 @@ class GlobalToLocal(NetworkDetector[GlobalToLocalNetwork]):
     training_type: ClassVar[type[Training]] = GlobalToLocalTraining
 
     @classmethod
-    def plan(cls, asked: GlobalToLocalSettings, facts: DataFacts) -> GlobalToLocalPlan:
-        planned = plan(asked, facts)
-        require_memory(GlobalToLocalStages(planned), facts.memory_bytes)
-        return planned
+    def planned(cls, asked: GlobalToLocalSettings, facts: DataFacts) -> GlobalToLocalPlan:
+        return plan(asked, facts)
 
     @classmethod
-    def fit(cls, plan: GlobalToLocalPlan, cache: Cache, trainer: Trainer) -> GlobalToLocal:
-        """Train the stages; presence is learned from validation cases, or from all where few lack landmarks."""
-        staged, networks = fit_stages(GlobalToLocalStages(plan), cache, trainer)
-        unfitted = PresenceModel.unfitted(len(networks))
-        return cls(staged.plan.network, networks, unfitted).calibrated(cache, trainer.device)
+    def staged(cls, plan: GlobalToLocalPlan) -> Staged:
+        return GlobalToLocalStages(plan)
 
     @classmethod
-    def load(
-        cls, network: GlobalToLocalNetwork, tensors: Mapping[str, Tensor], presence: PresenceModel, *, source: str
-    ) -> GlobalToLocal:
-        networks = {stage: make_network(network, stage) for stage in stages_of(network)}
-        load_networks(networks, tensors, source)
-        return cls(network, networks, presence)
+    def untrained(cls, network: GlobalToLocalNetwork) -> dict[str, nn.Module]:
+        return {stage: make_network(network, stage) for stage in stages_of(network)}
 
     def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
         return locate(self.network, self.networks, image, device, upto=upto)

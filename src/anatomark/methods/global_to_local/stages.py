@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -13,29 +13,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anatomark.data.cache import Cache, CachedCase
-from anatomark.methods.examples import crop_example
-from anatomark.methods.global_to_local.config import GlobalToLocalNetwork
+from anatomark.data.working import WorkingImage
+from anatomark.methods.examples import crop_example, stacked
+from anatomark.methods.global_to_local.config import GlobalToLocalNetwork, GlobalToLocalTraining
 from anatomark.methods.global_to_local.locate import locate
-from anatomark.methods.global_to_local.plan import (
-    BYTES_PER_ACTIVATION,
-    SHARE,
-    GlobalToLocalPlan,
-    global_bytes,
-    size_local,
-)
+from anatomark.methods.global_to_local.plan import BYTES_PER_ACTIVATION, SHARE, global_bytes, size_local
 from anatomark.methods.global_to_local.windows import local_example
-from anatomark.methods.interface import Batch, Networks, StagePlan
-from anatomark.methods.validation import errors_of, mean_error
+from anatomark.methods.interface import Batch, Located, Networks, StagePlan
+from anatomark.methods.staged import NetworkStages
 from anatomark.methods.vote_loss import vote_loss
 from anatomark.nets.grouped import GroupedNet, window_values
 from anatomark.nets.residual import ResidualNet
 
 
 @dataclass(frozen=True)
-class GlobalToLocalStages:
+class GlobalToLocalStages(NetworkStages[GlobalToLocalNetwork, GlobalToLocalTraining]):
     """The stages "global" and, unless the network is global alone, "local"."""
 
-    plan: GlobalToLocalPlan
+    steps: ClassVar[Mapping[str, str]] = {"global": "global_steps", "local": "local_steps"}
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -46,12 +41,8 @@ class GlobalToLocalStages:
         if stage != "local" or not self.plan.undecided:
             return self
         cases = cache.role("validation") or cache.role("train")
-        errors = self._errors(networks, cases, device, upto="global")
+        errors = self.errors("global", networks, cases, device)
         return replace(self, plan=size_local(self.plan, errors.ravel().tolist()))
-
-    def with_steps(self, stage: str, steps: int) -> Self:
-        training = self.plan.training.model_copy(update={f"{stage}_steps": steps})
-        return replace(self, plan=replace(self.plan, training=training))
 
     def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module:
         network, training = self.plan.network, self.plan.training
@@ -107,7 +98,7 @@ class GlobalToLocalStages:
             first = int(rng.integers(every - count + 1)) if count < every else 0
             chosen = slice(first, first + count)
             examples = [local_example(c, self.plan, mirrored, rng, device, chosen) for c in cases]
-        values, points, states = (torch.stack(part) for part in zip(*examples, strict=True))
+        values, points, states = stacked(examples)
         return {
             "values": values,
             "points": points.to(device),
@@ -136,18 +127,8 @@ class GlobalToLocalStages:
             coordinate_weight=training.coordinate_weight,
         )
 
-    def validate(self, stage: str, networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> float:
-        """Mean radial error (world units) of the stage over the present landmarks of `cases`; NaN if there are none."""
-        return mean_error(self._errors(networks, cases, device, upto=stage))
-
-    def _errors(
-        self, networks: Networks, cases: Sequence[CachedCase], device: torch.device, *, upto: str
-    ) -> NDArray[np.float64]:
-        for module in networks.values():
-            module.eval()
-        return errors_of(
-            lambda image: locate(self.plan.network, networks, image, device, upto=upto)[-1].points_world, cases
-        )
+    def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
+        return locate(self.plan.network, networks, image, device, upto=stage)[-1]
 
 
 def stages_of(network: GlobalToLocalNetwork) -> tuple[str, ...]:

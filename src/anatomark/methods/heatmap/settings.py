@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -59,6 +59,3 @@ class HeatmapSettings(AugmentedSettings):
     steps: PositiveInt | None = Field(None, description="length of the training", json_schema_extra=unit("steps"))
     learning_rate: PositiveFloat = Field(1e-3, description="peak learning rate")
     schedule: Schedule = Field("cosine", description="of the learning rate")
-
-
-PRESETS: Mapping[str, Callable[[int], dict[str, Any]]] = {}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Self, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -13,35 +13,24 @@ from torch import Tensor, nn
 
 from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
-from anatomark.methods.examples import crop_example
-from anatomark.methods.heatmap.config import HeatmapNetwork
+from anatomark.data.working import WorkingImage
+from anatomark.methods.examples import crop_example, stacked
+from anatomark.methods.heatmap.config import HeatmapNetwork, HeatmapTraining
 from anatomark.methods.heatmap.locate import locate
 from anatomark.methods.heatmap.loss import cross_entropy, inside_grid, masked_mean, prior_logit
 from anatomark.methods.heatmap.network import HeatmapNet
-from anatomark.methods.heatmap.plan import SHARE, HeatmapPlan, heatmap_bytes, network_bytes
-from anatomark.methods.interface import Batch, Networks, StagePlan
-from anatomark.methods.validation import errors_of, mean_error
+from anatomark.methods.heatmap.plan import SHARE, heatmap_bytes, network_bytes
+from anatomark.methods.interface import Batch, Located, Networks, StagePlan
+from anatomark.methods.staged import NetworkStages
 
 STAGE = "heatmap"
 
 
 @dataclass(frozen=True)
-class HeatmapStages:
+class HeatmapStages(NetworkStages[HeatmapNetwork, HeatmapTraining]):
     """The one stage, "heatmap"."""
 
-    plan: HeatmapPlan
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return (STAGE,)
-
-    def adapted(self, stage: str, networks: Networks, cache: Cache, device: torch.device) -> Self:
-        """The same: no stage comes before."""
-        return self
-
-    def with_steps(self, stage: str, steps: int) -> Self:
-        training = self.plan.training.model_copy(update={"steps": steps})
-        return replace(self, plan=replace(self.plan, training=training))
+    steps: ClassVar[Mapping[str, str]] = {STAGE: "steps"}
 
     def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module:
         torch.manual_seed(self.plan.training.seed)
@@ -83,7 +72,7 @@ class HeatmapStages:
             )
             for case in cases
         ]
-        values, points, states = (torch.stack(part) for part in zip(*examples, strict=True))
+        values, points, states = stacked(examples)
         stride = torch.tensor(network.stride)
         return {
             "values": values,
@@ -104,12 +93,8 @@ class HeatmapStages:
 
         return {"heatmap": masked_mean(network(values, tile_loss), states != State.NOT_ANNOTATED)}
 
-    def validate(self, stage: str, networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> float:
-        """Mean radial error (world units) over the present landmarks of `cases`; NaN if there are none."""
-        network = cast("HeatmapNet", networks[STAGE].eval())
-        return mean_error(
-            errors_of(lambda image: locate(self.plan.network, network, image, device).points_world, cases)
-        )
+    def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
+        return locate(self.plan.network, cast("HeatmapNet", networks[STAGE]), image, device)
 
 
 def make_network(network: HeatmapNetwork) -> HeatmapNet:

@@ -1,13 +1,13 @@
 """What may be asked of a two-stage training.
 
 The paper (Zhang, Liu, Shen, IEEE TIP 2017, doi 10.1109/TIP.2017.2721106) states the two stages and their roles; layers,
-patch size, losses and optimiser could not be read and are this project's choice throughout.
+patch size, losses and optimiser could not be read and are this project's choice throughout, so there is no preset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -111,6 +111,3 @@ class TwoStageSettings(AugmentedSettings):
     refine_jitter: NonNegativeFloat | None = Field(
         None, description="s.d. of the centres of training windows", json_schema_extra=unit("mm (or px)")
     )
-
-
-PRESETS: dict[str, Callable[[int], dict[str, Any]]] = {}  # the paper's settings are not public
