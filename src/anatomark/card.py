@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
-from anatomark import __version__
 from anatomark.errors import ModelError, UnknownNameError
 from anatomark.formats.atomic import write_json
 from anatomark.methods import network_class
 from anatomark.methods.presence import PresenceModel
+from anatomark.version import __version__
 
 FORMAT = 2
 NAME = "model.json"

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
-from anatomark import __version__
 from anatomark.card import ENSEMBLE, NAME, Card, first_fault, not_a_model, read_card
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
@@ -25,6 +24,7 @@ from anatomark.model import TEMPLATE, Member, Model
 from anatomark.nets.devices import choose_device
 from anatomark.nets.weights import load_tensors
 from anatomark.ready_made import run_folder
+from anatomark.version import __version__
 
 ENSEMBLE_FORMAT = 1
 

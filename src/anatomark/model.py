@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from anatomark import __version__
 from anatomark.card import NAME, Card, Presence, Template
 from anatomark.combined import Answer, combined
 from anatomark.core.grid import Unit
@@ -24,6 +23,7 @@ from anatomark.methods.prediction import Prediction
 from anatomark.methods.presence import PresenceModel
 from anatomark.methods.suitability import Suitability
 from anatomark.nets.weights import save_tensors
+from anatomark.version import __version__
 
 TEMPLATE = "alignment.template"  # its tensor in model.safetensors
 

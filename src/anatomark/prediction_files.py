@@ -8,11 +8,11 @@ import numpy as np
 
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
-from anatomark.evaluation.pictures import overlay
 from anatomark.formats.atomic import replacing
 from anatomark.formats.landmark_files.dicom_sr import write_dicom_sr
 from anatomark.formats.landmarks import write_landmarks
 from anatomark.methods.prediction import Prediction
+from anatomark.pictures import overlay
 
 FORMATS = ("csv", "mrk.json", "fcsv", "dicom-sr")
 _ENDINGS = {"dicom-sr": "sr.dcm"}

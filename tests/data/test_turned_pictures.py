@@ -17,7 +17,7 @@ from anatomark.data.check import check
 from anatomark.data.description import Dataset, load_dataset
 from anatomark.data.init import init_dataset
 from anatomark.errors import DescriptionError
-from anatomark.evaluation.pictures import overlay
+from anatomark.pictures import overlay
 from anatomark.review.image_cache import ImageCache
 
 KINDS = (".jpg", ".png", ".tif", ".webp")

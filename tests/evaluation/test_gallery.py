@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 
 from anatomark.errors import ImageError
 from anatomark.evaluation.gallery import case_errors, gallery
-from anatomark.evaluation.pictures import PREDICTED_COLOUR, crop
+from anatomark.pictures import PREDICTED_COLOUR, crop
 from tests.evaluation.made import made_rows
 
 

@@ -14,10 +14,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from anatomark import __version__
 from anatomark.cli.remarks import show_remarks
 from anatomark.errors import AnatomarkError
 from anatomark.nets.devices import wait_patiently
+from anatomark.version import __version__
 
 VERBS = {
     "init": "Write a first dataset.yaml for the files in a folder.",

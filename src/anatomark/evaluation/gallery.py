@@ -15,8 +15,8 @@ from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.errors import AnatomarkError
 from anatomark.evaluation.numbers import count, number
-from anatomark.evaluation.pictures import crop, overlay
 from anatomark.evaluation.rows import Answer, Rows
+from anatomark.pictures import crop, overlay
 
 if TYPE_CHECKING:
     from PIL import Image as Pillow

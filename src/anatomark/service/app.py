@@ -17,7 +17,6 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from anatomark import __version__
 from anatomark.errors import AccessError, AnatomarkError
 from anatomark.service.corrections import Expected, store
 from anatomark.service.description import CORRECTION, PATH, PREDICTED, UPLOAD, problems
@@ -36,6 +35,7 @@ from anatomark.service.schemas import (
     PredictionQuery,
 )
 from anatomark.service.unpack import safe_name
+from anatomark.version import __version__
 from anatomark.web.access import Access, AllowedRoots, App, Guard
 from anatomark.web.problem import Problem
 

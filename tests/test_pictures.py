@@ -6,7 +6,7 @@ import pytest
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks, State
-from anatomark.evaluation.pictures import (
+from anatomark.pictures import (
     PREDICTED_COLOUR,
     REFERENCE_COLOUR,
     _font,
