@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from anatomark import load, train
-from anatomark.training.loop import Budget
+from anatomark.core.landmarks import State
+from anatomark.training.budget import Budget, located_afterwards
 
 
 def test_a_budget_holds_steps_and_a_fifth_of_validations() -> None:
@@ -24,6 +26,19 @@ def test_steps_are_corrected_by_the_pace_so_far() -> None:
     assert budget.corrected_steps(80, 160, 40.0 + 10.0, [2.0] * 5) == 160, "as planned"
     assert budget.corrected_steps(40, 160, 40.0, []) == 80, "half as fast"
     assert budget.corrected_steps(80, 160, 200.0, [2.0] * 5) == 81, "too late: one more step, to end with"
+    assert budget.corrected_steps(80, 160, 60.0, [2.0] * 10) == 80 + 76, "and a validation after the last one"
+
+
+def test_what_follows_the_last_stage_is_counted() -> None:
+    present, absent = State.PRESENT, State.ABSENT
+    held_out = np.array([False] * 4 + [True] * 2)
+    states = np.full((6, 20), present, dtype=np.uint8)
+    assert located_afterwards(states, held_out) == 2, "error bounds"
+    states[5, :12] = absent
+    assert located_afterwards(states, held_out) == 4, "and presence, from validation cases"
+    states[5, 2:12] = present
+    assert located_afterwards(states, held_out) == 8, "or from all, where few landmarks are absent"
+    assert located_afterwards(states, held_out, 1) == 10, "and what stages fit"
 
 
 def test_a_training_keeps_its_budget_and_a_stopped_one_goes_on_with_it(

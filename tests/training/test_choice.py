@@ -55,6 +55,7 @@ def test_few_cases_do_not_choose(tiny: dict[str, Any], tmp_path: Path, cases: in
     cache = Cache(("a", "b"), (), tuple(case(grid, role, k) for k, role in enumerate(roles)), in_memory=True)
     staged: Any = Scripted(GlobalToLocalStages(plan), [3.0, 1.0, 2.0, 2.5])
     run, fabric = RunFolder(tmp_path), fabric_of("cpu", "32-true")
-    network = train_stage(fabric, staged, "global", {}, cache, run, progress_bar(False), lambda *_: None)
+    network, error = train_stage(fabric, staged, "global", {}, cache, run, progress_bar(False), lambda *_: None)
     assert len(staged.seen) == validated, "with enough cases, patience has ended it"
+    assert error == [3.0, 1.0, 2.0, 2.5][kept]
     assert torch.equal(next(network.parameters()), staged.seen[kept])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from anatomark.training.loop import WARM_UP_STEPS, rate_factor
+from anatomark.training.schedule import WARM_UP_STEPS, rate_factor
 
 
 def test_constant() -> None:

@@ -65,6 +65,7 @@ class StagePlan:
     learning_rate: float
     schedule: Schedule
     share: float = 1.0  # of a time budget
+    validations_after: int = 0  # how often all validation cases are located after it, to fit what gradients do not
     patches: int = 0  # patches in a step, where a stage learns from patches
     case_bytes: float = 0.0  # rough memory that one case of the batch keeps for the backward pass
     smaller: tuple[str, ...] = ()  # settings that make a step need less memory: the batch, then others

@@ -14,8 +14,8 @@ import numpy as np
 from anatomark.data.description import Dataset, load_dataset
 from anatomark.methods.interface import StagePlan
 from anatomark.methods.memory import GIB, too_large
-from anatomark.methods.presence import calibration_cases
 from anatomark.nets.devices import available_memory_bytes, choose_precision
+from anatomark.training.budget import located_afterwards
 from anatomark.training.data import canonical_grids, data_of
 from anatomark.training.folds import fold_roles
 from anatomark.training.request import Request
@@ -224,7 +224,7 @@ def _stage(
     """A stage's parts times how often the training loop does them."""
     steps = int(times["steps"])
     every = max(1, steps // validations)
-    validated = (math.ceil(steps / every) + 1) * validation_cases  # and once more, to show the error of what is kept
+    validated = math.ceil(steps / every) * validation_cases
     return StageEstimate(
         name=name,
         parameters=int(times["parameters"]),
@@ -244,7 +244,9 @@ def _finish_seconds(
         return trained["fit"] * len(roles["train"]) / max(1, trained["cases"]) + 2 * validation * prediction
     states = np.stack([case.reference.select(dataset.names).states for role in roles for case in roles[role]])
     held_out = np.arange(len(states)) >= len(roles["train"])
-    return (len(calibration_cases(states, held_out)) + validation) * list(trained["stages"].values())[-1]["validation"]
+    stages = list(trained["stages"].values())
+    fitting = sum(stage["validations_after"] for stage in stages)
+    return located_afterwards(states, held_out, fitting) * stages[-1]["validation"]
 
 
 def _minutes(seconds: float) -> str:

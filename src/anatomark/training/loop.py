@@ -10,65 +10,45 @@ import copy
 import json
 import math
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from anatomark.data.cache import Cache
 from anatomark.errors import ModelError
 from anatomark.nets.weights import load_network, load_tensors, save_tensors, under_prefix, with_prefix
+from anatomark.training.budget import Budget
 from anatomark.training.checkpoint import optimizer_tensors, restore_optimizer
 from anatomark.training.curves import Plot
 from anatomark.training.run_folder import RunFolder
+from anatomark.training.schedule import rate_factor, shuffled, update_average
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from rich.progress import Progress
 
     from anatomark.methods.interface import Batch, Networks, Staged
-    from anatomark.methods.settings import Training
 
 LOG_EVERY = 10
-WARM_UP_STEPS = 50
 MIN_VALIDATION_CASES = 5  # to choose the best weights by, and to stop early
-VALIDATION_SHARE = 0.2  # of a time budget
-PACE_CHECKS = 20  # of a stage with a time budget
-FIRST_PACE_STEPS = 5
 
 
-@dataclass(frozen=True)
-class Budget:
-    """The time of a stage, how many steps may fit into it, and how often and for how long it is validated meanwhile."""
+@dataclass
+class Progressed:
+    """How far a stage is, as its checkpoint says: steps, validations, and seconds by the clock and of a CPU's cores."""
 
-    seconds: float
+    stage: str
     steps: int
-    validations: int
-    validation_seconds: float
-
-    @classmethod
-    def planned(cls, seconds: float, *, step: float, validation: float, most: int) -> Budget:
-        """From the seconds of a "step" and of a "validation"; there are at most `most`, in a fifth of the time."""
-        validations = int(min(most, max(1, VALIDATION_SHARE * seconds / max(validation, 1e-9))))
-        return cls(seconds, max(1, int((seconds - validations * validation) / step)), validations, validation)
-
-    def corrected_steps(self, step: int, steps: int, elapsed: float, validated: Sequence[float]) -> int:
-        """How many steps in all end in time, looked at after each PACE_CHECKS part of `steps`; `steps` between those.
-
-        By the pace of the steps so far, beside the `validated` seconds of each validation, and those to come.
-        """
-        if step % max(1, steps // PACE_CHECKS) or step < FIRST_PACE_STEPS:
-            return steps
-        each = sum(validated) / len(validated) if validated else self.validation_seconds
-        left = self.seconds - elapsed - max(0, self.validations - len(validated)) * each
-        pace = max(1e-9, (elapsed - sum(validated)) / step)
-        return max(step + 1, step + round(left / pace))
+    step: int = 0
+    best_score: float | None = None
+    best_step: int = 0
+    seconds: float = 0.0
+    core_seconds: float = 0.0
+    validated: list[float] = field(default_factory=list[float])  # seconds of each validation
 
 
 def train_stage(
@@ -82,167 +62,180 @@ def train_stage(
     plot: Plot,
     *,
     budget: Budget | None = None,
-) -> nn.Module:
-    """The network of `stage` with the weights it is to keep, trained on `cache`; `networks` are of the stages before.
+) -> tuple[nn.Module, float | None]:
+    """The network of `stage` with the weights it is to keep, trained on `cache`, and its error on validation cases.
 
-    Kept are the averaged weights (EMA) of the validation with the lowest mean radial error; the last ones where fewer
-    than MIN_VALIDATION_CASES cases validate, for so few choose by chance. With a `budget` the number of steps is
-    corrected on the way, so that the stage ends when its time is over.
+    `networks` are of the stages before. Kept are the averaged weights (EMA) of the validation with the lowest mean
+    radial error; the last ones where fewer than MIN_VALIDATION_CASES cases validate, for so few choose by chance.
+    With a `budget` the number of steps is corrected on the way, so that the stage ends when its time is over.
     """
-    training: Training = staged.plan.training
-    device = fabric.device
-    cases, validation = cache.role("train"), cache.role("validation")
-    plan = staged.stage_plan(stage)
+    loop = StageLoop(fabric, staged, stage, networks, cache, run, progress, plot, budget)
+    loop.resume()
+    loop.run_steps()
+    return loop.kept, loop.state.best_score
 
-    network = staged.make(stage, networks, cache)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=plan.learning_rate, weight_decay=training.weight_decay, amsgrad=training.amsgrad
-    )
-    wrapped, wrapped_optimizer = fabric.setup(network, optimizer)
-    averaged = copy.deepcopy(network)
-    best = copy.deepcopy(network)
-    state: dict[str, Any] = {"stage": stage, "step": 0, "steps": plan.steps, "best_score": None, "best_step": 0}
-    state |= {"seconds": 0.0, "core_seconds": 0.0}  # by the clock, and of the cores of a CPU
-    state["validated"] = []  # seconds of each validation
-    latest_validation = ""
 
-    if run.checkpoint.exists():
-        tensors, metadata = load_tensors(run.checkpoint)
-        saved = json.loads(metadata["state"])
-        if saved["stage"] == stage:
-            state |= saved
-            for part, module in (("network", network), ("averaged", averaged), ("best", best)):
-                load_network(module, under_prefix(part, tensors), str(run.checkpoint))
-            restore_optimizer(optimizer, under_prefix("optimizer", tensors))
-            fabric.print(f"{stage}: resuming from step {state['step']}")
-    run.rewind_log(stage, state["step"])
+class StageLoop:
+    """One stage in training: its network, the average and the best of its weights, the optimizer, and its progress."""
 
-    def draw(step: int) -> Batch:
-        rng = np.random.default_rng([training.seed, staged.stages.index(stage), step, fabric.global_rank])
-        first = (step * fabric.world_size + fabric.global_rank) * plan.batch
-        chosen = [cases[_shuffled(first + i, len(cases), training.seed)] for i in range(plan.batch)]
-        return staged.batch(stage, chosen, cache.mirrored, rng, device)
+    def __init__(
+        self,
+        fabric: Fabric,
+        staged: Staged,
+        stage: str,
+        networks: Networks,
+        cache: Cache,
+        run: RunFolder,
+        progress: Progress,
+        plot: Plot,
+        budget: Budget | None,
+    ) -> None:
+        self.fabric, self.staged, self.stage, self.networks, self.cache = fabric, staged, stage, networks, cache
+        self.run, self.progress, self.plot, self.budget = run, progress, plot, budget
+        self.training, self.plan = staged.plan.training, staged.stage_plan(stage)
+        self.cases, self.validation = cache.role("train"), cache.role("validation")
+        self.state = Progressed(stage, self.plan.steps)
+        self.network = staged.make(stage, networks, cache)
+        training, rate = self.training, self.plan.learning_rate
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=rate, weight_decay=training.weight_decay, amsgrad=training.amsgrad
+        )
+        self.wrapped, self.wrapped_optimizer = fabric.setup(self.network, self.optimizer)
+        self.averaged, self.best = copy.deepcopy(self.network), copy.deepcopy(self.network)
+        self.sums: dict[str, torch.Tensor] = {}  # of the loss terms since the last line of the log
+        self.bar = progress.add_task(stage, total=self.state.steps, status="")
 
-    def evaluate(step: int) -> str:
-        started = time.monotonic()
-        candidate = averaged if training.ema else network
-        score = staged.validate(stage, {**networks, stage: candidate}, validation, device)
-        network.train()
-        run.append_log({"stage": stage, "step": step, "validation_mre": round(score, 6)})
-        plot(f"{stage}/validation_mre", score, step)
-        text = f"validation {score:.2f}"
-        progress.update(bar, status=text)
-        few = len(validation) < MIN_VALIDATION_CASES
-        if few or state["best_score"] is None or not score >= state["best_score"]:
-            state.update(best_score=score, best_step=step)
-            best.load_state_dict(candidate.state_dict())
-        state["validated"].append(round(time.monotonic() - started, 3))
-        return text
+    @property
+    def kept(self) -> nn.Module:
+        """The network with the weights that the stage ends with."""
+        return self.best if self.validation else self.candidate
 
-    reader = None if cache.in_memory else ThreadPoolExecutor(1)
-    upcoming = reader.submit(draw, state["step"]) if reader else None
-    sums: dict[str, torch.Tensor] = {}
-    bar = progress.add_task(stage, total=state["steps"], completed=state["step"], status="")
-    network.train()
-    began, worked = time.monotonic() - state["seconds"], time.process_time() - state["core_seconds"]
-    while state["step"] < state["steps"]:
-        step, steps = state["step"], state["steps"]
-        validate_every = max(1, steps // (training.validations if budget is None else budget.validations))
-        checkpoint_every = LOG_EVERY * max(1, training.checkpoint_every // LOG_EVERY)
-        batch = upcoming.result() if upcoming else draw(step)
-        upcoming = reader.submit(draw, step + 1) if reader and step + 1 < steps else None
-        for group in optimizer.param_groups:
-            group["lr"] = plan.learning_rate * rate_factor(plan.schedule, step, steps)
-        terms = staged.loss(stage, wrapped, batch)
+    @property
+    def candidate(self) -> nn.Module:
+        """The network with the weights of now."""
+        return self.averaged if self.training.ema else self.network
+
+    def resume(self) -> None:
+        """Go on from the checkpoint of the run, where it is of this stage."""
+        if self.run.checkpoint.exists():
+            tensors, metadata = load_tensors(self.run.checkpoint)
+            saved = json.loads(metadata["state"])
+            if saved["stage"] == self.stage:
+                self.state = Progressed(**saved)
+                for part, module in self._parts().items():
+                    load_network(module, under_prefix(part, tensors), str(self.run.checkpoint))
+                restore_optimizer(self.optimizer, under_prefix("optimizer", tensors))
+                self.fabric.print(f"{self.stage}: resuming from step {self.state.step}")
+        self.run.rewind_log(self.stage, self.state.step)
+
+    def run_steps(self) -> None:
+        """All steps that are left, with their validations, log and checkpoints."""
+        state, device = self.state, self.fabric.device
+        reader = None if self.cache.in_memory else ThreadPoolExecutor(1)
+        upcoming = reader.submit(self._draw, state.step) if reader else None
+        self.progress.update(self.bar, completed=state.step, total=state.steps)
+        self.network.train()
+        began, worked = time.monotonic() - state.seconds, time.process_time() - state.core_seconds
+        while state.step < state.steps:
+            batch = upcoming.result() if upcoming else self._draw(state.step)
+            upcoming = reader.submit(self._draw, state.step + 1) if reader and state.step + 1 < state.steps else None
+            for name, value in self._learn(batch).items():
+                self.sums[name] = self.sums.get(name, torch.zeros((), device=device)) + value.detach()
+            every = max(1, state.steps // (self.budget or self.training).validations)
+            state.step += 1
+            state.seconds, state.core_seconds = time.monotonic() - began, time.process_time() - worked
+            self.progress.update(self.bar, completed=state.step)
+            if state.step % LOG_EVERY == 0 or state.step == state.steps:
+                self._log()
+            if self.validation and (state.step % every == 0 or state.step == state.steps):
+                self._validate()
+                if state.step - state.best_step >= self.training.patience * every:
+                    since = f"no improvement since step {state.best_step}"
+                    self.fabric.print(f"{self.stage}: early stopping at step {state.step}: {since}")
+                    state.steps = state.step
+            if self.budget is not None and state.step < state.steps:
+                elapsed = time.monotonic() - began
+                state.steps = self.budget.corrected_steps(state.step, state.steps, elapsed, state.validated)
+                self.progress.update(self.bar, total=state.steps)
+            checkpoint_every = LOG_EVERY * max(1, self.training.checkpoint_every // LOG_EVERY)
+            if state.step % checkpoint_every == 0 or state.step >= state.steps:
+                self._save()
+        if reader:
+            reader.shutdown()
+        self.progress.update(self.bar, completed=state.steps, status=self._score() if self.validation else "")
+
+    def _draw(self, step: int) -> Batch:
+        fabric, batch, seed = self.fabric, self.plan.batch, self.training.seed
+        rng = np.random.default_rng([seed, self.staged.stages.index(self.stage), step, fabric.global_rank])
+        first = (step * fabric.world_size + fabric.global_rank) * batch
+        chosen = [self.cases[shuffled(first + i, len(self.cases), seed)] for i in range(batch)]
+        return self.staged.batch(self.stage, chosen, self.cache.mirrored, rng, fabric.device)
+
+    def _learn(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """One step; its loss terms and their sum, "loss"."""
+        step, steps = self.state.step, self.state.steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.learning_rate * rate_factor(self.plan.schedule, step, steps)
+        terms = self.staged.loss(self.stage, self.wrapped, batch)
         total = torch.stack(list(terms.values())).sum()
-        wrapped_optimizer.zero_grad()
-        fabric.backward(total)
-        if training.gradient_clip:
-            fabric.clip_gradients(wrapped, wrapped_optimizer, max_norm=training.gradient_clip, error_if_nonfinite=False)
-        wrapped_optimizer.step()
-        if training.ema:
-            update_average(averaged, network, min(training.ema, (1 + step) / (10 + step)))
-        for name, value in {**terms, "loss": total}.items():
-            sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach()
-        step += 1
-        state.update(step=step, seconds=time.monotonic() - began, core_seconds=time.process_time() - worked)
-        progress.update(bar, completed=step)
+        self.wrapped_optimizer.zero_grad()
+        self.fabric.backward(total)
+        if clip := self.training.gradient_clip:
+            self.fabric.clip_gradients(self.wrapped, self.wrapped_optimizer, max_norm=clip, error_if_nonfinite=False)
+        self.wrapped_optimizer.step()
+        if self.training.ema:
+            update_average(self.averaged, self.network, min(self.training.ema, (1 + step) / (10 + step)))
+        return {**terms, "loss": total}
 
-        if step % LOG_EVERY == 0 or step == steps:
-            count = LOG_EVERY if step % LOG_EVERY == 0 else step % LOG_EVERY
-            means = {name: round(float(value) / count, 6) for name, value in sums.items()}
-            if not math.isfinite(means["loss"]):
-                todo = "lower the learning rate or set precision=32-true"
-                raise ModelError(f"{stage}: the loss is {means['loss']} at step {step}; {todo}")
-            seen = _patches_seen(plan.patches * fabric.world_size, step, state["seconds"])
-            spent = {name: round(state[name], 1) for name in ("seconds", "core_seconds")}
-            run.append_log({"stage": stage, "step": step, **means, **seen, **spent})
-            if seen:
-                speed = f"{seen['patches'] / 1e6:.2f} M patches, {seen['patches_per_second']:,} a second"
-                progress.update(bar, status="; ".join(part for part in (speed, latest_validation) if part))
-            for name, value in means.items():
-                plot(f"{stage}/{name}", value, step)
-            sums = {}
-        if validation and (step % validate_every == 0 or step == steps):
-            latest_validation = evaluate(step)
-            if step - state["best_step"] >= training.patience * validate_every:
-                fabric.print(f"{stage}: early stopping at step {step}: no improvement since step {state['best_step']}")
-                state["steps"] = steps = step
-        if budget is not None and step < steps:
-            state["steps"] = steps = budget.corrected_steps(step, steps, time.monotonic() - began, state["validated"])
-            progress.update(bar, total=steps)
-        if step % checkpoint_every == 0 or step >= steps:
-            parts = {"network": network, "averaged": averaged, "best": best}
-            tensors = {k: v for name, part in parts.items() for k, v in with_prefix(name, part.state_dict()).items()}
-            tensors |= with_prefix("optimizer", optimizer_tensors(optimizer))
-            if fabric.is_global_zero:
-                save_tensors(run.checkpoint, tensors, {"state": json.dumps(state)})
-    if reader:
-        reader.shutdown()
-    score = f"validation {state['best_score']:.2f}" if validation else ""
-    progress.update(bar, completed=state["steps"], status=score)
-    if validation:
-        return best
-    return averaged if training.ema else network
+    def _log(self) -> None:
+        """A line with the mean losses since the last one; ModelError where they are no numbers any more."""
+        state = self.state
+        count = LOG_EVERY if state.step % LOG_EVERY == 0 else state.step % LOG_EVERY
+        means = {name: round(float(value) / count, 6) for name, value in self.sums.items()}
+        self.sums = {}
+        if not math.isfinite(means["loss"]):
+            todo = "lower the learning rate or set precision=32-true"
+            raise ModelError(f"{self.stage}: the loss is {means['loss']} at step {state.step}; {todo}")
+        seen = _patches_seen(self.plan.patches * self.fabric.world_size, state.step, state.seconds)
+        spent = {"seconds": round(state.seconds, 1), "core_seconds": round(state.core_seconds, 1)}
+        self.run.append_log({"stage": self.stage, "step": state.step, **means, **seen, **spent})
+        if seen:
+            speed = f"{seen['patches'] / 1e6:.2f} M patches, {seen['patches_per_second']:,} a second"
+            validated = [self._score()] if state.validated else []
+            self.progress.update(self.bar, status="; ".join([speed, *validated]))
+        for name, value in means.items():
+            self.plot(f"{self.stage}/{name}", value, state.step)
+
+    def _validate(self) -> None:
+        """The error of the weights of now; they are kept where it is the lowest, or where too few cases validate."""
+        state, started = self.state, time.monotonic()
+        networks = {**self.networks, self.stage: self.candidate}
+        score = self.staged.validate(self.stage, networks, self.validation, self.fabric.device)
+        self.network.train()
+        self.run.append_log({"stage": self.stage, "step": state.step, "validation_mre": round(score, 6)})
+        self.plot(f"{self.stage}/validation_mre", score, state.step)
+        self.progress.update(self.bar, status=f"validation {score:.2f}")
+        few = len(self.validation) < MIN_VALIDATION_CASES
+        if few or state.best_score is None or not score >= state.best_score:
+            state.best_score, state.best_step = score, state.step
+            self.best.load_state_dict(self.candidate.state_dict())
+        state.validated.append(round(time.monotonic() - started, 3))
+
+    def _score(self) -> str:
+        return f"validation {self.state.best_score:.2f}"
+
+    def _save(self) -> None:
+        tensors = {
+            k: v for name, part in self._parts().items() for k, v in with_prefix(name, part.state_dict()).items()
+        }
+        tensors |= with_prefix("optimizer", optimizer_tensors(self.optimizer))
+        if self.fabric.is_global_zero:
+            save_tensors(self.run.checkpoint, tensors, {"state": json.dumps(asdict(self.state))})
+
+    def _parts(self) -> dict[str, nn.Module]:
+        return {"network": self.network, "averaged": self.averaged, "best": self.best}
 
 
 def _patches_seen(each: int, steps: int, seconds: float) -> dict[str, int]:
     """Patches learned from so far, and per second; nothing for a stage that does not learn from patches."""
     return {"patches": each * steps, "patches_per_second": round(each * steps / max(seconds, 1e-9))} if each else {}
-
-
-def rate_factor(schedule: str, step: int, steps: int) -> float:
-    """The share of the peak learning rate at `step` of `steps`.
-
-    "warm-restarts" is a cosine over 10 000 steps, then over twice as many, and so on (arXiv 2007.05295).
-    """
-    if schedule == "constant":
-        return 1.0
-    if schedule == "warm-restarts":
-        length = 10_000
-        while step >= length:
-            step, length = step - length, 2 * length
-        return 0.5 + 0.5 * math.cos(math.pi * step / length)
-    warm_up = min(1.0, (step + 1) / min(WARM_UP_STEPS, max(1, steps // 4)))
-    return warm_up * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-
-
-def update_average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
-    """averaged = decay * averaged + (1 - decay) * network, for parameters and floating-point buffers."""
-    with torch.no_grad():
-        for mean, now in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(now, 1 - decay)
-            else:
-                mean.copy_(now)
-
-
-def _shuffled(position: int, count: int, seed: int) -> int:
-    """The case at `position` of an endless sequence that goes through all cases, in another order each time."""
-    epoch, place = divmod(position, count)
-    return int(_order(epoch, count, seed)[place])
-
-
-@lru_cache(maxsize=2)  # a batch may reach from one round into the next
-def _order(epoch: int, count: int, seed: int) -> NDArray[np.int64]:
-    return np.random.default_rng([seed, 7, epoch]).permutation(count)

@@ -15,7 +15,7 @@ from torch import nn
 
 from anatomark.data.cache import Cache
 from anatomark.methods.interface import Networks, Staged
-from anatomark.training.loop import update_average
+from anatomark.training.schedule import update_average
 
 WARM_UP = 2
 MOST_STEPS = 20
@@ -61,13 +61,13 @@ def time_stage(
             step(number)
         times: list[float] = []
         while len(times) < MOST_STEPS and (len(times) < 1 or sum(times) < seconds):
-            times.append(_seconds(lambda: step(WARM_UP + len(times)), device))
+            times.append(seconds_of(lambda: step(WARM_UP + len(times)), device))
         one = validation[:1] or cases[:1]
-        validated = _seconds(lambda: staged.validate(stage, {**networks, stage: network}, one, device), device)
+        validated = seconds_of(lambda: staged.validate(stage, {**networks, stage: network}, one, device), device)
     return StageTimes(median(times), validated, network)
 
 
-def _seconds(task: Callable[[], object], device: torch.device) -> float:
+def seconds_of(task: Callable[[], object], device: torch.device) -> float:
     """Seconds by the clock, also of what a GPU was still at work on."""
     began = time.monotonic()
     task()

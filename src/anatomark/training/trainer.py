@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -19,12 +18,13 @@ from anatomark.errors import SettingsError
 from anatomark.formats.atomic import write_json
 from anatomark.methods.interface import AnyDetector, AnyPlan, Networks, Plan, Staged, StagedT
 from anatomark.nets.weights import load_network, load_tensors, save_tensors
+from anatomark.training.budget import Budget, stage_budget
 from anatomark.training.curves import Plot
-from anatomark.training.loop import Budget, train_stage
+from anatomark.training.loop import train_stage
 from anatomark.training.run_folder import RunFolder
-from anatomark.training.timing import time_stage
 
 FORMAT = 2  # of settings.json
+ERROR = "validation_error"  # of a stage that has ended, beside its weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,19 +52,20 @@ class RunTrainer:
 
     def train(self, staged: Staged, stage: str, networks: Networks, cache: Cache) -> nn.Module:
         """The network of `stage`, trained or, where that has been done, loaded; its validation error is shown."""
-        path = self.run.stage(stage)
+        path, cases = self.run.stage(stage), cache.role("validation")
         if path.exists():
             network = staged.make(stage, networks, cache)
-            load_network(network, load_tensors(path)[0], str(path))
+            tensors, about = load_tensors(path)
+            load_network(network, tensors, str(path))
             network.to(self.device)
+            error = float(about[ERROR]) if ERROR in about else None
         else:
             budget = self._budgets().get(stage)
-            network = train_stage(
+            network, error = train_stage(
                 self.fabric, staged, stage, networks, cache, self.run, self.progress, self.plot, budget=budget
             )
-            save_tensors(path, network.state_dict())
-        if cases := cache.role("validation"):
-            error = staged.validate(stage, {**networks, stage: network}, cases, self.device)
+            save_tensors(path, network.state_dict(), {} if error is None else {ERROR: str(error)})
+        if error is not None:
             self.show(error_line(stage, error, len(cases), cache, self.unit))
         return network
 
@@ -72,19 +73,8 @@ class RunTrainer:
         """With the stage's part of the time that is left; a run that was stopped keeps what it had found."""
         known = self._budgets()
         if stage not in known:
-            times = time_stage(self.fabric, staged, stage, networks, cache)
-            waiting = staged.stages[staged.stages.index(stage) :]
-            share = staged.stage_plan(stage).share / sum(staged.stage_plan(name).share for name in waiting)
-            cases = len(cache.role("validation"))
-            # After each stage its error is shown; after the last one, presence and error bounds are fitted.
-            after = times.validation * cases * (len(waiting) + 2)
-            left = 60 * staged.plan.training.minutes - (time.monotonic() - self.began) - after
-            budget = Budget.planned(
-                max(0.0, share * left),
-                step=times.step,
-                validation=times.validation * cases,
-                most=staged.plan.training.validations,
-            )
+            ends = self.began + 60 * staged.plan.training.minutes
+            budget = stage_budget(self.fabric, staged, stage, networks, cache, ends=ends)
             known = known | {stage: budget}
             write_json(self.run.budget, {name: asdict(each) for name, each in known.items()})
         return staged.with_steps(stage, known[stage].steps)

@@ -66,6 +66,7 @@ class TrialTrainer:
             "bytes": peak_bytes(self.device.type),
             "batch": plan.batch,
             "smaller": plan.smaller,
+            "validations_after": plan.validations_after,
         }
         return times.network
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Self, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -16,38 +16,35 @@ from torch import Tensor, nn
 from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
-from anatomark.methods.examples import crop_example
-from anatomark.methods.interface import Batch, Networks, StagePlan
-from anatomark.methods.two_stage.config import TwoStageNetwork
+from anatomark.data.working import WorkingImage
+from anatomark.methods.examples import crop_example, stacked
+from anatomark.methods.interface import Batch, Located, Networks, StagePlan
+from anatomark.methods.staged import NetworkStages
+from anatomark.methods.two_stage.config import TwoStageNetwork, TwoStageTraining
 from anatomark.methods.two_stage.joint import JointNet, JointOutput
 from anatomark.methods.two_stage.locate import locate, single_vote_errors
 from anatomark.methods.two_stage.loss import displacement_loss, joint_loss, present_of, refinement_loss
-from anatomark.methods.two_stage.plan import SHARE, Refinement, TwoStagePlan, patch_bytes, refinement_bytes
+from anatomark.methods.two_stage.plan import SHARE, Refinement, patch_bytes, refinement_bytes
 from anatomark.methods.two_stage.refinement import RefinementHead, sample_refinement_centers
-from anatomark.methods.validation import errors_of, mean_error
+from anatomark.methods.validation import mean_error
 from anatomark.nets.patch_net import PatchNet, stride_and_margin
 
-STAGES = ("stage1", "stage2_frozen", "stage2")
-STEPS = {"stage1": "stage1_steps", "stage2_frozen": "frozen_steps", "stage2": "stage2_steps"}  # settings
+LANDMARK_CROP_FRACTION = 0.5  # of the crops of stage 1 lie around a landmark, the others anywhere
+DISTANCE_FLOOR = {2: 0.1, 3: 0.01}  # weight of the farthest patch's displacement; there are more far patches in 3D
+FROZEN_LEARNING_RATE = 5e-3  # of the extra layers alone
+ENOUGH_IMAGES = 4  # in a step, for their statistics to stand for all; with fewer, stage 2 keeps those of stage 1
+PRESENCE_LOSS_WEIGHT = 0.3  # of the classifier behind the presence, in the loss of stage 2
 
 
 @dataclass(frozen=True)
-class TwoStageStages:
+class TwoStageStages(NetworkStages[TwoStageNetwork, TwoStageTraining]):
     """The stages; stage 2 is trained twice, its extra layers alone on the frozen network of stage 1, and end to end."""
 
-    plan: TwoStagePlan
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return STAGES
-
-    def adapted(self, stage: str, networks: Networks, cache: Cache, device: torch.device) -> Self:
-        """The same: a stage takes only weights from those before it."""
-        return self
-
-    def with_steps(self, stage: str, steps: int) -> Self:
-        training = self.plan.training.model_copy(update={STEPS[stage]: steps})
-        return replace(self, plan=replace(self.plan, training=training))
+    steps: ClassVar[Mapping[str, str]] = {
+        "stage1": "stage1_steps",
+        "stage2_frozen": "frozen_steps",
+        "stage2": "stage2_steps",
+    }
 
     def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module:
         network, training = self.plan.network, self.plan.training
@@ -60,7 +57,7 @@ class TwoStageStages:
             make_patches(network) if patches is None else patches.cpu(),
             prior=1 / max(2, math.prod(max(1, n // network.stride) for n in training.stage2_crop)),
             mean_shape=None if patches is None else _mean_shape(cache),
-            fixed_normalisation=training.fixed_normalisation,
+            fixed_normalisation=training.stage2_batch < ENOUGH_IMAGES,
         )
         if stage == "stage2_frozen":
             joint.freeze()
@@ -79,7 +76,7 @@ class TwoStageStages:
         )
         steps, rate = {
             "stage1": (training.stage1_steps, training.stage1_learning_rate),
-            "stage2_frozen": (training.frozen_steps, training.frozen_learning_rate),
+            "stage2_frozen": (training.frozen_steps, FROZEN_LEARNING_RATE),
             "stage2": (training.stage2_steps, training.stage2_learning_rate),
         }[stage]
         padded = [n + 2 * margin for n in crop]
@@ -95,6 +92,7 @@ class TwoStageStages:
             rate,
             "cosine",
             share=SHARE[stage],
+            validations_after=int(stage == "stage2" and network.refine),  # the blend weight
             patches=batch * math.prod(n // network.stride for n in crop),
             case_bytes=case_bytes,
             smaller=("stage1_batch", "stage1_crop", "channels")
@@ -117,9 +115,7 @@ class TwoStageStages:
         network, training = self.plan.network, self.plan.training
         _, margin = stride_and_margin(network.channels, network.dilations)
         crop, fraction = (
-            (training.stage1_crop, training.landmark_crop_fraction)
-            if stage == "stage1"
-            else (training.stage2_crop, 0.0)
+            (training.stage1_crop, LANDMARK_CROP_FRACTION) if stage == "stage1" else (training.stage2_crop, 0.0)
         )
         examples = [
             crop_example(
@@ -135,7 +131,7 @@ class TwoStageStages:
             )
             for case in cases
         ]
-        values, points, states = (torch.stack(part) for part in zip(*examples, strict=True))
+        values, points, states = stacked(examples)
         spacing = torch.tensor(cases[0].image.fine_grid.spacing, dtype=torch.float32, device=device)
         batch = {
             "values": values,
@@ -150,7 +146,7 @@ class TwoStageStages:
                 rng,
                 window=network.refine_window,
                 image=crop,
-                jitter=training.refine_jitter / np.asarray(network.spacing),
+                jitter=network.stride * min(network.spacing) / np.asarray(network.spacing),
             )
             batch["refine_at"] = centers.to(device) * spacing
         return batch
@@ -168,7 +164,7 @@ class TwoStageStages:
                 spacing=spacing,
                 stride=self.plan.network.stride,
                 distance_decay=training.distance_decay,
-                distance_floor=training.distance_floor,
+                distance_floor=DISTANCE_FLOOR[self.plan.network.ndim],
             )
 
         if stage == "stage1":
@@ -181,7 +177,7 @@ class TwoStageStages:
             spacing=spacing,
             stride=self.plan.network.stride,
             attention_loss_weight=training.attention_loss_weight,
-            class_weight=training.class_weight,
+            class_weight=PRESENCE_LOSS_WEIGHT,
         )
         if output.refinement is not None:
             window = self.plan.network.refine_window
@@ -191,17 +187,17 @@ class TwoStageStages:
         return terms
 
     def validate(self, stage: str, networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> float:
-        """Mean radial error (world units) of the stage over the present landmarks of `cases`; NaN if there are none.
+        """As of every method, but for stage 1: there of the single votes of the patches next to the reference.
 
-        That of stage 1 is of the single votes of patches next to the reference, for these are what stage 2 builds on:
-        the mean of all votes may get worse while they get better.
+        These are what stage 2 builds on; the mean of all votes may get worse while they get better.
         """
-        for module in networks.values():
-            module.eval()
-        if stage == "stage1":
-            patches = cast("PatchNet", networks["stage1"])
-            return mean_error(np.array([single_vote_errors(patches, case, device) for case in cases]))
-        return mean_error(errors_of(lambda image: locate(networks, image, device, upto=stage)[-1].points_world, cases))
+        if stage != "stage1":
+            return super().validate(stage, networks, cases, device)
+        patches = cast("PatchNet", networks["stage1"].eval())
+        return mean_error(np.array([single_vote_errors(patches, case, device) for case in cases]))
+
+    def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
+        return locate(networks, image, device, upto=stage)[-1]
 
 
 def make_patches(network: TwoStageNetwork) -> PatchNet:
