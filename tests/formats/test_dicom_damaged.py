@@ -64,19 +64,22 @@ def compressed(syntax, rows, columns, *frames):
 
 J2K = b"\xff\x4f\xff\x51" + struct.pack(">HH8I", 47, 0, 60000, 60000, 0, 0, 60000, 60000, 0, 0) + bytes(40)
 BOMBS = {
-    "element": (whole(element(8, 0x5A, b"UT", b"abcd", 0xFFFFFF00) + body()), "speaks of 4294967040 bytes"),
-    "unknown": (whole(body(before=element(9, 0x1010, b"UN", b"abcd", 0xF0000000))), "speaks of 4026531840 bytes"),
+    "element": (whole(element(8, 0x5A, b"UT", b"abcd", 0xFFFFFF00) + body()), "states a length of 4294967040 bytes"),
+    "unknown": (
+        whole(body(before=element(9, 0x1010, b"UN", b"abcd", 0xF0000000))),
+        "states a length of 4026531840 bytes",
+    ),
     "item": (
         whole(element(8, 0x1140, b"SQ", struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFF0), 0xFFFFFFFF) + body()),
-        "speaks of 4294967280 bytes",
+        "states a length of 4294967280 bytes",
     ),
-    "pixels": (whole(body(length=0xFFFFFFFE)), r"\(7fe0,0010\) speaks of 4294967294 bytes"),
+    "pixels": (whole(body(length=0xFFFFFFFE)), r"\(7fe0,0010\) states a length of 4294967294 bytes"),
     "rows": (whole(body(60000, 60000, pixels=bytes(128))), r"60000 x 60000 pixels \(7200000000 bytes\), but holds 128"),
     "frames": (whole(body(frames=b"99999999", pixels=bytes(128))), "states 99999999 x 8 x 8 pixels"),
     "deep": (whole(body(before=deep(5000))), "sequences more than 32 deep"),
     "endless": (whole(body(before=deep(20)[:400])), "something else|ends within"),
     "deflated": (whole(deflated(body(), *[bytes(1 << 20)] * 512), DEFLATED), r"unpacks to over \d+ times its size"),
-    "deflated lies": (whole(deflated(body(length=0xFFFFFFF0)), DEFLATED), "speaks of 4294967280 bytes"),
+    "deflated lies": (whole(deflated(body(length=0xFFFFFFF0)), DEFLATED), "states a length of 4294967280 bytes"),
     "deflated junk": (whole(b"\xff" * 200, DEFLATED), "does not unpack"),
     "truthful j2k": (compressed(JPEG2000Lossless, 60000, 60000, J2K), "7200000000 bytes"),
     "other j2k": (compressed(JPEG2000Lossless, 100, 100, J2K), "compressed image has 60000 x 60000"),

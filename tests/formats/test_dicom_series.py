@@ -203,7 +203,9 @@ def test_a_damaged_slice_is_named_and_does_not_go_missing(tmp_path):
     folder = folder_of(tmp_path, slices(2.0 * np.arange(4)))
     content = (folder / "3.dcm").read_bytes()
     (folder / "3.dcm").write_bytes(content[:-20])
-    with pytest.raises(ImageError, match=r"3\.dcm cannot be read, for element \(7fe0,0010\) speaks of 96 bytes"):
+    with pytest.raises(
+        ImageError, match=r"3\.dcm cannot be read, for element \(7fe0,0010\) states a length of 96 bytes"
+    ):
         read_image(folder)
     assert is_image(folder)
 

@@ -100,7 +100,7 @@ def test_lossless_compression_by_gdcm_gives_what_was_stored(tmp_path, kind, comp
     ("at", "held"), [(0, 203), (2, 77), (4, 77), (5, 3)], ids=["bits", "rows", "columns", "colours"]
 )
 def test_a_compressed_image_that_says_other_than_the_header_is_refused(tmp_path, at, held):
-    """GDCM believes the compressed image, and ends the whole process where that speaks of 203 bits."""
+    """GDCM believes the compressed image, and ends the whole process where that states 203 bits."""
     path = tmp_path / "a.dcm"
     writer = sitk.ImageFileWriter()
     writer.SetImageIO("GDCMImageIO")

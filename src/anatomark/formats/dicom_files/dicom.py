@@ -8,18 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from anatomark.core.grid import Grid
 from anatomark.errors import ImageError
+from anatomark.formats.dicom_files.dicom_attributes import items
 from anatomark.formats.dicom_files.dicom_file import (
     SUFFIXES,
     DicomFile,
     declared_numbers,
     frame_count,
     is_dicom,
-    items,
     open_dicom,
 )
 from anatomark.formats.dicom_files.dicom_frames import plane_of, volume
@@ -50,16 +49,16 @@ def read(path: Path) -> tuple[NDArray[Any], Header]:
 
 def _placed(path: Path) -> tuple[list[Frame], Header]:
     """The frames of an image in the order of its slices, and its Header; nothing is decoded yet."""
-    found = read_stack(path) if path.is_dir() else open_dicom(path)
-    if isinstance(found, Stack):
-        frames = [Frame(Pixels(file), 0) for file in found.files]
+    image = read_stack(path) if path.is_dir() else open_dicom(path)
+    if isinstance(image, Stack):
+        frames = [Frame(Pixels(file), 0) for file in image.files]
         if len({frame.pixels.is_grey for frame in frames}) > 1:
             raise ImageError(f"{path}: some slices are grey and some have colours; keep only those of one volume")
-        return frames, Header(found.grid, found.remarks)
-    pixels = Pixels(found)
-    if frame_count(found) == 1:
-        return [Frame(pixels, 0)], _single(found)
-    order, grid, remarks = volume(found)
+        return frames, Header(image.grid, image.remarks)
+    pixels = Pixels(image)
+    if frame_count(image) == 1:
+        return [Frame(pixels, 0)], _single(image)
+    order, grid, remarks = volume(image)
     return [Frame(pixels, int(index)) for index in order], Header(grid, remarks)
 
 
@@ -70,10 +69,10 @@ def _single(file: DicomFile) -> Header:
     if spacing is None:
         return Header(Grid.without_spacing(shape), remarks)
     plane, _ = plane_of(file, 0, items(file.dataset, "PerFrameFunctionalGroupsSequence"))
-    place: dict[str, Any] = {}
+    origin, direction = None, None
     if plane is not None:
         axes = axes_of(plane.orientation, str(file.path))
         # a slice across the body keeps its place; the plane of any other has no x and y of its own in the patient
         if abs(abs(axes[2, 2]) - 1) < 1e-6:
-            place = {"origin": plane.position[:2], "direction": np.asarray(axes[:2, :2])}
-    return Header(grid_of(str(file.path), shape, spacing=spacing[::-1], **place), remarks)
+            origin, direction = plane.position[:2], axes[:2, :2]
+    return Header(grid_of(str(file.path), shape, spacing=spacing[::-1], origin=origin, direction=direction), remarks)

@@ -10,26 +10,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats, Grid
 from anatomark.errors import ImageError
-from anatomark.formats.dicom_files.dicom_file import (
-    DicomFile,
-    frame_count,
-    functional,
-    item,
-    items,
-    number,
-    numbers,
-    text,
-    value,
-)
+from anatomark.formats.dicom_files.dicom_attributes import functional, item, items, number, numbers, text, value, whole
+from anatomark.formats.dicom_files.dicom_file import DicomFile, frame_count
 from anatomark.formats.dicom_files.dicom_slices import Plane, axes_of, rounding_of, stacked
 from anatomark.formats.dicom_files.dicom_spacing import stated_spacing
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 _STORED = "1.2.840.10008.5.1.4.1.1."
 # CT and X-ray 3D (which cone-beam CT is): slices touch, so that their thickness is the distance between them
@@ -67,13 +62,14 @@ def volume(file: DicomFile) -> tuple[NDArray[np.intp], Grid, tuple[str, ...]]:
         raise ImageError(f"{path} is a segmentation, not an image; give the images that it was made from")
     frames = items(header, "PerFrameFunctionalGroupsSequence")
     if frames and len(frames) != count:
-        raise ImageError(f"{path} speaks of {count} frames, but describes {len(frames)}; export it again")
+        raise ImageError(f"{path} states {count} frames, but describes {len(frames)}; export it again")
     _require_one_stack(file, frames)
     described = len(frames) and any(
         value(item(frame, sequence), keyword) for frame in frames for sequence, keyword in _POSITIONS
     )
     if described:
-        planes, missing = [], []
+        planes: list[Plane] = []
+        missing: list[str] = []
         for index in range(count):
             plane, lacking = plane_of(file, index, frames)
             planes += [plane] if plane is not None else []
@@ -88,7 +84,7 @@ def volume(file: DicomFile) -> tuple[NDArray[np.intp], Grid, tuple[str, ...]]:
     if missing:
         raise ImageError(_not_a_volume(file, count, missing))
     order, grid = stacked(planes, str(path), lambda: _differing(header, frames))
-    if any(keyword == "ImagePositionVolume" for _, keyword in _stated_by(header, frames)):
+    if _position_keyword(header, frames) == "ImagePositionVolume":
         remarks = (
             *remarks,
             f"{path}: its axes are those of the ultrasound volume; it does not state the patient's position",
@@ -103,7 +99,7 @@ _ORIENTATIONS = (
 )
 
 
-def plane_of(file: DicomFile, index: int, frames: list[Any]) -> tuple[Plane | None, list[str]]:
+def plane_of(file: DicomFile, index: int, frames: list[Dataset]) -> tuple[Plane | None, list[str]]:
     """(Plane, missing attributes) of a frame, counted from 0; the Plane is None where something is missing.
 
     `frames` are the items of PerFrameFunctionalGroupsSequence. Raises `ImageError` for values that cannot be.
@@ -111,35 +107,33 @@ def plane_of(file: DicomFile, index: int, frames: list[Any]) -> tuple[Plane | No
     header = file.dataset
     name = f"frame {index + 1}" if frame_count(file) > 1 else file.path.name
     detector = item(header, "DetectorInformationSequence")  # where nuclear medicine keeps it
-    held = []
+    stated: list[tuple[Dataset, str]] = []
     for places, length in ((_ORIENTATIONS, 6), (_POSITIONS, 3)):
         for sequence, keyword in places:
-            found = functional(header, index, sequence, keyword, frames)
-            found = detector if found is header and not value(header, keyword) else found
-            if len(numbers(found, keyword)) == length:
-                held.append((found, keyword))
+            group = functional(header, index, sequence, keyword, frames)
+            if group is header and detector is not None and not value(header, keyword):
+                group = detector
+            if len(numbers(group, keyword)) == length:
+                stated.append((group, keyword))
                 break
     spaced = functional(header, index, "PixelMeasuresSequence", "PixelSpacing", frames)
     spacing = stated_spacing(spaced, "PixelSpacing", str(file.path))
-    given = [keyword for _, keyword in held]
+    given = [keyword for _, keyword in stated]
     missing = [
-        wanted
-        for wanted in ("ImageOrientationPatient", "ImagePositionPatient")
-        if wanted not in given and wanted.replace("Patient", "Volume") not in given
+        keyword
+        for keyword in ("ImageOrientationPatient", "ImagePositionPatient")
+        if keyword not in given and keyword.replace("Patient", "Volume") not in given
     ]
     missing += [] if spacing is not None else ["PixelSpacing"]
     if missing or spacing is None:
         return None, missing
-    (turned, orientation), (placed, position) = held
-    shape = (int(number(header, "Rows") or 0), int(number(header, "Columns") or 0))
-    rounding = rounding_of(placed, position)
-    return Plane(name, shape, spacing, numbers(turned, orientation), numbers(placed, position), rounding), []
+    orientation, position = (numbers(group, keyword) for group, keyword in stated)
+    shape = (whole(header, "Rows"), whole(header, "Columns"))
+    return Plane(name, shape, spacing, orientation, position, rounding_of(*stated[1])), []
 
 
 def _following(first: Plane, offsets: Floats, source: str) -> list[Plane]:
     """Planes at `offsets` (n,) mm from the first along its normal."""
-    from dataclasses import replace
-
     normal = axes_of(first.orientation, f"{source}: {first.name}")[:, 2]
     return [
         replace(first, name=f"frame {k + 1}", position=tuple(np.asarray(first.position) + offset * normal))
@@ -147,7 +141,7 @@ def _following(first: Plane, offsets: Floats, source: str) -> list[Plane]:
     ]
 
 
-def _offsets(file: DicomFile, count: int, frames: list[Any]) -> tuple[Floats | None, tuple[str, ...]]:
+def _offsets(file: DicomFile, count: int, frames: list[Dataset]) -> tuple[Floats | None, tuple[str, ...]]:
     """((n,) distances of the frames from the first along the normal in mm, remarks); None where they are not stated."""
     header, path = file.dataset, file.path
     stated = numbers(header, "GridFrameOffsetVector")
@@ -159,16 +153,14 @@ def _offsets(file: DicomFile, count: int, frames: list[Any]) -> tuple[Floats | N
     slices = numbers(header, "SliceVector")
     if len(slices) == count:  # nuclear medicine: which slice each frame is, which repeats over times
         counted = np.asarray(slices) - slices[0]
-    held = functional(header, 0, "PixelMeasuresSequence", "SpacingBetweenSlices", frames)
-    between = number(held, "SpacingBetweenSlices")
+    between = _measure(header, frames, "SpacingBetweenSlices")
     if between is not None:
         if between == 0:
             raise ImageError(f"{path} has a SpacingBetweenSlices of 0, which cannot be; export it again")
         # only nuclear medicine means a direction by its sign
         step = between if text(header, "SOPClassUID") == _NUCLEAR else abs(between)
         return counted * step, ()
-    held = functional(header, 0, "PixelMeasuresSequence", "SliceThickness", frames)
-    thickness = number(held, "SliceThickness")
+    thickness = _measure(header, frames, "SliceThickness")
     if thickness and thickness > 0 and text(header, "SOPClassUID") in _TOUCHING:
         return counted * thickness, (
             f"{path} states no spacing between slices: they are taken to touch (SliceThickness {thickness:g} mm), in "
@@ -177,30 +169,31 @@ def _offsets(file: DicomFile, count: int, frames: list[Any]) -> tuple[Floats | N
     return None, ()
 
 
-def _require_one_stack(file: DicomFile, frames: list[Any]) -> None:
+def _measure(header: Dataset, frames: list[Dataset], keyword: str) -> float | None:
+    return number(functional(header, 0, "PixelMeasuresSequence", keyword, frames), keyword)
+
+
+def _require_one_stack(file: DicomFile, frames: list[Dataset]) -> None:
     stacks = Counter(text(item(frame, "FrameContentSequence"), "StackID") for frame in frames)
     if 1 < len(stacks) < len(frames):
         listed = ", ".join(f"StackID {name or 'empty'}: {count} frames" for name, count in stacks.items())
         raise ImageError(f"{file.path} holds {len(stacks)} stacks, expected one ({listed}); export each separately")
 
 
-def _stated_by(header: Any, frames: list[Any]) -> list[tuple[Any, str]]:
-    """The (sequence, attribute) pairs of positions that the first frame states."""
-    found = []
+def _position_keyword(header: Dataset, frames: list[Dataset]) -> str | None:
+    """The attribute that states the position of the first frame."""
     for sequence, keyword in _POSITIONS:
         if value(functional(header, 0, sequence, keyword, frames), keyword):
-            found.append((sequence, keyword))
-            break
-    return found
+            return keyword
+    return None
 
 
-def _differing(header: Any, frames: Sequence[Any]) -> str:
+def _differing(header: Dataset, frames: Sequence[Dataset]) -> str:
     """What frames differ in that may lie at one place, with the values."""
     for sequence, keyword in _DIFFERENCES:
-        held = {text(item(frame, sequence), keyword): None for frame in frames}
-        if 1 < len(held) <= max(2, len(frames) // 2):
-            listed = ", ".join(list(held)[:8])
-            return f"{keyword} {listed}"
+        values = list(dict.fromkeys(text(item(frame, sequence), keyword) for frame in frames))
+        if 1 < len(values) <= max(2, len(frames) // 2):
+            return f"{keyword} {', '.join(values[:8])}"
     return "times or echoes"
 
 

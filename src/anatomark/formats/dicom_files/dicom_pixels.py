@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,11 @@ from numpy.typing import NDArray
 from anatomark.errors import ImageError
 from anatomark.formats import itk
 from anatomark.formats.dicom_files import dicom_file
-from anatomark.formats.dicom_files.dicom_file import DicomFile, items, number, quiet, text, uid_name, whole
+from anatomark.formats.dicom_files.dicom_attributes import items, number, quiet, text, uid_name, whole
+from anatomark.formats.dicom_files.dicom_file import DicomFile
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 _NATIVE = (dicom_file.IMPLICIT, dicom_file.EXPLICIT, dicom_file.DEFLATED, dicom_file.BIG_ENDIAN)
 _RLE = "1.2.840.10008.1.2.5"
@@ -35,7 +39,7 @@ FLOATS = {0x7FE00008: "f4", 0x7FE00009: "f8"}
 
 @dataclass(frozen=True)
 class Pixels:
-    """The pixels of a DICOM file; making one checks that there are as many bytes as its header speaks of."""
+    """The pixels of a DICOM file; making one checks that there are as many bytes as its header states."""
 
     file: DicomFile
 
@@ -43,11 +47,11 @@ class Pixels:
         header, path = self.file.dataset, self.file.path
         if not dicom_file.is_image(self.file):
             raise ImageError(f"{path} is DICOM without an image ({_kind(header)}); give the images that it is about")
-        held = self.bits if self.file.element not in FLOATS else 8 * np.dtype(FLOATS[self.file.element]).itemsize
-        if self.samples not in (1, 3, 4) or held not in (8, 16, 32, 64):
+        bits = self.bits if self.file.element not in FLOATS else 8 * np.dtype(FLOATS[self.file.element]).itemsize
+        if self.samples not in (1, 3, 4) or bits not in (8, 16, 32, 64):
             raise ImageError(
-                f"{path} has {self.samples} numbers of {held} bits in each pixel; expected a grey or RGB image of 8, "
-                f"16 or 32 bits{' (it is a segmentation)' if held == 1 else ''}"
+                f"{path} has {self.samples} numbers of {bits} bits in each pixel; expected a grey or RGB image of 8, "
+                f"16 or 32 bits{' (it is a segmentation)' if bits == 1 else ''}"
             )
         if not 0 < self.stored <= self.bits or not 0 <= self.shift <= self.bits - self.stored:
             raise ImageError(
@@ -123,7 +127,7 @@ class Pixels:
         return self.samples == 1 and self.photometric != "PALETTE COLOR"
 
     @cached_property
-    def per_frame(self) -> list[Any]:
+    def per_frame(self) -> list[Dataset]:
         """The items of PerFrameFunctionalGroupsSequence."""
         return items(self.file.dataset, "PerFrameFunctionalGroupsSequence")
 
@@ -132,8 +136,7 @@ class Pixels:
         """The compressed bytes of every frame."""
         from pydicom.encaps import generate_frames
 
-        assert self.file.pieces is not None
-        path, pieces = self.file.path, self.file.pieces[1:]
+        path, pieces = self.file.path, (self.file.pieces or ())[1:]
         joined = self.file.bytes_at(self.file.start, self.file.length)
         parts = [joined[start - self.file.start :][:length] for start, length in pieces]
         begun = len(parts) if self.file.syntax == _RLE else sum(_codestream(part) is not None for part in parts)
@@ -144,18 +147,17 @@ class Pixels:
         if self.count == 1:
             return [b"".join(parts)]
         try:
-            offsets = tuple(
-                self.file.dataset.get(name) for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
-            )
-            extended: Any = offsets if all(offsets) else None
-            found = list(generate_frames(joined, number_of_frames=self.count, extended_offsets=extended))
+            starts: bytes | None = self.file.dataset.get("ExtendedOffsetTable")
+            lengths: bytes | None = self.file.dataset.get("ExtendedOffsetTableLengths")
+            extended = (starts, lengths) if starts and lengths else None
+            frames = list(generate_frames(joined, number_of_frames=self.count, extended_offsets=extended))
         except Exception as error:  # pydicom on a table of offsets that anybody may have written
             raise ImageError(
                 f"{path} is damaged: its compressed frames cannot be separated; export it again"
             ) from error
-        if len(found) != self.count:
-            raise ImageError(f"{path} holds {len(found)} compressed frames, but states {self.count}; export it again")
-        return found
+        if len(frames) != self.count:
+            raise ImageError(f"{path} holds {len(frames)} compressed frames, but states {self.count}; export it again")
+        return frames
 
     def frame(self, index: int) -> NDArray[Any]:
         """The stored values (rows, columns) of a frame; colours are grey already."""
@@ -199,16 +201,18 @@ class Pixels:
 
     def _decoded(self, packed: bytes) -> NDArray[Any]:
         path, syntax = self.file.path, self.file.syntax
-        held = _codestream(packed)
-        if held is not None and (held.shape != self.shape or held.samples != self.samples or held.bits > self.bits):
+        stream = _codestream(packed)
+        if stream is not None and (
+            stream.shape != self.shape or stream.samples != self.samples or stream.bits > self.bits
+        ):
             raise ImageError(
                 f"{path} states {self.shape[0]} x {self.shape[1]} pixels of {self.samples} x {self.bits} bits, but "
-                f"its compressed image has {held.shape[0]} x {held.shape[1]} of {held.samples} x {held.bits}: damaged; "
-                "export it again"
+                f"its compressed image has {stream.shape[0]} x {stream.shape[1]} of {stream.samples} x {stream.bits}: "
+                "damaged; export it again"
             )
         if syntax == _RLE or (self.samples > 1 and syntax in (*_JPEG_8_BIT, *_J2K)):
             return self._by_pydicom(packed)
-        if syntax in _GDCM and held is not None:
+        if syntax in _GDCM and stream is not None:
             return self._by_gdcm(packed)
         if syntax in _GDCM:
             raise ImageError(
@@ -257,7 +261,7 @@ class Pixels:
         kind = np.dtype(f"{'i' if self.signed else 'u'}{self.bits // 8}")
         return array[..., 0].astype(kind)
 
-    def _alone(self, packed: bytes, photometric: str) -> Any:
+    def _alone(self, packed: bytes, photometric: str) -> Dataset:
         """A dataset with one frame and what is needed to decode it."""
         from pydicom.dataset import Dataset, FileMetaDataset
         from pydicom.encaps import encapsulate
@@ -296,7 +300,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class _Codestream:
-    """What a compressed image says of itself; decoders believe it, so it is compared with the header."""
+    """What a compressed image states of itself; decoders believe it, so it is compared with the header."""
 
     shape: tuple[int, int]
     samples: int
@@ -332,6 +336,6 @@ def _syntax(file: DicomFile) -> str:
     return uid_name(file.syntax)
 
 
-def _kind(header: Any) -> str:
+def _kind(header: Dataset) -> str:
     kind = text(header, "SOPClassUID")
     return uid_name(kind) if kind else "of no stated kind"

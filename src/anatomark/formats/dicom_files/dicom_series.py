@@ -12,14 +12,15 @@ from pathlib import Path
 
 from anatomark.core.grid import Grid
 from anatomark.errors import ImageError
-from anatomark.formats.dicom_files.dicom_file import DicomFile, frame_count, is_dicom, is_image, items, open_dicom, text
+from anatomark.formats.dicom_files.dicom_attributes import items, text
+from anatomark.formats.dicom_files.dicom_file import DicomFile, frame_count, is_dicom, is_image, open_dicom
 from anatomark.formats.dicom_files.dicom_frames import plane_of
 from anatomark.formats.dicom_files.dicom_slices import (
     SAME_PLACE,
     Plane,
     axes_of,
+    described,
     places_along,
-    said,
     same_orientation,
     stacked,
 )
@@ -44,7 +45,14 @@ class Stack:
 @dataclass(frozen=True)
 class _Slice:
     file: DicomFile
-    plane: Plane | None
+    plane: Plane
+
+
+@dataclass(frozen=True)
+class _Unplaced:
+    """A file that does not state where its slice lies: it lacks the attributes `missing`."""
+
+    file: DicomFile
     missing: tuple[str, ...]
 
 
@@ -53,14 +61,14 @@ def is_stack(folder: Path) -> bool:
     seen: set[str] = set()
     alone: list[_Slice] = []
     for file in _images(folder, skip_damaged=True):
-        found = _sliced(file)
-        if found is None or found.plane is None:
+        one = _sliced(file)
+        if not isinstance(one, _Slice):
             continue
         series = text(file.dataset, "SeriesInstanceUID")
         if series in seen:
             return True
         seen.add(series)
-        alone.append(found)
+        alone.append(one)
     return not _not_one(alone)
 
 
@@ -88,16 +96,19 @@ def read_stack(folder: Path) -> Stack | DicomFile:
                 f"plainly one volume ({_not_one(_slices(files))}); keep the slices of one volume, or give its files "
                 "one by one"
             )
-        held = "; ".join(f"{_described(slices)} ({len(slices)} files, {name})" for name, slices in series.items())
-        raise ImageError(f"{folder} holds {len(series)} DICOM series, expected one; put each in its own folder: {held}")
-    slices = next(iter(series.values()))
-    for one in slices:
-        if one.plane is None:
+        listed = "; ".join(f"{_series_name(slices)} ({len(slices)} files, {uid})" for uid, slices in series.items())
+        raise ImageError(
+            f"{folder} holds {len(series)} DICOM series, expected one; put each in its own folder: {listed}"
+        )
+    slices: list[_Slice] = []
+    for one in next(iter(series.values())):
+        if isinstance(one, _Unplaced):
             named = " and ".join(one.missing)
             raise ImageError(
                 f"{one.file.path} does not state the position of its slice ({named}), so {folder} is no volume; "
                 "give its files one by one"
             )
+        slices.append(one)
     return _stack(slices, folder)
 
 
@@ -112,9 +123,8 @@ def _stack(slices: Sequence[_Slice], folder: Path) -> Stack:
     remarks += copies
     if len(kept) < 2:
         raise ImageError(f"{folder} holds copies of one DICOM slice only; give that file")
-    planes = [one.plane for one in kept if one.plane is not None]
-    order, grid = stacked(planes, str(folder), lambda: _differing(kept))
-    return Stack([kept[k].file for k in order], grid, tuple(remarks))
+    order, grid = stacked([one.plane for one in kept], str(folder), lambda: _differing(kept))
+    return Stack([kept[k].file for k in order.tolist()], grid, tuple(remarks))
 
 
 def _images(folder: Path, *, skip_damaged: bool) -> Iterator[DicomFile]:
@@ -136,21 +146,21 @@ def _images(folder: Path, *, skip_damaged: bool) -> Iterator[DicomFile]:
             yield file
 
 
-def _slices(files: Sequence[DicomFile]) -> list[_Slice]:
+def _slices(files: Sequence[DicomFile]) -> list[_Slice | _Unplaced]:
     return [one for one in map(_sliced, files) if one is not None]
 
 
-def _sliced(file: DicomFile) -> _Slice | None:
+def _sliced(file: DicomFile) -> _Slice | _Unplaced | None:
     """Where the one frame of a file lies; None for a file of several."""
     if frame_count(file) > 1:
         return None
     plane, missing = plane_of(file, 0, items(file.dataset, "PerFrameFunctionalGroupsSequence"))
-    return _Slice(file, plane, tuple(missing))
+    return _Unplaced(file, tuple(missing)) if plane is None else _Slice(file, plane)
 
 
-def _by_series(slices: Sequence[_Slice]) -> dict[str, list[_Slice]]:
+def _by_series(slices: Sequence[_Slice | _Unplaced]) -> dict[str, list[_Slice | _Unplaced]]:
     """The slices by SeriesInstanceUID; as one series where each has one of its own and they make one stack."""
-    series: dict[str, list[_Slice]] = {}
+    series: dict[str, list[_Slice | _Unplaced]] = {}
     for one in slices:
         series.setdefault(text(one.file.dataset, "SeriesInstanceUID"), []).append(one)
     if len(series) == len(slices) and not _not_one(slices):
@@ -158,19 +168,19 @@ def _by_series(slices: Sequence[_Slice]) -> dict[str, list[_Slice]]:
     return series
 
 
-def _not_one(slices: Sequence[_Slice]) -> str:
+def _not_one(slices: Sequence[_Slice | _Unplaced]) -> str:
     """Why slices of several series are not plainly one volume; empty where they are.
 
     They are if they share study and frame of reference, and make one straight Grid.
     """
-    planes = [one.plane for one in slices if one.plane is not None]
+    planes = [one.plane for one in slices if isinstance(one, _Slice)]
     if len(planes) < len(slices):
         return "some do not state their position"
     if len(planes) < 3:
         return "there are fewer than three"
     for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
-        held = {text(one.file.dataset, keyword) for one in slices}
-        if len(held) > 1 or not all(held):
+        uids = {text(one.file.dataset, keyword) for one in slices}
+        if len(uids) > 1 or not all(uids):
             return f"they do not share a {keyword}"
     try:
         stacked(planes, "the slices", lambda: _differing(slices))
@@ -183,10 +193,8 @@ def _without_localizers(slices: Sequence[_Slice], folder: Path) -> tuple[list[_S
     """The slices without the few localizers of another orientation, and a remark that names these."""
     groups: list[list[_Slice]] = []
     for one in slices:
-        assert one.plane is not None
         for group in groups:
             first = group[0].plane
-            assert first is not None
             if first.shape == one.plane.shape and same_orientation(first.orientation, one.plane.orientation):
                 group.append(one)
                 break
@@ -199,11 +207,9 @@ def _without_localizers(slices: Sequence[_Slice], folder: Path) -> tuple[list[_S
     few = len(others) <= _FEW
     stray = [one for one in others if not (_is_localizer(one) or (few and _is_turned(one, main[0], folder)))]
     if stray:
-        assert stray[0].plane is not None
-        assert main[0].plane is not None
         raise ImageError(
-            f"{folder}: the slices differ in orientation, size or spacing ({said(stray[0].plane)}; "
-            f"{said(main[0].plane)}); keep only those of one volume"
+            f"{folder}: the slices differ in orientation, size or spacing ({described(stray[0].plane)}; "
+            f"{described(main[0].plane)}); keep only those of one volume"
         )
     named = ", ".join(one.file.path.name for one in others[:5]) + (", ..." if len(others) > 5 else "")
     return main, [f"{folder}: left out {named}: {'localizers' if len(others) > 1 else 'a localizer'} beside the volume"]
@@ -215,16 +221,13 @@ def _is_localizer(one: _Slice) -> bool:
 
 def _is_turned(one: _Slice, other: _Slice, folder: Path) -> bool:
     """Whether two slices lie in planes that are far from parallel."""
-    assert one.plane is not None
-    assert other.plane is not None
     normals = [axes_of(plane.orientation, f"{folder}: {plane.name}")[:, 2] for plane in (one.plane, other.plane)]
     return abs(float(normals[0] @ normals[1])) < 0.9
 
 
 def _without_copies(slices: Sequence[_Slice], folder: Path) -> tuple[list[_Slice], list[str]]:
     """Each slice once: files at one place with the same pixels are copies of one."""
-    planes = [one.plane for one in slices if one.plane is not None]
-    places = places_along(planes, str(folder))
+    places = places_along([one.plane for one in slices], str(folder))
     order = sorted(
         range(len(slices)), key=lambda k: (places[k], len(slices[k].file.path.name), slices[k].file.path.name)
     )
@@ -259,14 +262,14 @@ def _digest(file: DicomFile) -> bytes:
     return hashlib.sha256(file.bytes_at(file.start, file.length)).digest()
 
 
-def _differing(slices: Sequence[_Slice]) -> str:
+def _differing(slices: Sequence[_Slice | _Unplaced]) -> str:
     """What slices differ in that may lie at one place, with the values."""
     for keyword in _DIFFERENCES:
-        held = {text(one.file.dataset, keyword): None for one in slices}
-        if 1 < len(held) <= max(2, len(slices) // 2):
-            return f"{keyword} {', '.join(list(held)[:8])}"
+        values = list(dict.fromkeys(text(one.file.dataset, keyword) for one in slices))
+        if 1 < len(values) <= max(2, len(slices) // 2):
+            return f"{keyword} {', '.join(values[:8])}"
     return "times or echoes"
 
 
-def _described(slices: Sequence[_Slice]) -> str:
+def _series_name(slices: Sequence[_Slice | _Unplaced]) -> str:
     return repr(text(slices[0].file.dataset, "SeriesDescription") or "without a description")

@@ -10,18 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from anatomark.core.grid import Floats, Grid
 from anatomark.errors import ImageError
-from anatomark.formats.dicom_files.dicom_file import value
+from anatomark.formats.dicom_files.dicom_attributes import value
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 SAME_PLACE = 1e-3  # mm
 _UNEVEN = 0.05  # of the usual step
-_TURNED = 1e-3  # difference of the numbers of two orientations that are the same
+_SAME_DIRECTION = 1e-3  # difference of the numbers of two orientations that are the same
 
 
 @dataclass(frozen=True)
@@ -41,16 +44,17 @@ class Plane:
     rounding: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
-def rounding_of(dataset: Any, keyword: str) -> tuple[float, ...]:
+def rounding_of(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     """Half of the last written decimal of each number of an attribute; 0 for numbers that are not written as text."""
-    found = []
-    for part in value(dataset, keyword):
-        try:
-            exponent = Decimal(part).as_tuple().exponent if isinstance(part, str) else ""
-        except InvalidOperation:
-            exponent = ""
-        found.append(0.5 * 10.0 ** min(exponent, 9) if isinstance(exponent, int) else 0.0)
-    return tuple(found)
+    return tuple(_rounding(part) for part in value(dataset, keyword))
+
+
+def _rounding(written: object) -> float:
+    try:
+        exponent = Decimal(written).as_tuple().exponent if isinstance(written, str) else ""
+    except InvalidOperation:
+        return 0.0
+    return 0.5 * 10.0 ** min(exponent, 9) if isinstance(exponent, int) else 0.0
 
 
 def axes_of(orientation: Sequence[float], name: str) -> Floats:
@@ -73,11 +77,18 @@ def axes_of(orientation: Sequence[float], name: str) -> Floats:
     return np.column_stack([pair, np.cross(pair[:, 0], pair[:, 1])])
 
 
-def grid_of(name: str, shape: Sequence[int], **terms: Any) -> Grid:
+def grid_of(
+    name: str,
+    shape: Sequence[int],
+    *,
+    spacing: Sequence[float],
+    origin: Sequence[float] | None = None,
+    direction: ArrayLike | None = None,
+) -> Grid:
     """`Grid.from_geometry`; an impossible geometry is an `ImageError`."""
     try:
         with np.errstate(all="ignore"):
-            return Grid.from_geometry(shape, **terms)
+            return Grid.from_geometry(shape, spacing=spacing, origin=origin, direction=direction)
     except (ValueError, OverflowError) as error:
         raise ImageError(
             f"{name} states an impossible geometry: {' '.join(str(error).split())}; export it again"
@@ -85,7 +96,7 @@ def grid_of(name: str, shape: Sequence[int], **terms: Any) -> Grid:
 
 
 def same_orientation(one: Sequence[float], other: Sequence[float]) -> bool:
-    return float(np.abs(np.subtract(one, other)).max()) <= _TURNED
+    return float(np.abs(np.subtract(one, other)).max()) <= _SAME_DIRECTION
 
 
 def places_along(planes: Sequence[Plane], source: str) -> Floats:
@@ -108,8 +119,8 @@ def stacked(planes: Sequence[Plane], source: str, several: Callable[[], str]) ->
             or not np.allclose(plane.spacing, first.spacing, rtol=1e-3, atol=0)
         ):
             raise ImageError(
-                f"{source}: the slices differ in orientation, size or spacing ({said(first)}; {said(plane)}); "
-                "keep only those of one volume"
+                f"{source}: the slices differ in orientation, size or spacing ({described(first)}; "
+                f"{described(plane)}); keep only those of one volume"
             )
     axes = axes_of(first.orientation, f"{source}: {first.name}")
     positions = np.array([plane.position for plane in planes])
@@ -117,7 +128,7 @@ def stacked(planes: Sequence[Plane], source: str, several: Callable[[], str]) ->
     rounding = np.array([plane.rounding for plane in planes]).min(axis=0)
     places = positions @ axes[:, 2]
     order = np.argsort(places, kind="stable")
-    names = [planes[k].name for k in order]
+    names = [planes[k].name for k in order.tolist()]
     start, step = _even(places[order], float(np.abs(axes[:, 2]) @ rounding), names, source, several)
     sideways = (positions[order] - positions[order[0]]) @ axes[:, :2]
     drift = float(np.abs(sideways).max())
@@ -126,22 +137,16 @@ def stacked(planes: Sequence[Plane], source: str, several: Callable[[], str]) ->
             f"{source}: the slices slide sideways by up to {drift:.2f} mm (gantry tilt); resample it first"
         )
     origin = positions[order[0]] + (start - places[order[0]]) * axes[:, 2]
-    grid = grid_of(
-        source,
-        (len(planes), *first.shape),
-        spacing=(*first.spacing[::-1], step),
-        origin=origin,
-        direction=axes,
-    )
-    return order, grid
+    spacing = (*first.spacing[::-1], step)
+    return order, grid_of(source, (len(planes), *first.shape), spacing=spacing, origin=origin.tolist(), direction=axes)
 
 
-def said(plane: Plane) -> str:
-    """What tells a slice from another, in words."""
-    turned = "\\".join(f"{x:.4g}" for x in plane.orientation)
+def described(plane: Plane) -> str:
+    """Size, spacing and orientation of a slice in words."""
+    orientation = "\\".join(f"{x:.4g}" for x in plane.orientation)
     return (
         f"{plane.name}: {plane.shape[0]} x {plane.shape[1]} pixels of {plane.spacing[0]:.4g} x "
-        f"{plane.spacing[1]:.4g} mm, orientation {turned}"
+        f"{plane.spacing[1]:.4g} mm, orientation {orientation}"
     )
 
 

@@ -8,12 +8,16 @@ the spacing at the object is computed from it; a remark says in which plane the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anatomark.errors import ImageError
-from anatomark.formats.dicom_files.dicom_file import DicomFile, functional, items, number, numbers, text, value, whole
+from anatomark.formats.dicom_files.dicom_attributes import functional, items, number, numbers, text, value, whole
+from anatomark.formats.dicom_files.dicom_file import DicomFile
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 _SPATIAL_2D, _CENTIMETRES = 1, 3
 _SAME = 1e-3  # spacings that differ by less are one
@@ -37,9 +41,9 @@ def plane_spacing(file: DicomFile) -> tuple[Spacing | None, tuple[str, ...]]:
     if pixel is not None:
         return pixel, _of_calibrated(header, pixel, detector, name)
     calibrated = functional(header, 0, "ProjectionPixelCalibrationSequence", "ObjectPixelSpacingInCenterOfBeam")
-    found = stated_spacing(calibrated, "ObjectPixelSpacingInCenterOfBeam", name)
-    if found is not None:
-        return found, (f"{name}: its mm lie in the plane of the object (ObjectPixelSpacingInCenterOfBeam)",)
+    at_object = stated_spacing(calibrated, "ObjectPixelSpacingInCenterOfBeam", name)
+    if at_object is not None:
+        return at_object, (f"{name}: its mm lie in the plane of the object (ObjectPixelSpacingInCenterOfBeam)",)
     regions = items(header, "SequenceOfUltrasoundRegions")
     if regions:
         return _of_regions(file, regions, name)
@@ -49,25 +53,25 @@ def plane_spacing(file: DicomFile) -> tuple[Spacing | None, tuple[str, ...]]:
     return None, _of_aspect(header, name)
 
 
-def stated_spacing(dataset: Any, keyword: str, name: str) -> Spacing | None:
+def stated_spacing(dataset: Dataset, keyword: str, name: str) -> Spacing | None:
     """(along a column, along a row) in mm; None where absent. Raises `ImageError` for what is no two lengths."""
     if not value(dataset, keyword):
         return None
-    found = numbers(dataset, keyword)
-    if len(found) != 2 or min(found) <= 0:
+    lengths = numbers(dataset, keyword)
+    if len(lengths) != 2 or min(lengths) <= 0:
         raise ImageError(
             f"{name} has an impossible {keyword} ({text(dataset, keyword)[:60]}); expected two lengths above 0: export "
             "it again"
         )
-    return found[0], found[1]
+    return lengths[0], lengths[1]
 
 
-def _is_calibrated(header: Any, pixel: Spacing, detector: Spacing) -> bool:
+def _is_calibrated(header: Dataset, pixel: Spacing, detector: Spacing) -> bool:
     """Whether a PixelSpacing beside an ImagerPixelSpacing is one at the patient; equal ones lie at the detector."""
     return bool(text(header, "PixelSpacingCalibrationType")) or not np.allclose(pixel, detector, rtol=_SAME, atol=0)
 
 
-def _of_calibrated(header: Any, pixel: Spacing, detector: Spacing | None, name: str) -> tuple[str, ...]:
+def _of_calibrated(header: Dataset, pixel: Spacing, detector: Spacing | None, name: str) -> tuple[str, ...]:
     factor, how = _magnification(header)
     if detector is None and factor is not None and not text(header, "PixelSpacingCalibrationType"):
         return (
@@ -77,7 +81,7 @@ def _of_calibrated(header: Any, pixel: Spacing, detector: Spacing | None, name: 
     return ()
 
 
-def _at_object(header: Any, detector: Spacing, name: str) -> tuple[Spacing, tuple[str, ...]]:
+def _at_object(header: Dataset, detector: Spacing, name: str) -> tuple[Spacing, tuple[str, ...]]:
     factor, how = _magnification(header)
     if factor is None:
         unused = f" ({how})" if how else ""
@@ -91,7 +95,7 @@ def _at_object(header: Any, detector: Spacing, name: str) -> tuple[Spacing, tupl
     )
 
 
-def _magnification(header: Any) -> tuple[float | None, str]:
+def _magnification(header: Dataset) -> tuple[float | None, str]:
     """(factor, where it comes from); None with a reason for a factor that is stated but cannot be."""
     stated = number(header, "EstimatedRadiographicMagnificationFactor")
     geometry = functional(header, 0, "XRayGeometrySequence", "DistanceSourceToDetector")
@@ -111,56 +115,58 @@ def _magnification(header: Any) -> tuple[float | None, str]:
     return None, ""
 
 
-def _of_regions(file: DicomFile, regions: Sequence[Any], name: str) -> tuple[Spacing | None, tuple[str, ...]]:
+def _of_regions(file: DicomFile, regions: Sequence[Dataset], name: str) -> tuple[Spacing | None, tuple[str, ...]]:
     """The spacing of an ultrasound picture from its regions that show space in centimetres."""
     spatial = [region for region in regions if _is_spatial(region)]
     if not spatial:
         return None, (
             f"{name}: none of its {len(regions)} ultrasound regions shows space in cm, so its lengths are in px",
         )
-    found = [
+    spacings = [
         (10 * abs(number(region, "PhysicalDeltaY") or 0.0), 10 * abs(number(region, "PhysicalDeltaX") or 0.0))
         for region in spatial
     ]
-    if min(min(pair) for pair in found) <= 0:
+    if min(min(pair) for pair in spacings) <= 0:
         raise ImageError(
             f"{name} has an ultrasound region with a PhysicalDeltaX or PhysicalDeltaY of 0; export it again"
         )
-    if not np.allclose(found, found[0], rtol=_SAME, atol=0):
-        listed = ", ".join(f"{_listed(pair)} mm in {_box(region)}" for pair, region in zip(found, spatial, strict=True))
+    if not np.allclose(spacings, spacings[0], rtol=_SAME, atol=0):
+        listed = ", ".join(
+            f"{_listed(pair)} mm in {_box(region)}" for pair, region in zip(spacings, spatial, strict=True)
+        )
         return None, (
             f"{name}: its ultrasound regions differ in spacing ({listed}), so its lengths are in px; crop it to one "
             "region or give the spacing",
         )
     rows, columns = whole(file.dataset, "Rows"), whole(file.dataset, "Columns")
     if any(_covers(region, rows, columns) for region in spatial):
-        return found[0], ()
+        return spacings[0], ()
     listed = " and ".join(_box(region) for region in spatial)
-    return found[0], (f"{name}: its spacing holds in the ultrasound image ({listed}), not in what surrounds it",)
+    return spacings[0], (f"{name}: its spacing holds in the ultrasound image ({listed}), not in what surrounds it",)
 
 
-def _is_spatial(region: Any) -> bool:
+def _is_spatial(region: Dataset) -> bool:
     units = whole(region, "PhysicalUnitsXDirection"), whole(region, "PhysicalUnitsYDirection")
     return whole(region, "RegionSpatialFormat") == _SPATIAL_2D and units == (_CENTIMETRES, _CENTIMETRES)
 
 
-def _edges(region: Any) -> tuple[int, int, int, int]:
+def _edges(region: Dataset) -> tuple[int, int, int, int]:
     """(first column, last column, first row, last row)"""
     left, right = whole(region, "RegionLocationMinX0"), whole(region, "RegionLocationMaxX1")
     return left, right, whole(region, "RegionLocationMinY0"), whole(region, "RegionLocationMaxY1")
 
 
-def _covers(region: Any, rows: int, columns: int) -> bool:
+def _covers(region: Dataset, rows: int, columns: int) -> bool:
     left, right, top, bottom = _edges(region)
     return left <= 0 and top <= 0 and right >= columns - 1 and bottom >= rows - 1
 
 
-def _box(region: Any) -> str:
+def _box(region: Dataset) -> str:
     left, right, top, bottom = _edges(region)
     return f"columns {left} to {right}, rows {top} to {bottom}"
 
 
-def _of_aspect(header: Any, name: str) -> tuple[str, ...]:
+def _of_aspect(header: Dataset, name: str) -> tuple[str, ...]:
     """A remark on pixels that are not square and have no spacing."""
     aspect = numbers(header, "PixelAspectRatio")  # vertical, horizontal
     if len(aspect) != 2 or min(aspect) <= 0 or aspect[0] == aspect[1]:

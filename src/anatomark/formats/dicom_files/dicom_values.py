@@ -13,14 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anatomark.errors import ImageError
-from anatomark.formats.dicom_files.dicom_file import DicomFile, functional, item, number, numbers, quiet, text, whole
+from anatomark.formats.dicom_files.dicom_attributes import functional, item, number, numbers, quiet, text, whole
+from anatomark.formats.dicom_files.dicom_file import DicomFile
 from anatomark.formats.dicom_files.dicom_pixels import FLOATS, Pixels
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 _STORED = "1.2.840.10008.5.1.4.1.1."
 # CT and PET, plain, enhanced and converted: what they hold is a quantity, whatever the display does with it
@@ -42,7 +46,7 @@ class _Scale:
     slope: float
     intercept: float
     inverted: bool
-    lut: Any
+    lut: Dataset | None
     low: int
     high: int
 
@@ -92,8 +96,10 @@ def _number_type(frames: Sequence[Frame], scales: Sequence[_Scale]) -> np.dtype:
 
 def _scale(frame: Frame) -> _Scale:
     pixels, header, path = frame.pixels, frame.pixels.file.dataset, frame.pixels.file.path
-    held = functional(header, frame.index, "PixelValueTransformationSequence", "RescaleSlope", pixels.per_frame)
-    slope, intercept = number(held, "RescaleSlope"), number(held, "RescaleIntercept")
+    transformation = functional(
+        header, frame.index, "PixelValueTransformationSequence", "RescaleSlope", pixels.per_frame
+    )
+    slope, intercept = number(transformation, "RescaleSlope"), number(transformation, "RescaleIntercept")
     if slope is None and (dose := number(header, "DoseGridScaling")) is not None:
         slope = dose
     if slope is not None and slope == 0:
@@ -104,7 +110,7 @@ def _scale(frame: Frame) -> _Scale:
     )  # fmt: skip
     if lut is not None:
         low, high = 0, (1 << (_lut_bits(lut) or 16)) - 1
-    quantity = text(header, "SOPClassUID") in _QUANTITIES or text(held, "RescaleType") == "HU"
+    quantity = text(header, "SOPClassUID") in _QUANTITIES or text(transformation, "RescaleType") == "HU"
     inverted = _low_is_bright(pixels) and not (quantity and slope is not None)
     return _Scale(1.0 if slope is None else slope, intercept or 0.0, inverted, lut, low, high)
 
@@ -120,12 +126,12 @@ def _inversion(pixels: Pixels) -> str:
     return "PresentationLUTShape INVERSE" if inverse else "MONOCHROME1"
 
 
-def _lut_bits(lut: Any) -> int:
+def _lut_bits(lut: Dataset) -> int:
     described = numbers(lut, "LUTDescriptor")
     return int(described[2]) if len(described) == 3 and 0 < described[2] <= 16 else 0
 
 
-def _through_lut(stored: NDArray[Any], lut: Any, file: DicomFile) -> NDArray[Any]:
+def _through_lut(stored: NDArray[Any], lut: Dataset, file: DicomFile) -> NDArray[Any]:
     from pydicom.pixels.processing import apply_modality_lut
 
     header = type(file.dataset)()

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,11 +23,16 @@ from anatomark.core.grid import Floats, Grid
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.errors import ImageError, LandmarkFileError, MissingExtraError
 from anatomark.formats.atomic import replacing
-from anatomark.formats.dicom_files.dicom_file import is_dicom, is_image, open_dicom, quiet
+from anatomark.formats.dicom_files.dicom_attributes import quiet
+from anatomark.formats.dicom_files.dicom_file import is_dicom, is_image, open_dicom
 from anatomark.formats.frames import FilePoints, settle_frame
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.placements import points_table
 from anatomark.formats.table import LandmarkTable
+
+if TYPE_CHECKING:
+    from highdicom import sr
+    from pydicom import Dataset
 
 SUFFIX = ".sr.dcm"
 SCHEME = "99ANATOMARK"
@@ -116,7 +121,7 @@ def read_dicom_sr(path: str | Path) -> FilePoints:
     return FilePoints(names, coordinates, states, "LPS", "mm")
 
 
-def _images(source: Path) -> list[Any]:
+def _images(source: Path) -> list[Dataset]:
     """The headers of the DICOM images in a file or folder."""
     files = sorted(p for p in source.iterdir() if p.is_file()) if source.is_dir() else [source]
     files = [file for file in files if is_dicom(file)]
@@ -138,39 +143,39 @@ def _images(source: Path) -> list[Any]:
 
 def _report(
     landmarks: Landmarks,
-    images: Sequence[Any],
+    images: Sequence[Dataset],
     grid: Grid,
     model: str,
     presence: Floats | None,
     error_bound: Floats | None,
     coverage: float | None,
-) -> Any:
+) -> sr.Comprehensive3DSR:
     from highdicom import UID, sr
     from pydicom import Dataset
     from pydicom.sr.codedict import codes
     from pydicom.uid import generate_uid
 
     unit = codes.UCUM.Millimeter if landmarks.unit == "mm" else sr.CodedConcept("{pixels}", "UCUM", "Pixels")
-    held = [f"model: {model}"] + ([] if coverage is None else [f"coverage of the error bounds: {coverage:g}"])
-    algorithm = sr.AlgorithmIdentification(name="anatomark", version=__version__, parameters=held)
+    parameters = [f"model: {model}"] + ([] if coverage is None else [f"coverage of the error bounds: {coverage:g}"])
+    algorithm = sr.AlgorithmIdentification(name="anatomark", version=__version__, parameters=parameters)
     indices = grid.world_to_index(landmarks.points)
-    groups = []
+    groups: list[sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.MeasurementsAndQualitativeEvaluations] = []
     for row, (name, state) in enumerate(zip(landmarks.names, landmarks.states.tolist(), strict=True)):
         if state == State.NOT_ANNOTATED:
             continue
         present = state == State.PRESENT
-        measured = []
+        measured: list[sr.Measurement] = []
         if presence is not None and np.isfinite(presence[row]):
             measured.append(sr.Measurement(_code(PRESENCE), round(float(presence[row]), 4), codes.UCUM.NoUnits))
         if present and error_bound is not None and np.isfinite(error_bound[row]):
             measured.append(sr.Measurement(_code(ERROR_BOUND), round(float(error_bound[row]), 4), unit))
-        said = sr.QualitativeEvaluation(_code(IN_IMAGE), codes.SCT.Present if present else codes.SCT.Absent)
+        evaluation = sr.QualitativeEvaluation(_code(IN_IMAGE), codes.SCT.Present if present else codes.SCT.Absent)
         common: dict[str, Any] = {
             "tracking_identifier": sr.TrackingIdentifier(uid=UID(), identifier=name),
             "finding_category": codes.SCT.AnatomicalStructure,
             "algorithm_id": algorithm,
             "measurements": measured or None,
-            "qualitative_evaluations": [said],
+            "qualitative_evaluations": [evaluation],
         }
         if present:
             region = _region(landmarks.points[row], indices[row], images)
@@ -206,7 +211,7 @@ def _report(
     return report
 
 
-def _region(point: Floats, index: Floats, images: Sequence[Any]) -> Any:
+def _region(point: Floats, index: Floats, images: Sequence[Dataset]) -> sr.ImageRegion3D | sr.ImageRegion:
     """The point of one landmark: in space for a volume, else in the one image."""
     from highdicom import sr
 
@@ -216,7 +221,7 @@ def _region(point: Floats, index: Floats, images: Sequence[Any]) -> Any:
     return sr.ImageRegion("POINT", index[None, ::-1] + 0.5, image)
 
 
-def _frame_of_reference(images: Sequence[Any]) -> str:
+def _frame_of_reference(images: Sequence[Dataset]) -> str:
     frames = {str(image.get("FrameOfReferenceUID") or "") for image in images}
     if len(frames) > 1 or not all(frames):
         raise ImageError(
@@ -226,15 +231,15 @@ def _frame_of_reference(images: Sequence[Any]) -> str:
     return frames.pop()
 
 
-def _code(concept: tuple[str, str]) -> Any:
+def _code(concept: tuple[str, str]) -> sr.CodedConcept:
     from highdicom.sr import CodedConcept
 
     return CodedConcept(concept[0], SCHEME, concept[1])
 
 
-def _groups(item: Any) -> Iterator[tuple[str, list[float] | None, State]]:
+def _groups(item: Dataset) -> Iterator[tuple[str, list[float] | None, State]]:
     """(tracking identifier, point or None, state) of every group of a report that has one, anywhere in its tree."""
-    children: list[Any] = list(item.get("ContentSequence") or [])
+    children: list[Dataset] = list(item.get("ContentSequence") or [])
     names = [str(child.TextValue) for child in children if _concept(child, "ConceptNameCodeSequence") == _TRACKING]
     if names:
         points = [
@@ -250,7 +255,7 @@ def _groups(item: Any) -> Iterator[tuple[str, list[float] | None, State]]:
         yield from _groups(child)
 
 
-def _require_whole(report: Any) -> None:
+def _require_whole(report: Dataset) -> None:
     """Raises EOFError for a file that ends within an element, which pydicom passes over."""
     for raw in (report.get_item(tag) for tag in list(report.keys())):
         length = getattr(raw, "length", None)  # of elements that are not decoded yet
@@ -258,9 +263,9 @@ def _require_whole(report: Any) -> None:
             raise EOFError
 
 
-def _concept(item: Any, sequence: str) -> tuple[str, str] | None:
-    held = item.get(sequence)
-    return (str(held[0].get("CodeValue")), str(held[0].get("CodingSchemeDesignator"))) if held else None
+def _concept(item: Dataset, sequence: str) -> tuple[str, str] | None:
+    codes: Sequence[Dataset] | None = item.get(sequence)
+    return (str(codes[0].get("CodeValue")), str(codes[0].get("CodingSchemeDesignator"))) if codes else None
 
 
 def _recognises(head: Head) -> bool:
