@@ -81,23 +81,26 @@ def predict_to_folder(
         model = load(model, device=device)
     if stack and model.ndim != 2:
         raise SettingsError(f"the pages of a stack are 2D, but the model is for {model.ndim}D; leave out --stack")
-    images = find_inputs(inputs, split=split, spacing=spacing, root=root, stack=stack)
     folder = Path(out)
+    reasons = {name: model.bounds.reason(name, coverage) for name in model.names}
+    withheld = {name: reason for name, reason in reasons.items() if reason is not None}
+    summary = Summary(folder / "predictions.csv", withheld=withheld)
+    images = find_inputs(inputs, split=split, spacing=spacing, root=root, stack=stack)
     with new_folder(folder / "overlays" if overlays else folder):
-        return _predict_each(model, images, folder, formats, overlays, coverage, progress)
+        return _predict_each(model, images, summary, formats, overlays, coverage, progress)
 
 
 def _predict_each(
     model: Model,
     inputs: Sequence[ImageInput],
-    folder: Path,
+    summary: Summary,
     formats: Sequence[str],
     overlays: bool,
     coverage: float,
     progress: Callable[[int, int, str], None],
 ) -> Summary:
     """Predict one image after another; meanwhile the next is read and the one before is written."""
-    summary = Summary(folder / "predictions.csv")
+    folder = summary.table.parent
     results: dict[str, Prediction] = {}
     first_error: AnatomarkError | None = None
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
@@ -139,8 +142,6 @@ def _predict_each(
             raise first_error
         raise type(first_error)(f"none of {len(inputs)} images could be predicted; the first error: {first_error}")
     write_table(prediction_table(results), summary.table)
-    reasons = {name: model.bounds.reason(name, coverage) for name in model.names}
-    summary.withheld = {name: reason for name, reason in reasons.items() if reason is not None}
     return summary
 
 

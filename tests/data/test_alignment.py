@@ -9,11 +9,11 @@ from anatomark import load_dataset
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.data import alignment
-from anatomark.data.alignment import Alignment, Placement, chosen_template, most_typical, place
+from anatomark.data.alignment import Alignment, Placement, place
 from anatomark.data.cache import open_cache, prepare
 from anatomark.data.description import Dataset
 from anatomark.data.phantoms import make_phantoms
-from anatomark.errors import RegistrationError, SettingsError
+from anatomark.errors import RegistrationError
 
 
 def ramp(ndim: int) -> Image:
@@ -164,31 +164,3 @@ def test_a_case_that_cannot_be_aligned_lies_as_it_is(
     np.testing.assert_array_equal(failed.image.fine, plain.image.fine)
     np.testing.assert_array_equal(failed.points_world, plain.points_world)
     assert failed.image.fine_grid == plain.image.fine_grid
-
-
-# --- the template -----------------------------------------------------------------------------------------------------
-
-
-def test_the_most_typical_case_is_found_among_the_complete_ones() -> None:
-    rng = np.random.default_rng(1)
-    shape = rng.normal(0, 50, (8, 3))
-    points = shape + rng.normal(0, 6, (7, 8, 3))
-    points[4] = 1.3 * (shape + rng.normal(0, 0.3, shape.shape)) @ Rotation.from_rotvec((0.1, 0.2, 0.3)).as_matrix()
-    points[2] = shape
-    points[2, 3:] = np.nan  # with three landmarks nothing can be said of a shape
-    assert most_typical(points) == 4
-    assert most_typical(points[:, :2]) == 0
-    assert most_typical(np.full((3, 8, 2), np.nan)) == 0
-
-
-def test_the_template_is_chosen_or_named(dataset: Dataset) -> None:
-    training = dataset.cases
-    assert chosen_template(dataset, training, align="none", template=None) is None
-    assert chosen_template(dataset, training, align="rigid", template=None) in [case.id for case in training]
-    assert chosen_template(dataset, training, align="rigid", template="case_002") == "case_002"
-    with pytest.raises(SettingsError, match=r"template='case_02' is not a training case of .*, did you mean 'case_00"):
-        chosen_template(dataset, training, align="affine", template="case_02")
-    with pytest.raises(SettingsError, match="there are: case_000, case_001"):
-        chosen_template(dataset, training, align="affine", template="zzz")
-    with pytest.raises(SettingsError, match="without use; set align=rigid"):
-        chosen_template(dataset, training, align="none", template="case_001")

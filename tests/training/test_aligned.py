@@ -224,13 +224,15 @@ def test_a_stopped_run_keeps_its_template(
     dataset: Dataset, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(alignment, "register_linear", lambda *_, **__: np.eye(dataset.ndim + 1))
-    monkeypatch.setattr(alignment, "most_typical", lambda _: 1)
+    monkeypatch.setattr("anatomark.training.template.most_typical", lambda _: 1)
     few = {**settings, "global_steps": 1, "local_steps": 1}
     with monkeypatch.context() as stopped:
         stopped.setattr("anatomark.training.trainer.train_stage", stop)
         with pytest.raises(KeyboardInterrupt):
             train(dataset, out=tmp_path / "run", device="cpu", settings=few)
-    monkeypatch.setattr(alignment, "most_typical", lambda _: 0)  # as if annotations had changed meanwhile
+    monkeypatch.setattr(
+        "anatomark.training.template.most_typical", lambda _: 0
+    )  # as if annotations had changed meanwhile
     run = train(dataset, out=tmp_path / "run", device="cpu", settings=few)
     again = load(run, device="cpu")
     assert again.members[0].alignment is not None

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,52 +79,47 @@ def prepare(
     pool: Sequence[int],
     align: Literal["none", "rigid", "affine"] = "none",
     template: Case | None = None,
+    memory_limit_bytes: int = 4 << 30,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
-    """Write the cache of `roles` ({"train": cases, "validation": cases}) into `folder`, or keep a matching one.
+) -> Cache:
+    """The cache of `roles` ({"train": cases, "validation": cases}), made in `folder` or found there.
 
     `spacing` and `pool` are those of `working_image`. With `align`, images and landmarks are brought into the world of
-    the case `template`. The cache appears whole or not at all.
+    the case `template`. The cache appears whole or not at all; it is opened as by `open_cache`.
     """
     if align != "none" and template is None:
         raise ValueError("images are aligned to a template; name its case")
-    wanted = fingerprint(dataset, roles, spacing, pool, align, template)
-    try:
-        if json.loads((folder / "index.json").read_text())["fingerprint"] == wanted:
-            return
-    except (OSError, ValueError, KeyError):
-        pass
-    (folder / "index.json").unlink(missing_ok=True)
-    entries: list[dict[str, Any]] = []
     cases = [(role, case) for role, members in roles.items() for case in members]
+    wanted = fingerprint(dataset, roles, spacing, pool, align, template)
+    if _fingerprint_of(folder) == wanted:
+        return open_cache(folder, memory_limit_bytes=memory_limit_bytes)
+    (folder / "index.json").unlink(missing_ok=True)
     alignment = None
     if align != "none" and template is not None:
         alignment = Alignment.to(_usable_image(dataset, template), kind=align, case=template.id)
+    entries: list[dict[str, Any]] = []
     with replacing(folder / "images.bin") as temporary, open(temporary, "wb") as file:
         for done, (role, case) in enumerate(cases):
             placed = place(alignment, _usable_image(dataset, case))
-            image = placed.working_image(spacing=spacing, pool=pool, source=str(case.image_path))
             reference = case.reference.select(dataset.names)
-            entry: dict[str, Any] = {"id": case.id, "subject": case.subject, "role": role}
-            for level, array, grid in (
-                ("fine", image.fine, image.fine_grid),
-                ("coarse", image.coarse, image.coarse_grid),
-            ):
-                entry[level] = {"offset": file.tell(), "dtype": str(array.dtype), "grid": grid.to_dict()}
-                file.write(np.ascontiguousarray(array).tobytes())
-            entry["window"] = image.window
             points = placed.to_template(reference.points)
-            entry["points"] = [p.tolist() if on else None for p, on in zip(points, reference.present, strict=True)]
-            entry["states"] = reference.states.tolist()
-            entry["failure"] = placed.failure
-            entry["matrix"] = None if placed.axes is None else placed.matrix.tolist()
-            entries.append(entry)
+            image = placed.working_image(spacing=spacing, pool=pool, source=str(case.image_path))
+            entries.append(
+                {
+                    "id": case.id,
+                    "subject": case.subject,
+                    "role": role,
+                    "fine": _write_level(file, image.fine, image.fine_grid),
+                    "coarse": _write_level(file, image.coarse, image.coarse_grid),
+                    "window": image.window,
+                    "points": [p.tolist() if on else None for p, on in zip(points, reference.present, strict=True)],
+                    "states": reference.states.tolist(),
+                    "failure": placed.failure,
+                    "matrix": None if placed.axes is None else placed.matrix.tolist(),
+                }
+            )
             progress(done + 1, len(cases))
-        aligned = None
-        if alignment is not None:
-            array, grid = alignment.template.array, alignment.template.grid
-            aligned = {"kind": alignment.kind, "case": alignment.case, "offset": file.tell(), "grid": grid.to_dict()}
-            file.write(np.ascontiguousarray(array).tobytes())
+        aligned = None if alignment is None else _write_alignment(file, alignment)
     index = {
         "version": VERSION,
         "fingerprint": wanted,
@@ -134,6 +129,27 @@ def prepare(
         "alignment": aligned,
     }
     write_text(folder / "index.json", json.dumps(index))
+    return open_cache(folder, memory_limit_bytes=memory_limit_bytes)
+
+
+def _write_level(file: BinaryIO, array: NDArray[Any], grid: Grid) -> dict[str, Any]:
+    """Add the array to `file`; the entry that tells where it is."""
+    entry = {"offset": file.tell(), "dtype": str(array.dtype), "grid": grid.to_dict()}
+    file.write(np.ascontiguousarray(array).tobytes())
+    return entry
+
+
+def _write_alignment(file: BinaryIO, alignment: Alignment) -> dict[str, Any]:
+    level = _write_level(file, alignment.template.array, alignment.template.grid)
+    return {"kind": alignment.kind, "case": alignment.case, **level}
+
+
+def _fingerprint_of(folder: Path) -> str | None:
+    """The fingerprint of the cache in `folder`; None where there is no whole one."""
+    try:
+        return json.loads((folder / "index.json").read_text())["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _usable_image(dataset: Dataset, case: Case) -> Image:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from anatomark.core.grid import Grid, Unit
-from anatomark.data.alignment import chosen_template
-from anatomark.data.cache import Cache, open_cache, prepare, require_alike
+from anatomark.data.cache import Cache, prepare, require_alike
+from anatomark.errors import SettingsError
 from anatomark.methods.interface import AnyPlan
 from anatomark.methods.settings import Settings
-from anatomark.training.roles import require_landmarks
+from anatomark.training.template import chosen_template
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
@@ -44,10 +47,6 @@ def data_of(dataset: Dataset, roles: Mapping[str, Sequence[Case]], settings: Set
     """The cases of `roles`, prepared into the folder `cache`; SettingsError where there is nothing to learn from."""
     require_landmarks(dataset, roles["train"])
     template = chosen_template(dataset, roles["train"], align=settings.align, template=settings.template)
-
-    def prepared(plan: AnyPlan, progress: Progress) -> Cache:
-        return prepare_cache(dataset, roles, cache, plan, progress)
-
     return TrainingData(
         name=dataset.name,
         names=dataset.names,
@@ -56,7 +55,7 @@ def data_of(dataset: Dataset, roles: Mapping[str, Sequence[Case]], settings: Set
         unit=dataset.unit,
         roles={role: [case.id for case in cases] for role, cases in roles.items()},
         grids=lambda: canonical_grids(dataset, roles["train"]),
-        prepare=prepared,
+        prepare=partial(prepare_cache, dataset, roles, cache),
         template=template,
     )
 
@@ -65,20 +64,32 @@ def prepare_cache(
     dataset: Dataset, roles: Mapping[str, Sequence[Case]], folder: Path, plan: AnyPlan, progress: Progress
 ) -> Cache:
     """The cache of the images of `roles`, made in `folder` or found there."""
-    training = plan.training
-    prepare(
+    cache = prepare(
         dataset,
         roles,
         folder,
         spacing=plan.network.spacing,
         pool=plan.network.pool,
         align=plan.network.align,
-        template=next((case for case in roles["train"] if case.id == training.template), None),
+        template=next((case for case in roles["train"] if case.id == plan.training.template), None),
+        memory_limit_bytes=int(plan.training.cache_memory_gib * 2**30),
         progress=progress,
     )
     total = sum(map(len, roles.values()))
-    progress(total, total)
-    return open_cache(folder, memory_limit_bytes=int(training.cache_memory_gib * 2**30))
+    progress(total, total)  # those of a cache that was there, too
+    return cache
+
+
+def require_landmarks(dataset: Dataset, cases: Sequence[Case]) -> None:
+    """SettingsError where there is nothing to learn from: no case, or a landmark that is present in none."""
+    if not cases:
+        raise SettingsError(f"{dataset.path}: no training case has annotations; run anatomark check on it")
+    seen = np.any([case.reference.select(dataset.names).present for case in cases], axis=0)
+    if not seen.all():
+        never = [name for name, known in zip(dataset.names, seen, strict=True) if not known]
+        raise SettingsError(
+            f"{dataset.path}: present in no training case: {', '.join(never)}; annotate or take out these landmarks"
+        )
 
 
 def canonical_grids(dataset: Dataset, cases: Sequence[Case]) -> list[Grid]:

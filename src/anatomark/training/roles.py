@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from anatomark.data.splits import split_validation
 from anatomark.errors import SettingsError, UnknownNameError
 
@@ -46,15 +44,3 @@ def training_roles(
         return {"train": cases, "validation": ()}
     training, validation = split_validation(cases, fraction, seed)
     return {"train": training, "validation": validation}
-
-
-def require_landmarks(dataset: Dataset, cases: Sequence[Case]) -> None:
-    """SettingsError where there is nothing to learn from: no case, or a landmark that is present in none."""
-    if not cases:
-        raise SettingsError(f"{dataset.path}: no training case has annotations; run anatomark check on it")
-    seen = np.any([case.reference.select(dataset.names).present for case in cases], axis=0)
-    if not seen.all():
-        never = [name for name, known in zip(dataset.names, seen, strict=True) if not known]
-        raise SettingsError(
-            f"{dataset.path}: present in no training case: {', '.join(never)}; annotate or take out these landmarks"
-        )
