@@ -8,29 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from anatomark.errors import AnatomarkError
 from anatomark.formats.header import tell
 from anatomark.formats.landmark_format import GridOf
 
 
-def tell_other_sizes(path: Path, stated: Iterable[tuple[str, Any, Any]], grid_of: GridOf) -> None:
+def tell_other_sizes(path: Path, stated: Iterable[tuple[str, object, object]], grid_of: GridOf) -> None:
     """One line on the images whose size (columns, rows) is not the (image, width, height) that the file states.
 
     What is no size (0, text, nothing) and images that are not at hand or not 2D are passed over.
     """
-    others = []
+    others: list[tuple[str, tuple[int, int], tuple[int, ...]]] = []
     for image, width, height in stated:
-        size = _whole(width), _whole(height)
-        if None in size:
+        across, down = _whole(width), _whole(height)
+        if across is None or down is None:
             continue
         try:
             grid = grid_of(image)
         except AnatomarkError:  # said where the image is read
             continue
-        if grid is not None and grid.ndim == 2 and size != grid.shape[::-1]:
-            others.append((image, size, grid.shape[::-1]))
+        if grid is not None and grid.ndim == 2 and (across, down) != grid.shape[::-1]:
+            others.append((image, (across, down), grid.shape[::-1]))
     if not others:
         return
     image, (width, height), (columns, rows) = others[0]
@@ -49,10 +48,12 @@ def tell_other_sizes(path: Path, stated: Iterable[tuple[str, Any, Any]], grid_of
     )
 
 
-def _whole(value: Any) -> int | None:
+def _whole(value: object) -> int | None:
     """A stated number of pixels; None for what is none."""
+    if not isinstance(value, str | int | float):
+        return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (ValueError, OverflowError):
         return None
     return int(number) if 1 <= number < 1e9 and number == int(number) else None

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 from anatomark.errors import OutputError
 
 
 @contextmanager
-def new_folder(path: str | Path) -> Iterator[None]:
+def new_folder(path: str | Path) -> Generator[None]:
     """`path` made a folder, its parents too; on failure, those of them that are new and still empty are removed.
 
     Raises `OutputError` when the system refuses.
@@ -37,7 +36,7 @@ def new_folder(path: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: str | Path, suffix: str = "") -> Iterator[Path]:
+def replacing(path: str | Path, suffix: str = "") -> Generator[Path]:
     """A path beside `path` to write to; on success it takes the place of `path`, on failure it is removed.
 
     `suffix` ends the temporary name, for writers that choose the format by name. Raises `OutputError` when
@@ -69,6 +68,6 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: str | Path, value: object) -> None:
     """`path` holding `value` as JSON, written whole or not at all."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -49,7 +49,7 @@ def tell(remarks: Iterable[str]) -> None:
 
 
 @contextmanager
-def gathering() -> Iterator[list[str]]:
+def gathering() -> Generator[list[str]]:
     """The remarks that would be told in this thread while it lasts; the caller tells what is left of them."""
     gathered: list[str] = []
     token = _gathered.set(gathered)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from errno import ENOSPC
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,7 +154,7 @@ def write_image(image: Image, path: str | Path) -> None:
         with replacing(path, suffix) as temporary:
             nifti.write_sheared(array, grid, temporary, compressed=suffix == ".nii.gz")
         return
-    itk_image = sitk.GetImageFromArray(array)
+    itk_image: Any = sitk.GetImageFromArray(array)
     if not photo:
         itk_image.SetSpacing(grid.spacing[::-1])
         itk_image.SetOrigin(grid.origin.tolist())

@@ -5,16 +5,39 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anatomark.core.grid import Grid
 from anatomark.errors import ImageError
+
+
+class Placed(Protocol):
+    """The geometry of a SimpleITK image or header, in ITK's axis order; SimpleITK itself states no types."""
+
+    def GetSize(self) -> tuple[int, ...]: ...
+    def GetSpacing(self) -> tuple[float, ...]: ...
+    def GetOrigin(self) -> tuple[float, ...]: ...
+    def GetDirection(self) -> tuple[float, ...]: ...
+
+
+class Voxels(Placed, Protocol):
+    """A SimpleITK image."""
+
+    def GetNumberOfComponentsPerPixel(self) -> int: ...
+
+
+class Reader(Placed, Protocol):
+    """A SimpleITK ImageFileReader."""
+
+    def GetNumberOfComponents(self) -> int: ...
+    def Execute(self) -> Voxels: ...
+
 
 _lock = threading.Lock()
 _inside = 0
@@ -23,28 +46,29 @@ _saved_display = True
 
 
 @contextmanager
-def silent() -> Iterator[None]:
+def silent() -> Generator[None]:
     """Nothing that ITK and its C libraries print reaches the terminal; their errors still come as exceptions.
 
-    nifti, libjpeg, libtiff and GDCM write to file descriptor 2 and cannot be told not to, so it is turned
-    away. Calls may overlap in several threads: the first turns it away, the last brings it back.
+    nifti, libjpeg, libtiff and GDCM write to file descriptor 2 and have no switch for it, so it is redirected. Calls
+    may overlap in several threads: the first redirects it, the last restores it.
     """
     global _inside, _saved_stderr, _saved_display
     import SimpleITK as sitk
 
+    process: Any = sitk.ProcessObject
     with _lock:
         _inside += 1
         if _inside == 1:
-            _saved_display = sitk.ProcessObject.GetGlobalWarningDisplay()
-            sitk.ProcessObject.SetGlobalWarningDisplay(False)
-            _saved_stderr = _turn_stderr_away()
+            _saved_display = process.GetGlobalWarningDisplay()
+            process.SetGlobalWarningDisplay(False)
+            _saved_stderr = _redirect_stderr()
     try:
         yield
     finally:
         with _lock:
             _inside -= 1
             if _inside == 0:
-                sitk.ProcessObject.SetGlobalWarningDisplay(_saved_display)
+                process.SetGlobalWarningDisplay(_saved_display)
                 if _saved_stderr >= 0:
                     os.dup2(_saved_stderr, 2)
                     os.close(_saved_stderr)
@@ -66,7 +90,7 @@ def _leads_to_descriptor_2() -> bool:
         return False
 
 
-def _turn_stderr_away() -> int:
+def _redirect_stderr() -> int:
     """A copy of the standard error's descriptor, which now leads nowhere; -1 if there is none."""
     try:
         if sys.stderr is not None:
@@ -80,14 +104,14 @@ def _turn_stderr_away() -> int:
     return saved
 
 
-def header(path: Path, image_io: str) -> Any:
-    """A SimpleITK ImageFileReader that has read the header of `path` with the reader of one format.
+def header(path: Path, image_io: str) -> Reader:
+    """A Reader that has read the header of `path` with the reader of one format.
 
     It is named, for ITK tries each on any file, and believes the lengths that a foreign header states.
     """
     import SimpleITK as sitk
 
-    reader = sitk.ImageFileReader()
+    reader: Any = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO(image_io)
     try:
@@ -101,8 +125,8 @@ def header(path: Path, image_io: str) -> Any:
     return reader
 
 
-def voxels(reader: Any, path: Path) -> tuple[Any, NDArray[Any]]:
-    """The SimpleITK image of a reader, and its array (*spatial[, components])."""
+def voxels(reader: Reader, path: Path) -> tuple[Voxels, NDArray[Any]]:
+    """The image of a reader, and its array (*spatial[, components])."""
     import SimpleITK as sitk
 
     try:
@@ -110,7 +134,7 @@ def voxels(reader: Any, path: Path) -> tuple[Any, NDArray[Any]]:
             image = reader.Execute()
     except RuntimeError as error:
         raise ImageError(_line(path, error)) from error
-    return image, sitk.GetArrayFromImage(image)
+    return image, sitk.GetArrayFromImage(cast("sitk.Image", image))
 
 
 def to_grey(array: NDArray[Any], components: int, path: Path) -> NDArray[Any]:
@@ -130,7 +154,7 @@ def to_grey(array: NDArray[Any], components: int, path: Path) -> NDArray[Any]:
     return np.rint(luma).astype(array.dtype) if array.dtype.kind in "iu" else luma.astype(array.dtype)
 
 
-def geometry(itk: Any) -> tuple[Sequence[int], dict[str, Any]]:
+def geometry(itk: Placed) -> tuple[Sequence[int], dict[str, Any]]:
     """(shape in array order, other terms of `Grid.from_geometry`) of a SimpleITK image or header."""
     terms = {"spacing": itk.GetSpacing(), "origin": itk.GetOrigin(), "direction": itk.GetDirection()}
     return tuple(reversed(itk.GetSize())), terms

@@ -6,8 +6,9 @@ description, `--missing-values`), in the numbers of the file, before any change 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,14 +37,16 @@ class MissingValues:
     @classmethod
     def of(cls, entries: Iterable[object]) -> MissingValues:
         """Of a list as a description has it: points are lists of numbers, values numbers, and words texts."""
-        points, values, words = set(), set(), set()
+        points: set[tuple[float, ...]] = set()
+        values: set[float] = set()
+        words: set[str] = set()
         for entry in entries:
             if isinstance(entry, list | tuple):
-                points.add(tuple(float(value) for value in entry))
+                points.add(tuple(map(float, cast("Sequence[float]", entry))))
             elif isinstance(entry, str):
                 words.add(entry.strip().lower())
             else:
-                values.add(float(entry))  # type: ignore[arg-type]
+                values.add(float(cast("float", entry)))
         return cls(frozenset(points), frozenset(values), frozenset(words))
 
     @classmethod

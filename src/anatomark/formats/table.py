@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +79,7 @@ class LandmarkTable:
     def __post_init__(self) -> None:
         rows = len(self.image)
         for field in fields(self):
-            value = getattr(self, field.name)
+            value: NDArray[Any] | str | None = getattr(self, field.name)
             if isinstance(value, np.ndarray):
                 if len(value) != rows:
                     raise ValueError(f"{field.name} has {len(value)} rows, image has {rows}; they must agree")

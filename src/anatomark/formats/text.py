@@ -142,7 +142,8 @@ def as_sheet(text: str, source: str | Path) -> Sheet:
         separator, skipped, text = "\t", 1, rest
     separator = separator or max(SEPARATORS, key=_outside_quotes(text).count)
     records = _records(text, separator, skipped, source)
-    _, header = next(records, (0, []))
+    first_record = next(records, None)
+    header = first_record[1] if first_record is not None else []
     if not header:
         raise LandmarkFileError(f"{source} is empty; expected a header and a row a line")
     return Sheet([name.strip() for name in header], _of_width(records, header, source), separator)
@@ -190,7 +191,8 @@ def _first_line(text: str) -> tuple[str, str]:
 
 def _outside_quotes(text: str) -> str:
     """The first row in which anything stands, without what is quoted: a quoted name may hold any separator."""
-    quoted, kept = False, []
+    quoted = False
+    kept: list[str] = []
     for sign in text[: 1 << 20]:
         if sign == '"':
             quoted = not quoted

@@ -124,7 +124,7 @@ def _stack(slices: Sequence[_Slice], folder: Path) -> Stack:
     if len(kept) < 2:
         raise ImageError(f"{folder} holds copies of one DICOM slice only; give that file")
     order, grid = stacked([one.plane for one in kept], str(folder), lambda: _differing(kept))
-    return Stack([kept[k].file for k in order.tolist()], grid, tuple(remarks))
+    return Stack([kept[int(k)].file for k in order], grid, tuple(remarks))
 
 
 def _images(folder: Path, *, skip_damaged: bool) -> Iterator[DicomFile]:

@@ -128,7 +128,7 @@ def stacked(planes: Sequence[Plane], source: str, several: Callable[[], str]) ->
     rounding = np.array([plane.rounding for plane in planes]).min(axis=0)
     places = positions @ axes[:, 2]
     order = np.argsort(places, kind="stable")
-    names = [planes[k].name for k in order.tolist()]
+    names = [planes[int(k)].name for k in order]
     start, step = _even(places[order], float(np.abs(axes[:, 2]) @ rounding), names, source, several)
     sideways = (positions[order] - positions[order[0]]) @ axes[:, :2]
     drift = float(np.abs(sideways).max())

@@ -24,8 +24,10 @@ _WANTED = "a LandmarkSet in ASCII (.landmarkAscii) of Amira or Avizo"
 _FIRST = re.compile(r"#\s*(AmiraMesh|Amira|Avizo|HyperMesh)\b", re.IGNORECASE)
 _DECLARED = re.compile(r"Markers\s*\{\s*(\w+)(?:\[(\d+)\])?\s+(\w+)\s*\}\s*=?\s*@(\d+)(?:\s*\((\w+)[^)]*\))?")
 _UNIT = re.compile(r"Units\s*\{[^}]*Coordinates\s+\"([^\"]*)\"")
-_MILLIMETRES = {"mm": 1.0, "um": 1e-3, "\u00b5m": 1e-3, "\u03bcm": 1e-3, "micron": 1e-3, "microns": 1e-3}
-_MILLIMETRES |= {"nm": 1e-6, "cm": 10.0, "m": 1000.0}
+_MILLIMETRES = {
+    "mm": 1.0, "um": 1e-3, "\u00b5m": 1e-3, "\u03bcm": 1e-3, "micron": 1e-3, "microns": 1e-3, "nm": 1e-6, "cm": 10.0,
+    "m": 1000.0,
+}  # fmt: skip
 
 
 def _recognises(head: Head) -> bool:
@@ -88,7 +90,7 @@ def _section(lines: list[tuple[int, str]], start: int, at: str, count: int, path
     begin = next((k for k in range(start, len(lines)) if lines[k][1] == f"@{at}"), None)
     if begin is None:
         raise LandmarkFileError(f"{path} ends before its Coordinates (@{at}) begin; it is cut short, save it again")
-    points = []
+    points: list[list[float]] = []
     for line, text in lines[begin + 1 :]:
         if text.startswith("@"):
             break

@@ -50,7 +50,7 @@ def read_cephalometric(path: str | Path, names: Sequence[str] = NAMES) -> FilePo
     """The landmarks of a challenge file in pixel coordinates, called `names` in the order of its lines."""
     path = Path(path)
     lines = read_text(path, "a file of the challenge").splitlines()
-    rows = []
+    rows: list[list[float]] = []
     for at, line in enumerate(lines, start=1):
         cells = line.split(",")
         if len(cells) != 2:

@@ -29,7 +29,7 @@ def read_cl_detection(path: Path, *, frame: str | None, grid_of: GridOf) -> Land
     data = read_json(path, _WANTED)
     if not isinstance(data, dict):
         raise LandmarkFileError(f"{path} is not a file of CL-Detection 2023 but {shortened(data)}; give {_WANTED}")
-    rows = {}
+    rows: dict[tuple[str, str], tuple[str, str, str, State, float, float]] = {}
     for point in dicts_in(data.get("points"), "`points` of CL-Detection 2023", path):
         name = name_in(point.get("name"), "the name of a point of CL-Detection 2023", path)
         x, y, image = numbers_in(point.get("point"), 3, f"point {name!r}", path)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,8 @@ from anatomark.formats.annotated_size import tell_other_sizes
 from anatomark.formats.atomic import write_json
 from anatomark.formats.frames import settle_frame
 from anatomark.formats.landmark_files.json_file import (
+    JsonObject,
+    JsonValue,
     dicts_in,
     name_in,
     names_in_groups,
@@ -58,8 +59,8 @@ def read_coco(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTabl
     annotations = dicts_in(data.get("annotations"), "COCO's `annotations`", path)
     with_points = [item for item in annotations if item.get("keypoints")]
     if annotations and not with_points:
-        held = ", ".join(key for key in ("bbox", "segmentation", "caption") if any(key in item for item in annotations))
-        raise LandmarkFileError(f"{path} is COCO without keypoints ({held or 'none'} only); give one with keypoints")
+        kinds = ", ".join(k for k in ("bbox", "segmentation", "caption") if any(k in item for item in annotations))
+        raise LandmarkFileError(f"{path} is COCO without keypoints ({kinds or 'none'} only); give one with keypoints")
     used = {str(item.get("category_id")) for item in with_points}
     keypoints = _keypoints(dicts_in(data.get("categories"), "COCO's `categories`", path), used, path)
     table = pixel_table(_rows(with_points, images, keypoints, path))
@@ -71,7 +72,7 @@ def read_coco(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTabl
     return table
 
 
-def _images(images: list[dict[str, Any]], path: Path) -> dict[str, str]:
+def _images(images: list[JsonObject], path: Path) -> dict[str, str]:
     """{id: file name}."""
     found: dict[str, str] = {}
     for image in images:
@@ -84,7 +85,7 @@ def _images(images: list[dict[str, Any]], path: Path) -> dict[str, str]:
     return found
 
 
-def _keypoints(categories: list[dict[str, Any]], used: set[str], path: Path) -> dict[str, list[str]]:
+def _keypoints(categories: list[JsonObject], used: set[str], path: Path) -> dict[str, list[str]]:
     """{id of a category in use: names of its landmarks}."""
     points: dict[str, list[str]] = {}
     called: dict[str, str] = {}
@@ -105,13 +106,13 @@ def _keypoints(categories: list[dict[str, Any]], used: set[str], path: Path) -> 
     if len(set(called.values())) < len(called):
         called = {number: number for number in called}
     names = names_in_groups({called[number]: points[number] for number in points}, path)
-    return {number: [names[called[number], point] for point in held] for number, held in points.items()}
+    return {number: [names[called[number], point] for point in listed] for number, listed in points.items()}
 
 
 def _rows(
-    annotations: list[dict[str, Any]], images: dict[str, str], keypoints: dict[str, list[str]], path: Path
+    annotations: list[JsonObject], images: dict[str, str], keypoints: dict[str, list[str]], path: Path
 ) -> Iterator[Row]:
-    held: dict[tuple[str, str], list[Row]] = {}
+    found: dict[tuple[str, str], list[Row]] = {}
     ids: dict[str, str] = {}
     for item in annotations:
         image, category = str(item.get("image_id")), str(item.get("category_id"))
@@ -124,24 +125,25 @@ def _rows(
                 f"{path}: COCO's `images` have a duplicate {images[image]} with keypoints; keep one"
             )
         rows = list(_points(item["keypoints"], images[image], keypoints[category], path))
-        if all(row[3] == State.NOT_ANNOTATED for row in rows) and held.get((images[image], category)):
+        if all(row[3] == State.NOT_ANNOTATED for row in rows) and found.get((images[image], category)):
             continue
-        before = held.get((images[image], category), [])
+        before = found.get((images[image], category), [])
         if any(row[3] != State.NOT_ANNOTATED for row in before):
             raise LandmarkFileError(
                 f"{path}: {images[image]} has several COCO annotations with keypoints of one category; keep one, or "
                 "give each instance a category of its own"
             )
-        held[images[image], category] = rows
-    for rows in held.values():
+        found[images[image], category] = rows
+    for rows in found.values():
         yield from rows
 
 
-def _points(values: Any, image: str, names: list[str], path: Path) -> Iterator[Row]:
-    count = len(values) if isinstance(values, list) else 0
-    if count != 3 * len(names):
+def _points(listed: JsonValue, image: str, names: list[str], path: Path) -> Iterator[Row]:
+    values = listed if isinstance(listed, list) else []
+    if len(values) != 3 * len(names):
         raise LandmarkFileError(
-            f"{path}: {image} has {count} numbers for its keypoints, expected 3 for each of {len(names)}; correct it"
+            f"{path}: {image} has {len(values)} numbers for its keypoints, expected 3 for each of {len(names)}; "
+            "correct it"
         )
     for k, name in enumerate(names):
         x, y, seen = numbers_in(values[3 * k : 3 * k + 3], 3, f"keypoint {name!r} of {image}", path)
@@ -160,7 +162,8 @@ def write_coco(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
     if len(set(table.observer.tolist())) > 1:
         raise LandmarkFileError(f"{path}: COCO has no place for several observers; write to a folder, or a .csv")
     names = list(dict.fromkeys(table.landmark.tolist()))
-    images, annotations = [], []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for number, ((image, _), points) in enumerate(table_points(table).items(), start=1):
         grid = grid_of(image)
         extent = {} if grid is None else {"width": grid.shape[1], "height": grid.shape[0]}

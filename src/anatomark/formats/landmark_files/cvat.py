@@ -61,7 +61,7 @@ def read_cvat(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTabl
     for group, point, _, _ in (found for image in held.values() for found in image):
         groups.setdefault(group, {})[point] = None
     called = names_in_groups({group: list(points) for group, points in groups.items()}, path)
-    rows = {}
+    rows: dict[tuple[str, str], tuple[str, str, str, State, float, float]] = {}
     for image, found in held.items():
         for group, point, state, (x, y) in found:
             key = image, called[group, point]

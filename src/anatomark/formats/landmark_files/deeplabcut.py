@@ -62,7 +62,7 @@ def read_deeplabcut(path: Path, *, frame: str | None, grid_of: GridOf) -> Landma
     if axes == _AXES[:2] and any("z" in columns for columns in groups.values()):
         raise LandmarkFileError(f"{path} has z for some body parts only; give all of them x, y, z or x, y")
     scorers = {scorer for scorer, _, _ in groups}
-    parts = []
+    parts: list[tuple[str, str, Floats, Floats]] = []
     for (scorer, _, part), columns in groups.items():
         points = np.column_stack([_column(rows, columns[axis], f"{part} {axis}", path) for axis in axes])
         _require_whole(points, rows, part, path)

@@ -19,6 +19,7 @@ from anatomark.errors import LandmarkFileError
 from anatomark.formats.atomic import write_text
 from anatomark.formats.frames import Frame, settle_frame
 from anatomark.formats.header import tell
+from anatomark.formats.landmark_files.json_file import JsonValue, texts_in
 from anatomark.formats.landmark_files.point_lines import coordinates, numbered_lines, ordered_table, shown
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.table import LandmarkTable
@@ -135,11 +136,11 @@ def _own_names(lines: _Lines, path: Path) -> tuple[list[str] | None, _Lines]:
     if not text.startswith(_OWN):
         return None, lines
     try:
-        held = json.loads(text[len(_OWN) :])
+        own: JsonValue = json.loads(text[len(_OWN) :])
     except (ValueError, RecursionError):
-        held = None
-    names = held.get("landmarks") if isinstance(held, dict) else None
-    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
+        own = None
+    names = texts_in(own.get("landmarks")) if isinstance(own, dict) else None
+    if names is None:
         raise LandmarkFileError(
             f"{path}, line {line}: no names of landmarks are after {_OWN.strip()!r}; delete the line"
         )

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,12 +15,14 @@ from anatomark.errors import LandmarkFileError
 from anatomark.formats.header import tell
 from anatomark.formats.text import read_text
 
+JsonObject: TypeAlias = "dict[str, JsonValue]"
+JsonValue: TypeAlias = "str | float | bool | list[JsonValue] | JsonObject | None"
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:]', re.DOTALL)
 _DEEPEST = 12
 
 
-def read_json(path: Path, wanted: str) -> Any:
-    """What the file holds; `wanted` ends the line on one that cannot be read. Raises `LandmarkFileError`."""
+def read_json(path: Path, wanted: str) -> JsonValue:
+    """The content of the file; `wanted` ends the line on one that cannot be read. Raises `LandmarkFileError`."""
     text = read_text(path, wanted)
     try:
         return json.loads(text)
@@ -59,51 +61,68 @@ def json_paths(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def dicts_in(value: Any, what: str, path: Path) -> list[dict[str, Any]]:
+def objects_in(value: JsonValue) -> list[JsonObject] | None:
+    """The objects of a list; None where it is no list, or has something else in it."""
+    if not isinstance(value, list):
+        return None
+    objects = [item for item in value if isinstance(item, dict)]
+    return objects if len(objects) == len(value) else None
+
+
+def texts_in(value: JsonValue) -> list[str] | None:
+    """The texts of a list; None where it is no list, or one of them is blank or no text."""
+    if not isinstance(value, list):
+        return None
+    texts = [item for item in value if isinstance(item, str) and item.strip()]
+    return texts if len(texts) == len(value) else None
+
+
+def dicts_in(value: JsonValue, what: str, path: Path) -> list[JsonObject]:
     """`value` as the list of objects that it must be; `what` names it. None is an empty list."""
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+    objects = [] if value is None else objects_in(value)
+    if objects is None:
         raise LandmarkFileError(f"{path}: {what} is {shortened(value)}, expected a list of objects; export it again")
-    return value
+    return objects
 
 
-def name_in(value: Any, what: str, path: Path) -> str:
+def name_in(value: JsonValue, what: str, path: Path) -> str:
     """`value` as a name, without spaces at its ends; whole numbers are names too."""
     if isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip():
         return str(value).strip()
     raise LandmarkFileError(f"{path}: {what} is {shortened(value)}, expected a name; name it")
 
 
-def numbers_in(value: Any, count: int, what: str, path: Path) -> list[float]:
+def numbers_in(value: JsonValue, count: int, what: str, path: Path) -> list[float]:
     """`value` as `count` finite numbers; `what` names it in the message."""
-    cells: Sequence[Any] = value if isinstance(value, list) else []
-    try:
-        numbers = [float(cell) for cell in cells if type(cell) in (int, float)]
-    except OverflowError:
-        numbers = []
-    if len(cells) != count or len(numbers) != count or not np.isfinite(numbers).all():
+    numbers = finite_numbers(value, count)
+    if numbers is None:
         wanted = "a number" if count == 1 else f"{count} numbers"
-        came = cells[0] if count == 1 and len(cells) == 1 else value
-        raise LandmarkFileError(f"{path}: {what} is {shortened(came)}, expected {wanted}; correct it")
+        given = value[0] if count == 1 and isinstance(value, list) and len(value) == 1 else value
+        raise LandmarkFileError(f"{path}: {what} is {shortened(given)}, expected {wanted}; correct it")
     return numbers
 
 
-def shortened(value: Any, most: int = 60) -> str:
+def finite_numbers(value: JsonValue, count: int) -> list[float] | None:
+    """`value` as a list of `count` finite numbers; None where it is none."""
+    cells = value if isinstance(value, list) else []
+    try:
+        numbers = [float(cell) for cell in cells if isinstance(cell, int | float) and not isinstance(cell, bool)]
+    except OverflowError:
+        return None
+    return numbers if len(cells) == len(numbers) == count and np.isfinite(numbers).all() else None
+
+
+def shortened(value: JsonValue, most: int = 60) -> str:
     """A value as it may stand in a line."""
     text = repr(value) if isinstance(value, str | int | float | bool) or value is None else _as_json(value)
     text = " ".join(text.split())
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def _as_json(value: Any) -> str:
+def _as_json(value: list[JsonValue] | JsonObject) -> str:
     if isinstance(value, dict):
         return "an object" if value else "an empty object"
-    return json.dumps(value[:8]) if isinstance(value, list) and not any(map(_nested, value[:8])) else "a list"
-
-
-def _nested(value: Any) -> bool:
-    return isinstance(value, list | dict)
+    return "a list" if any(isinstance(item, list | dict) for item in value[:8]) else json.dumps(value[:8])
 
 
 def names_in_groups(groups: Mapping[str, Sequence[str]], path: Path) -> dict[tuple[str, str], str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from anatomark.core.landmarks import State
@@ -20,7 +19,15 @@ from anatomark.formats.annotated_size import tell_other_sizes
 from anatomark.formats.frames import settle_frame
 from anatomark.formats.header import tell
 from anatomark.formats.images import SUFFIXES as IMAGE_SUFFIXES
-from anatomark.formats.landmark_files.json_file import dicts_in, name_in, numbers_in, read_json, shortened
+from anatomark.formats.landmark_files.json_file import (
+    JsonObject,
+    JsonValue,
+    dicts_in,
+    name_in,
+    numbers_in,
+    read_json,
+    shortened,
+)
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.placements import pixel_table
 from anatomark.formats.table import LandmarkTable
@@ -39,39 +46,39 @@ def read_label_studio(path: Path, *, frame: str | None, grid_of: GridOf) -> Land
     settle_frame("pixel", frame, f"{path} (Label Studio)")
     data = read_json(path, _WANTED)
     tasks = dicts_in([data] if isinstance(data, dict) else data, "Label Studio's list of tasks", path)
-    held: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    keypoints: dict[tuple[str, str], list[JsonObject]] = {}
     for number, task in enumerate(tasks, start=1):
         image, annotations = _task(task, number, path)
         for annotation, results in annotations:
             key = image, _annotator(annotation)
-            if key in held:
+            if key in keypoints:
                 by = f" by {key[1]!r}" if key[1] else ""
                 raise LandmarkFileError(
                     f"{path}: {image} has several annotations{by} in Label Studio; keep one, or cancel the others there"
                 )
-            held[key] = results
-    alone = len({image for image, _ in held}) == len(held)
-    called = _short({image for image, _ in held})
+            keypoints[key] = results
+    alone = len({image for image, _ in keypoints}) == len(keypoints)
+    called = _short({image for image, _ in keypoints})
     others: Counter[str] = Counter()
     rows = [
         (called[image], name, "" if alone else observer, State.PRESENT, x, y)
-        for (image, observer), results in held.items()
+        for (image, observer), results in keypoints.items()
         for name, x, y in _points(results, called[image], others, path, grid_of)
     ]
     sizes = {
         called[image]: (result.get("original_width"), result.get("original_height"))
-        for (image, _), results in held.items()
+        for (image, _), results in keypoints.items()
         for result in results
         if _labels(result)
     }
     tell_other_sizes(path, ((image, *size) for image, size in sizes.items()), grid_of)
-    told = ", ".join(f"{count} {kind}" for kind, count in others.items())
+    ignored = ", ".join(f"{count} {kind}" for kind, count in others.items())
     if others and not rows:
         raise LandmarkFileError(
-            f"{path} is a Label Studio file without keypoints ({told}); mark the landmarks as keypoints"
+            f"{path} is a Label Studio file without keypoints ({ignored}); mark the landmarks as keypoints"
         )
     if others:
-        tell([f"{path}: only keypoints with a label are landmarks; ignored: {told}"])
+        tell([f"{path}: only keypoints with a label are landmarks; ignored: {ignored}"])
     return pixel_table(rows)
 
 
@@ -81,7 +88,7 @@ def _short(images: set[str]) -> dict[str, str]:
     return {image: image if count[image.split("/")[-1]] > 1 else image.split("/")[-1] for image in images}
 
 
-def _task(task: dict[str, Any], number: int, path: Path) -> tuple[str, list[tuple[dict, list[dict]]]]:
+def _task(task: JsonObject, number: int, path: Path) -> tuple[str, list[tuple[JsonObject, list[JsonObject]]]]:
     """The image of a task, and its annotations with their results."""
     listed = task.get("annotations", task.get("completions"))
     if listed is None:  # JSON-MIN: an annotation a task, its results under the names of the project's tags
@@ -92,7 +99,7 @@ def _task(task: dict[str, Any], number: int, path: Path) -> tuple[str, list[tupl
             for item in value
             if isinstance(item, dict) and ("keypointlabels" in item or {"x", "y"} <= item.keys())
         ]
-        results = [{"type": "keypointlabels", "value": item, **item} for item in found]
+        results: list[JsonObject] = [{"type": "keypointlabels", "value": item, **item} for item in found]
         return _image(task, number, path), [(task, results)]
     what = f"the annotations of task {number} of Label Studio"
     annotations = [item for item in dicts_in(listed, what, path) if not item.get("was_cancelled")]
@@ -101,7 +108,7 @@ def _task(task: dict[str, Any], number: int, path: Path) -> tuple[str, list[tupl
     return image, [(item, dicts_in(item.get("result"), f"the result of task {number}", path)) for item in annotations]
 
 
-def _image(data: dict[str, Any], number: int, path: Path) -> str:
+def _image(data: JsonObject, number: int, path: Path) -> str:
     """The path of the image that a task is about, from its address."""
     texts = {key: value for key, value in data.items() if isinstance(value, str) and value.strip()}
     usual = [value for key, value in texts.items() if key.lower() in ("image", "img", "image_url", "url")]
@@ -129,7 +136,7 @@ def _path(address: str) -> str:
     return (inside[0] if inside else unquote(parts.path)).strip("/ ") or address
 
 
-def _annotator(annotation: dict[str, Any]) -> str:
+def _annotator(annotation: JsonObject) -> str:
     who = annotation.get("completed_by", annotation.get("annotator"))
     if isinstance(who, dict):
         who = who.get("email") or who.get("username") or who.get("id")
@@ -137,7 +144,7 @@ def _annotator(annotation: dict[str, Any]) -> str:
 
 
 def _points(
-    results: list[dict[str, Any]], image: str, others: Counter[str], path: Path, grid_of: GridOf
+    results: list[JsonObject], image: str, others: Counter[str], path: Path, grid_of: GridOf
 ) -> Iterator[tuple[str, float, float]]:
     """Name and pixel of each keypoint; what is none is counted in `others`."""
     labels = {r.get("id"): _labels(r) for r in results if isinstance(r.get("id"), str) and _labels(r)}
@@ -166,7 +173,7 @@ def _points(
         yield name, x * width / 100, y * height / 100
 
 
-def _size(result: dict[str, Any], image: str, what: str, path: Path, grid_of: GridOf) -> tuple[float, float]:
+def _size(result: JsonObject, image: str, what: str, path: Path, grid_of: GridOf) -> tuple[float, float]:
     size = [result.get("original_width"), result.get("original_height")]
     grid = grid_of(image) if None in size else None
     if grid is not None:
@@ -179,7 +186,7 @@ def _size(result: dict[str, Any], image: str, what: str, path: Path, grid_of: Gr
     return width, height
 
 
-def _labels(result: dict[str, Any]) -> list[Any]:
+def _labels(result: JsonObject) -> list[JsonValue]:
     value = result.get("value")
     if not isinstance(value, dict):
         return []

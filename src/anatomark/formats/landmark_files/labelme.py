@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from anatomark.core.landmarks import State
 from anatomark.errors import LandmarkFileError
@@ -16,7 +15,7 @@ from anatomark.formats.annotated_size import tell_other_sizes
 from anatomark.formats.atomic import write_json
 from anatomark.formats.frames import settle_frame
 from anatomark.formats.header import tell
-from anatomark.formats.landmark_files.json_file import dicts_in, name_in, numbers_in, read_json, shortened
+from anatomark.formats.landmark_files.json_file import JsonValue, dicts_in, name_in, numbers_in, read_json, shortened
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.placements import one_image, pixel_table
 from anatomark.formats.table import STATE_WORDS, LandmarkTable
@@ -57,10 +56,10 @@ def read_labelme(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkT
         x, y = numbers_in(points[0], 2, f"the point {name!r}", path)
         places[name] = x, y
     if others:
-        told = ", ".join(f"{count} of type {kind}" for kind, count in others.items())
-        tell([f"{path}: only points are landmarks; ignored: {told}"])
+        listed = ", ".join(f"{count} of type {kind}" for kind, count in others.items())
+        tell([f"{path}: only points are landmarks; ignored: {listed}"])
     states = _own_states(data.get(_OWN), path)
-    rows = []
+    rows: list[tuple[str, str, str, State, float, float]] = []
     for name in dict.fromkeys([*states, *places]):
         state = State.PRESENT if name in places else states[name]
         if state == State.PRESENT and name not in places:  # somebody has deleted the shape
@@ -70,7 +69,7 @@ def read_labelme(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkT
     return pixel_table(rows)
 
 
-def _own_states(own: Any, path: Path) -> dict[str, State]:
+def _own_states(own: JsonValue, path: Path) -> dict[str, State]:
     states = own.get("states") if isinstance(own, dict) else None
     if states is None:
         return {}
@@ -89,7 +88,7 @@ def write_labelme(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
     image = table.image[0].item() if len(table) else ""
     grid = grid_of(image)
     placed = zip(points.names, points.coordinates.tolist(), points.states.tolist(), strict=True)
-    shapes = [
+    shapes: list[dict[str, object]] = [
         {"label": name, "points": [xy], "group_id": None, "description": "", "shape_type": "point", "flags": {}}
         for name, xy, state in placed
         if state == State.PRESENT

@@ -74,11 +74,11 @@ def _write_slicer(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["label", *axes, *_SLICER_COLUMNS.split(","), *more])
-    said = {"unit": lambda _: table.unit, "state": lambda state: STATE_WORDS[State(state)]}
     for name, xyz, state in zip(points.names, points.coordinates.tolist(), points.states.tolist(), strict=True):
         present = state == State.PRESENT
+        extra = {"unit": table.unit, "state": STATE_WORDS[State(state)]}
         position = [*map(repr, xyz), ""][:3] if present else ["0", "0", "0" if table.ndim == 3 else ""]
-        writer.writerow([name, *position, int(present), 1, 1, 0, "", *(said[column](state) for column in more)])
+        writer.writerow([name, *position, int(present), 1, 1, 0, "", *(extra[column] for column in more)])
     write_text(path, text.getvalue())
 
 

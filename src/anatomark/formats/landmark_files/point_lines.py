@@ -27,7 +27,7 @@ def numbered_lines(path: Path, wanted: str) -> list[tuple[int, str]]:
 
 def coordinates(cells: Sequence[str], place: str) -> list[float]:
     """The numbers in `cells`; `place` (file and line) begins the line on what is none. Raises `LandmarkFileError`."""
-    values = []
+    values: list[float] = []
     for cell in cells:
         try:
             values.append(number(cell))

@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.atomic import write_text
 from anatomark.formats.frames import FilePoints, Frame, from_world, settle_frame, state_of, swap_ras
 from anatomark.formats.header import tell
-from anatomark.formats.landmark_files.json_file import read_json
+from anatomark.formats.landmark_files.json_file import JsonObject, finite_numbers, objects_in, read_json
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.placements import one_image, slicer_table
 from anatomark.formats.table import LandmarkTable
@@ -62,11 +61,11 @@ def read_slicer_json(path: str | Path, frame: str | None = None) -> FilePoints:
         system = _system(node, frame, path)
         scale = _scale(node, path)
         stated = node.get(_OWN)
-        own = stated if isinstance(stated, dict) else {}
+        own: JsonObject = stated if isinstance(stated, dict) else {}
         units.add("px" if own.get("unit") == "px" else "mm")
         dimensions.add(2 if own.get("ndim") == 2 else 3)
-        points = node.get("controlPoints") or []
-        if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
+        points = objects_in(node.get("controlPoints") or [])
+        if points is None:
             raise LandmarkFileError(f"{path}: controlPoints is not a list of points; save it from Slicer again")
         for number, point in enumerate(points, start=1):
             name = next(filter(None, (str(point.get(k) or "").strip() for k in _NAMED)), str(number))
@@ -101,7 +100,7 @@ def write_slicer_json(
     coordinates = from_world(landmarks, frame, None, path)
     sign = -1.0 if frame == "LPS" else 1.0  # as Slicer writes it: its own axes, seen in the file's frame
     orientation = [sign, 0.0, 0.0, 0.0, sign, 0.0, 0.0, 0.0, 1.0]
-    points = []
+    points: list[dict[str, object]] = []
     for number, (name, xyz, state) in enumerate(
         zip(landmarks.names, coordinates.tolist(), landmarks.states.tolist(), strict=True), start=1
     ):
@@ -119,7 +118,7 @@ def write_slicer_json(
                 "positionStatus": _STATUS[State(state)],
             }
         )
-    node: dict[str, Any] = {"type": "Fiducial", "coordinateSystem": frame}
+    node: dict[str, object] = {"type": "Fiducial", "coordinateSystem": frame}
     if landmarks.unit == "mm":
         node["coordinateUnits"] = "mm"
     if landmarks.unit == "px" or landmarks.ndim == 2 or about:
@@ -142,10 +141,10 @@ def write_slicer_json(
     write_text(path, text + "\n")
 
 
-def _point_lists(path: Path) -> list[dict[str, Any]]:
+def _point_lists(path: Path) -> list[JsonObject]:
     data = read_json(path, "a .mrk.json of Slicer")
-    markups = data.get("markups") if isinstance(data, dict) else None
-    if not isinstance(markups, list) or not all(isinstance(node, dict) for node in markups):
+    markups = objects_in(data.get("markups")) if isinstance(data, dict) else None
+    if markups is None:
         raise LandmarkFileError(f'{path} holds no Slicer markups (no list "markups"); give a .mrk.json of Slicer')
     lists = [node for node in markups if str(node.get("type", "Fiducial")) in _LISTS]
     if not lists:
@@ -154,13 +153,13 @@ def _point_lists(path: Path) -> list[dict[str, Any]]:
     others = [node for node in markups if str(node.get("type", "Fiducial")) not in _LISTS]
     if others:
         kinds = Counter(str(node.get("type")) for node in others)
-        told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        called = ", ".join(str(node["name"]) for node in others if node.get("name"))
-        tell([f"{path}: only point lists are landmarks; ignored: {told}" + (f" ({called})" if called else "")])
+        listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        names = ", ".join(str(node["name"]) for node in others if node.get("name"))
+        tell([f"{path}: only point lists are landmarks; ignored: {listed}" + (f" ({names})" if names else "")])
     return lists
 
 
-def _system(node: dict[str, Any], given: str | None, path: Path) -> Frame:
+def _system(node: JsonObject, given: str | None, path: Path) -> Frame:
     value = node.get("coordinateSystem")
     if value in (None, ""):
         return settle_frame(None, given, path)
@@ -172,7 +171,7 @@ def _system(node: dict[str, Any], given: str | None, path: Path) -> Frame:
     return settle_frame(stated, given, path)
 
 
-def _scale(node: dict[str, Any], path: Path) -> float:
+def _scale(node: JsonObject, path: Path) -> float:
     """Millimetres in one unit of the file."""
     value = node.get("coordinateUnits")
     if isinstance(value, list):
@@ -187,7 +186,7 @@ def _scale(node: dict[str, Any], path: Path) -> float:
     return _MILLIMETRES[match[1]]
 
 
-def _position(point: dict[str, Any], name: str, path: Path) -> tuple[State, list[float]]:
+def _position(point: JsonObject, name: str, path: Path) -> tuple[State, list[float]]:
     position = point.get("position")
     status = point.get("positionStatus") or ("defined" if position else "undefined")
     if status not in ("defined", "missing", "undefined", "preview"):
@@ -195,12 +194,8 @@ def _position(point: dict[str, Any], name: str, path: Path) -> tuple[State, list
     state = state_of(status == "defined", status == "missing")
     if state != State.PRESENT:
         return state, [np.nan] * 3
-    cells = position if isinstance(position, list) else []
-    try:
-        xyz = [float(cell) for cell in cells if type(cell) in (int, float)]
-    except OverflowError:
-        xyz = []
-    if len(cells) != 3 or len(xyz) != 3 or not np.isfinite(xyz).all():
+    xyz = finite_numbers(position, 3)
+    if xyz is None:
         raise LandmarkFileError(f"{path}: {name} is defined at {str(position)[:60]}; expected three numbers")
     return state, xyz
 

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.atomic import write_text
 from anatomark.formats.frames import FilePoints, Frame, settle_frame
 from anatomark.formats.header import tell
+from anatomark.formats.landmark_files.json_file import JsonValue, texts_in
 from anatomark.formats.landmark_files.point_lines import NOT_A_NUMBER, coordinates, numbered_lines, unit_of
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.placements import points_table, table_points
@@ -49,8 +49,8 @@ class _Specimen:
 
     line: int
     d: int
-    cells: list[tuple[int, list[str]]] = field(default_factory=list)
-    keys: dict[str, str] = field(default_factory=dict)
+    cells: list[tuple[int, list[str]]] = field(default_factory=list[tuple[int, list[str]]])
+    keys: dict[str, str] = field(default_factory=dict[str, str])
     curve_points: int = 0
 
     def named(self) -> str:
@@ -71,14 +71,15 @@ def read_tps(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable
     _require_one_kind(specimens, path)
     d = specimens[0].d
     own = [_own(specimen, path) for specimen in specimens]
-    stated: Frame | None = "pixel" if d == 2 else own[0].get("frame")
+    stated: Frame | None = "pixel" if d == 2 else own[0].frame
     settled = settle_frame(stated, frame, f"{path} (TPS file)")
-    tables, remarks = [], _remarks(specimens, path)
-    for specimen, held in zip(specimens, own, strict=True):
+    tables: list[LandmarkTable] = []
+    remarks = _remarks(specimens, path)
+    for specimen, comment in zip(specimens, own, strict=True):
         if not specimen.cells:
             continue
         image, count = specimen.named(), len(specimen.cells)
-        names = held.get("landmarks") or [str(k) for k in range(1, count + 1)]
+        names = comment.landmarks or [str(k) for k in range(1, count + 1)]
         points = _points(specimen, path)
         if d == 2:
             grid = _grid(grid_of, image, path)
@@ -90,10 +91,10 @@ def read_tps(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable
                 "not stated; apply the scale (tpsUtil) and delete the line"
             )
         placeless = np.isnan(points).any(axis=1)
-        absent = placeless & np.isin(names, held.get("absent", []))
+        absent = placeless & np.isin(names, comment.absent)
         states = np.select([absent, placeless], [State.ABSENT, State.NOT_ANNOTATED], State.PRESENT).astype(np.uint8)
         file_points = FilePoints(tuple(names), points, states, settled, unit_of(settled))
-        tables.append(points_table(file_points, image, held.get("observer", "")))
+        tables.append(points_table(file_points, image, comment.observer))
     tell(dict.fromkeys(remarks))
     if not tables:
         raise LandmarkFileError(
@@ -111,10 +112,10 @@ def write_tps(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
         raise FrameError(f"{path}: TPS files are in pixel coordinates, got {table.frame}; write pixel")
     lines: list[str] = []
     images: set[str] = set()
-    held = table_points(table)
-    if len(held) > 1 and any(not image for image, _ in held):
+    placed = table_points(table)
+    if len(placed) > 1 and any(not image for image, _ in placed):
         raise LandmarkFileError(f"{path}: an image has no name, and TPS files tell several apart by it; name it")
-    for count, ((image, observer), points) in enumerate(held.items()):
+    for count, ((image, observer), points) in enumerate(placed.items()):
         if image in images:
             raise LandmarkFileError(
                 f"{path}: {image or 'the image'} has several observers, TPS files hold one; keep one"
@@ -246,37 +247,53 @@ def _grid(grid_of: GridOf, image: str, path: Path) -> Grid:
 
 def _own_text(points: FilePoints, observer: str) -> str:
     """What TPS has no place for, as JSON without "=", for other programs look for keys anywhere in a line."""
-    held: dict[str, Any] = {"landmarks": list(points.names)}
+    comment: dict[str, object] = {"landmarks": list(points.names)}
     pairs = zip(points.names, points.states.tolist(), strict=True)
     if absent := [name for name, state in pairs if state == State.ABSENT]:
-        held["absent"] = absent
+        comment["absent"] = absent
     if points.coordinates.shape[1] == 3:
-        held["frame"] = points.frame
-    return json.dumps(held | ({"observer": observer} if observer else {})).replace("=", "\\u003d")
+        comment["frame"] = points.frame
+    return json.dumps(comment | ({"observer": observer} if observer else {})).replace("=", "\\u003d")
 
 
-def _own(specimen: _Specimen, path: Path) -> dict[str, Any]:
-    """Our own comment, checked; empty where there is none."""
+@dataclass(frozen=True)
+class _Own:
+    """Our own comment on a specimen; without one, its landmarks have no names and all are annotated."""
+
+    landmarks: Sequence[str] = ()
+    absent: Sequence[str] = ()
+    observer: str = ""
+    frame: Frame | None = None
+
+
+def _own(specimen: _Specimen, path: Path) -> _Own:
+    """Our own comment, checked."""
     if _OWN not in specimen.keys:
-        return {}
+        return _Own()
     try:
-        held = json.loads(specimen.keys[_OWN])
-        names = held["landmarks"]
-        right = isinstance(names, list) and all(isinstance(name, str) and name.strip() for name in names)
-        right = right and len(names) == len(specimen.cells) and set(held.get("absent", ())) <= set(names)
-        right = right and held.get("frame", "pixel") == "pixel" and isinstance(held.get("observer", ""), str)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        right, held = False, {}
-    if not right:
+        parsed: JsonValue = json.loads(specimen.keys[_OWN])
+    except (ValueError, RecursionError):
+        parsed = None
+    comment = parsed if isinstance(parsed, dict) else {}
+    names, absent = texts_in(comment.get("landmarks")), texts_in(comment.get("absent", []))
+    observer = comment.get("observer", "")
+    if (
+        names is None
+        or absent is None
+        or len(names) != len(specimen.cells)
+        or not set(absent) <= set(names)
+        or comment.get("frame", "pixel") != "pixel"
+        or not isinstance(observer, str)
+    ):
         raise LandmarkFileError(
             f"{path}, line {specimen.line}: the comment that names the specimen's {len(specimen.cells)} landmarks no "
             "longer fits them; delete the COMMENT line, and the landmarks are called 1, 2, ..."
         )
-    return held
+    return _Own(names, absent, observer, "pixel" if "frame" in comment else None)
 
 
 def _remarks(specimens: list[_Specimen], path: Path) -> list[str]:
-    remarks = []
+    remarks: list[str] = []
     if curves := sum(specimen.curve_points for specimen in specimens):
         remarks.append(f"{path}: the {curves} points of its curves and outlines (semilandmarks) were not taken")
     if empty := sum(not specimen.cells for specimen in specimens):

@@ -50,9 +50,11 @@ _NO_LANDMARKS = frozenset(("spacing", "pixel_spacing", "voxel_spacing", "size", 
 _ANY_LANDMARK = frozenset(
     ("mm", "px", "pixel", "cm", "um", "coord", "coordinate", "pos", "position", "point", "landmark")
 )
-_IMAGE = ("image", "image_name", "image_id", "file", "filename", "file_name", "case", "case_id", "id", "image_path")
-_IMAGE += ("path", "filepath", "img", "imagename", "scan", "specimen", "sample", "subject", "subject_id", "patient")
-_IMAGE += ("patient_id", "name")
+_IMAGE = (
+    "image", "image_name", "image_id", "file", "filename", "file_name", "case", "case_id", "id", "image_path", "path",
+    "filepath", "img", "imagename", "scan", "specimen", "sample", "subject", "subject_id", "patient", "patient_id",
+    "name",
+)  # fmt: skip
 _OBSERVER = ("observer", "rater", "reader", "annotator")
 _LANDMARK = frozenset(("landmark", "label", "landmark_name", "point", "bodypart", "keypoint"))
 _STATES = {word: state for state, word in STATE_WORDS.items()} | {"": None}
@@ -194,7 +196,7 @@ def _columns(header: Sequence[str], path: Path) -> _Columns:
             raise LandmarkFileError(f"{path} has a duplicate column {column!r}; rename one")
     groups, units = _by_name(header)
     landmarks = _whole(groups, header, path)
-    stated = set().union(*(units[name] for name in landmarks))
+    stated = {unit for name in landmarks for unit in units[name]}
     if len(stated) > 1:
         raise FrameError(f"{path} has columns in {' and '.join(sorted(u or 'no unit' for u in stated))}; keep one unit")
     states = {name: at[f"{name}_state"] for name in landmarks if f"{name}_state" in at}
@@ -256,14 +258,16 @@ def _frame_and_unit(
     columns: _Columns, cells: list[tuple[str, ...]], given: str | None, path: Path
 ) -> tuple[Frame, Unit]:
     """What our own columns `frame` and `unit` say, or the names of the columns, or who called."""
-    words = {text.strip().lower() for text in cells[columns.frame]} if columns.frame is not None else set()
+    words: set[str] = {text.strip().lower() for text in cells[columns.frame]} if columns.frame is not None else set()
     known = {frame.lower() for frame in FRAMES}
     stated: Frame | None = None
     if words & known:  # else the column is of something else, such as the frames of a video
         if len(words) > 1:
             raise FrameError(f"{path} mixes the frames {', '.join(sorted(words))[:80]}; keep one in a table")
         stated = as_frame(words.pop(), path)
-    units = {text.strip().lower() for text in cells[columns.own_unit]} if columns.own_unit is not None else set()
+    units: set[str] = (
+        {text.strip().lower() for text in cells[columns.own_unit]} if columns.own_unit is not None else set()
+    )
     units |= {columns.unit} if columns.unit is not None else set()
     units.discard("")
     if units - {"mm", "px"}:

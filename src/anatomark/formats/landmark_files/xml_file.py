@@ -21,7 +21,7 @@ class Element:
     tag: str
     line: int
     attributes: dict[str, str]
-    children: list[Element] = field(default_factory=list)
+    children: list[Element] = field(default_factory=list["Element"])
     text: str = ""
 
     def all(self, tag: str) -> Iterator[Element]:

@@ -11,7 +11,7 @@ import io
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from anatomark.core.grid import Grid
 from anatomark.errors import ImageError
 from anatomark.formats import itk
 from anatomark.formats.header import Header, Orientation
-from anatomark.formats.picture_files import png, tiff, tiff_tags, turned
+from anatomark.formats.picture_files import png, tiff, tiff_pages, tiff_tags, turned
 from anatomark.formats.picture_files.picture_kinds import kind_of, require_common_jpeg
 from anatomark.formats.picture_files.pillow import unlimited, without_warnings
 from anatomark.formats.picture_files.wholeness import require_whole
@@ -43,7 +43,7 @@ class _Stored:
     orientation: int
     remarks: tuple[str, ...] = ()
     pages: int = 1
-    more: png.Chunks | tiff.Page | None = None
+    more: png.Chunks | tiff_pages.Page | None = None
 
 
 def read_header(path: Path, orientation: Orientation = "shown", page: int | None = None) -> Header:
@@ -59,7 +59,7 @@ def read(path: Path, orientation: Orientation = "shown", page: int | None = None
     """
     about = _stored(path, page)
     require_whole(path)
-    if isinstance(about.more, tiff.Page):
+    if isinstance(about.more, tiff_pages.Page):
         array, remarks = tiff.grey(about.more)
     else:
         array, remarks = _grey(path, about)
@@ -74,7 +74,7 @@ def read(path: Path, orientation: Orientation = "shown", page: int | None = None
 def declared(path: Path) -> int:
     """Numbers that decoding a picture would make, by its header: pixels times numbers in each. Raises `ImageError`."""
     about = _stored(path)
-    return about.more.decoded if isinstance(about.more, tiff.Page) else math.prod(about.shape) * about.samples
+    return about.more.decoded if isinstance(about.more, tiff_pages.Page) else math.prod(about.shape) * about.samples
 
 
 def _header(about: _Stored, orientation: Orientation) -> Header:
@@ -86,7 +86,7 @@ def _stored(path: Path, page: int | None = None) -> _Stored:
     """What the header of a picture says. Raises `ImageError` for what is none, and for several pictures in one file."""
     kind = kind_of(path)
     if kind == "TIFF":
-        found = tiff.open_page(path, page)
+        found = tiff_pages.open_page(path, page)
         return _Stored(kind, found.shape, found.samples, found.stored, found.others, found.pages, found)
     if page not in (None, 1):
         raise ImageError(f"{path} has 1 page, page {page} was requested; count them from 1")
@@ -127,15 +127,16 @@ def _of_equal_rank(mp: object) -> int:
     if not isinstance(mp, bytes) or not (order := tiff_tags.byte_order(mp)):
         return 1
     try:
-        entries = next(tiff_tags.directories(io.BytesIO(mp), "MPF")).get(tiff_tags.MP_ENTRIES, (b"",))[0]
-    except (ImageError, StopIteration):
+        first: tiff_tags.Directory = next(tiff_tags.directories(io.BytesIO(mp), "MPF"), {})
+    except ImageError:
         return 1
+    entries = tiff_tags.text(first, tiff_tags.MP_ENTRIES)
     kinds = [struct.unpack_from(order + "I", entries, at)[0] & 0xFFFFFF for at in range(0, len(entries) - 15, 16)]
     return sum(kind in (0x020001, 0x020002, 0x020003) for kind in kinds)
 
 
 @contextmanager
-def _opened(path: Path, kind: str, data: bytes | None = None) -> Iterator[Any]:
+def _opened(path: Path, kind: str, data: bytes | None = None) -> Generator[Any]:
     """The Pillow image of a file of this kind (or of `data` in its place), its pixels not yet read.
 
     Raises `ImageError`, also for what fails while the image is used.

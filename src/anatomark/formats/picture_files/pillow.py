@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from anatomark.formats import itk
@@ -15,7 +15,7 @@ _limit: int | None = None
 
 
 @contextmanager
-def unlimited() -> Iterator[None]:
+def unlimited() -> Generator[None]:
     """Pillow decodes pictures of any size, and what its libraries print reaches nobody.
 
     A user's own film may have more pixels than Pillow allows; the service judges sizes by the header, before. Calls may
@@ -39,7 +39,7 @@ def unlimited() -> Iterator[None]:
 
 
 @contextmanager
-def without_warnings() -> Iterator[None]:
+def without_warnings() -> Generator[None]:
     """For opening a file, where Pillow warns of faults in tags that are of no weight; one thread at a time."""
     with _opening, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,15 +1,13 @@
-"""TIFF pictures of every bit depth: which page is the picture, its numbers as stored, and what they mean.
+"""TIFF pictures of every bit depth: the numbers of a page as stored, and what they mean.
 
-Readers differ in what they turn, invert, round or cut to 8 bits by themselves. So the file's own list of tags is read
-here, libtiff (through Pillow) only unpacks bytes, and what these mean is said in this file alone.
+Readers differ in what they turn, invert, round or cut to 8 bits by themselves. So the file's own list of tags is read,
+libtiff (through Pillow) only unpacks bytes, and what these mean is decided in this file alone.
 """
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,9 @@ from numpy.typing import NDArray
 
 from anatomark.errors import ImageError
 from anatomark.formats import itk
-from anatomark.formats.picture_files import tiff_tags, turned
+from anatomark.formats.picture_files import tiff_tags
 from anatomark.formats.picture_files.pillow import unlimited
+from anatomark.formats.picture_files.tiff_pages import Page
 from anatomark.formats.picture_files.tiff_tags import Directory
 
 _RAW = 1
@@ -28,118 +27,11 @@ _FAX = {2: "CCITT RLE", 3: "CCITT G3", 4: "CCITT G4"}
 _JPEG = 7
 _OTHERS = {6: "JPEG of the old kind", 33003: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000", 34887: "LERC",
            50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL", 34676: "SGI LogLuv", 34677: "SGI LogLuv"}  # fmt: skip
-_GREY, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR = (0, 1), 2, 3, 4, 5, 6
+_GREY, _RGB, _PALETTE, _CMYK, _YCBCR = (0, 1), 2, 3, 5, 6
 _COLOURS = {0: 1, 1: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}  # numbers in each pixel that are no extra ones
 _STRANGE = {8: "CIELab", 9: "ICCLab", 10: "ITULab", 32803: "a camera sensor's mosaic", 32844: "LogL", 32845: "LogLuv",
             34892: "a camera sensor's raw data"}  # fmt: skip
 _MOST = 1 << 26  # bytes that are unpacked at a time
-
-
-@dataclass(frozen=True)
-class Page:
-    """A picture in a TIFF file: what its directory says, the number of `pages` that are pictures of their own, and in
-    `others` a remark on those that are passed over."""
-
-    path: Path
-    order: str
-    tags: Directory
-    pages: int
-    others: tuple[str, ...]
-
-    def one(self, tag: int, default: int) -> int:
-        values = self.tags.get(tag)
-        return int(values[0]) if values else default
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, columns) as stored."""
-        return self.one(tiff_tags.LENGTH, 0), self.one(tiff_tags.WIDTH, 0)
-
-    @property
-    def samples(self) -> int:
-        """Numbers in each pixel."""
-        return self.one(tiff_tags.SAMPLES, 1)
-
-    @property
-    def decoded(self) -> int:
-        """Numbers that unpacking makes, those of tiles beyond the picture's border too."""
-        (rows, columns), (tall, wide, _) = self.shape, _segment(self)
-        return -(-rows // tall) * tall * -(-columns // wide) * wide * self.samples
-
-    @property
-    def stored(self) -> int:
-        """The orientation, 1 to 8."""
-        return turned.known(self.one(tiff_tags.ORIENTATION, turned.UPRIGHT))
-
-    @property
-    def bits(self) -> int:
-        """Bits of each number. Raises `ImageError` where they differ between the numbers of a pixel."""
-        bits = set(self.tags.get(tiff_tags.BITS, (1,)))
-        if len(bits) != 1:
-            raise ImageError(f"{self.path} has numbers of {sorted(bits)} bits in one pixel; save it as 8 or 16 bit")
-        return int(next(iter(bits)))
-
-    @property
-    def photometric(self) -> int:
-        return self.one(tiff_tags.PHOTOMETRIC, 1)
-
-
-def open_page(path: Path, number: int | None = None) -> Page:
-    """The one picture in the TIFF file at `path`, or one of several by its number (from 1).
-
-    Thumbnails, previews and masks are passed over.
-    Raises `ImageError` for several pictures, and for a file that ends before its directory does.
-    """
-    with open(path, "rb") as file:
-        order = tiff_tags.byte_order(file.read(4))
-        found = list(tiff_tags.directories(file, path))
-    pages = [Page(path, order, tags, len(found), ()) for tags in found]
-    if not pages:
-        raise ImageError(f"{path} holds no picture: its TIFF directory is missing; copy or export it again")
-    whole = [page for page in pages if not _is_aside(page)] or pages
-    largest = max(whole, key=lambda page: page.shape[0] * page.shape[1])
-    rows, columns = largest.shape
-    if rows < 1 or columns < 1:
-        raise ImageError(f"{path} has no pixels ({columns} x {rows}): its header is damaged; export or copy it again")
-    previews = [page for page in whole if page is not largest and _is_reduced(page.shape, largest.shape)]
-    kept = [page for page in whole if all(page is not preview for preview in previews)]
-    count = _count(largest, len(pages), len(kept))
-    others = ()
-    if previews:
-        sizes = ", ".join(f"{page.shape[1]} x {page.shape[0]}" for page in previews)
-        others = (
-            f"{path} holds {len(whole)} pages: that of {columns} x {rows} pixels is read, and {sizes} is taken for "
-            "a preview of it",
-        )
-    if number is None and count > 1:
-        raise ImageError(
-            f"{path} holds {count} pages ({columns} x {rows} pixels), expected a single picture; if each page is a "
-            "case, write `stack: true` under `images`, else save each page as a file, or a volume as .nii.gz or .nrrd"
-        )
-    if count > len(kept):
-        raise ImageError(f"{path} holds {count} pictures of which it lists {len(kept)}; save each page as a file")
-    if number is not None and not 1 <= number <= count:
-        raise ImageError(f"{path} has {count} pages, page {number} was requested; count them from 1")
-    return Page(path, order, kept[(number or 1) - 1].tags, count, others)
-
-
-def _count(page: Page, listed: int, kept: int) -> int:
-    """How many pictures there are, also where a writer lists the first alone."""
-    described = re.match(rb"ImageJ=.*?^images=(\d+)", page.tags.get(tiff_tags.DESCRIPTION, (b"",))[0], re.M | re.S)
-    behind = int(described[1]) if described and listed == 1 else 1
-    return max(kept, behind, page.one(tiff_tags.DEPTH, 1))
-
-
-def _is_aside(page: Page) -> bool:
-    """Whether a page says of itself that it is a thumbnail or a mask."""
-    kind = page.one(tiff_tags.SUBFILE, 0)
-    return bool(kind & 5) or page.one(tiff_tags.OLD_SUBFILE, 1) == 2 or page.photometric == _MASK
-
-
-def _is_reduced(small: tuple[int, int], large: tuple[int, int]) -> bool:
-    """Whether `small` is `large` made smaller: the same proportions to a pixel of the smaller one."""
-    factor = max(s / n for s, n in zip(small, large, strict=True))
-    return factor <= 0.75 and all(abs(s - n * factor) <= 1 for s, n in zip(small, large, strict=True))
 
 
 def grey(page: Page) -> tuple[NDArray[Any], tuple[str, ...]]:
@@ -191,23 +83,25 @@ def cmyk_to_rgb(array: NDArray[Any], path: Path) -> NDArray[Any]:
 
 def _require_known_samples(page: Page) -> None:
     """Raises `ImageError` for a page whose pixels hold numbers of which nobody knows what they are."""
-    wanted = _COLOURS[page.photometric]
-    alpha = [kind for kind in page.tags.get(tiff_tags.EXTRA_SAMPLES, ()) if kind in (1, 2)]
-    extra = page.samples - wanted
-    if extra < 0 or extra > 1 or (extra == 1 and not alpha and wanted == 1):
-        what = {1: "grey", 3: "RGB", 4: "CMYK"}[wanted]
+    colours = _COLOURS[page.photometric]
+    alpha = [kind for kind in page.integers(tiff_tags.EXTRA_SAMPLES) if kind in (1, 2)]
+    extra = page.samples - colours
+    if extra < 0 or extra > 1 or (extra == 1 and not alpha and colours == 1):
+        what = {1: "grey", 3: "RGB", 4: "CMYK"}[colours]
         raise ImageError(
-            f"{page.path} has {page.samples} numbers in each pixel, of which {what} explains {wanted}; save the one "
+            f"{page.path} has {page.samples} numbers in each pixel, of which {what} explains {colours}; save the one "
             "that is meant as a grey picture"
         )
 
 
 def _coloured(page: Page, index: NDArray[Any]) -> NDArray[np.uint8]:
     """(rows, columns, 3) of a palette's numbers (rows, columns)."""
-    table = np.asarray(page.tags.get(tiff_tags.COLOUR_MAP, ()), dtype=np.int64)
+    table = np.asarray(page.integers(tiff_tags.COLOUR_MAP), dtype=np.int64)
     if index.dtype.kind != "u" or table.size != 3 * 2**page.bits:
-        raise ImageError(f"{page.path} has a palette of {table.size // 3} colours for numbers of {page.bits} bits; "
-                         "it is damaged, export it again")  # fmt: skip
+        raise ImageError(
+            f"{page.path} has a palette of {table.size // 3} colours for numbers of {page.bits} bits; it is damaged, "
+            "export it again"
+        )
     # written as v * 256 or v * 257; a few writers put 0 to 255 there
     table = (table >> 8 if table.max() > 255 else table).astype(np.uint8)
     return table.reshape(3, -1).T[index]
@@ -235,24 +129,24 @@ def _numbers(page: Page) -> NDArray[Any]:
     dtype = _dtype(page)
     planar = page.one(tiff_tags.PLANAR, 1) == 2 and page.samples > 1
     planes, together = (page.samples, 1) if planar else (1, page.samples)
-    tall, wide, tiled = _segment(page)
+    tall, wide, tiled = page.segment
     row_bytes = -(-wide * together * page.bits // 8)
     rows, columns = page.shape
     across = -(-columns // wide)
     down = -(-rows // tall)
     segments = _segments(page, planes * down * across, tall * row_bytes if compression == _RAW else 0, planes)
-    found = []
+    parts: list[NDArray[Any]] = []
     for plane in range(planes):
-        held = segments[plane * down * across : (plane + 1) * down * across]
+        own = segments[plane * down * across : (plane + 1) * down * across]
         last = tall if tiled else rows - (down - 1) * tall  # the last strip ends with the picture
-        heights = [tall] * (len(held) - 1) + [last]
-        raw = _unpacked(page, held, row_bytes, heights, compression)
+        heights = [tall] * (len(own) - 1) + [last]
+        raw = _unpacked(page, own, row_bytes, heights, compression)
         numbers = _typed(page, raw, dtype, wide, together)
         if tiled:
             numbers = numbers.reshape(down, across, tall, wide, together).swapaxes(1, 2)
             numbers = numbers.reshape(down * tall, across * wide, together)[:rows, :columns]
-        found.append(numbers)
-    return np.concatenate(found, axis=-1) if planar else np.ascontiguousarray(found[0])
+        parts.append(numbers)
+    return np.concatenate(parts, axis=-1) if planar else np.ascontiguousarray(parts[0])
 
 
 def _dtype(page: Page) -> np.dtype:
@@ -266,31 +160,19 @@ def _dtype(page: Page) -> np.dtype:
     raise ImageError(f"{page.path} holds {named} numbers of {bits} bits, which are not read; save it as 8 or 16 bit")
 
 
-def _segment(page: Page) -> tuple[int, int, bool]:
-    """(rows, columns) of a strip or tile, and whether it is a tile."""
-    rows, columns = page.shape
-    if tiff_tags.TILE_WIDTH in page.tags:
-        tall, wide = page.one(tiff_tags.TILE_LENGTH, 0), page.one(tiff_tags.TILE_WIDTH, 0)
-        if not (0 < tall <= rows + 65536 and 0 < wide <= columns + 65536):
-            raise ImageError(f"{page.path} has tiles of {wide} x {tall} pixels; it is damaged, export it again")
-        return tall, wide, True
-    tall = page.one(tiff_tags.ROWS_PER_STRIP, rows)
-    return (tall if 0 < tall < rows else rows), columns, False
-
-
 def _segments(page: Page, count: int, each: int, planes: int) -> list[bytes]:
     """The `count` strips or tiles as they lie in the file; `each` bytes where they are not compressed, else 0.
 
     Raises `ImageError` where the file ends before them.
     """
     tiled = tiff_tags.TILE_WIDTH in page.tags
-    offsets = page.tags.get(tiff_tags.TILE_OFFSETS if tiled else tiff_tags.STRIP_OFFSETS, ())
-    counts = page.tags.get(tiff_tags.TILE_COUNTS if tiled else tiff_tags.STRIP_COUNTS, ())
+    offsets = page.integers(tiff_tags.TILE_OFFSETS if tiled else tiff_tags.STRIP_OFFSETS)
+    counts = list(page.integers(tiff_tags.TILE_COUNTS if tiled else tiff_tags.STRIP_COUNTS))
     size = page.path.stat().st_size
     if each:  # the sizes are known, and old writers leave them out
         counts = [each] * len(offsets)
-        if not tiled and page.shape[0] % _segment(page)[0]:
-            short = each // _segment(page)[0] * (page.shape[0] % _segment(page)[0])
+        if not tiled and page.shape[0] % page.segment[0]:
+            short = each // page.segment[0] * (page.shape[0] % page.segment[0])
             for plane in range(planes):
                 if 0 < (plane + 1) * (count // planes) <= len(counts):
                     counts[(plane + 1) * (count // planes) - 1] = short
@@ -300,12 +182,12 @@ def _segments(page: Page, count: int, each: int, planes: int) -> list[bytes]:
         )
     if any(start + length > size for start, length in zip(offsets, counts, strict=True)):
         raise ImageError(f"{page.path} is cut short or damaged: it ends before its image does; copy or export it again")
-    held = []
+    segments: list[bytes] = []
     with open(page.path, "rb") as file:
         for start, length in zip(offsets, counts, strict=True):
             file.seek(start)
-            held.append(file.read(length))
-    return held
+            segments.append(file.read(length))
+    return segments
 
 
 def _unpacked(
@@ -318,11 +200,11 @@ def _unpacked(
             raw = np.packbits(np.unpackbits(raw, axis=1, bitorder="little"), axis=1)
         return raw
     at_once = max(1, _MOST // (row_bytes * heights[0]))
-    parts = []
+    parts: list[NDArray[np.uint8]] = []
     for k in range(0, len(segments), at_once):
         rows = sum(heights[k : k + at_once])
         # a picture of bytes, whatever they mean, so that libtiff unpacks and does nothing else
-        tags = {
+        tags: dict[int, tiff_tags.Values] = {
             tiff_tags.WIDTH: (row_bytes,), tiff_tags.LENGTH: (rows,), tiff_tags.BITS: (8,), tiff_tags.PHOTOMETRIC: (1,),
             tiff_tags.COMPRESSION: (compression,), tiff_tags.SAMPLES: (1,), tiff_tags.ROWS_PER_STRIP: (heights[k],),
         }  # fmt: skip
@@ -364,7 +246,7 @@ def _by_codec(page: Page, compression: int) -> NDArray[Any]:
     """(rows, columns, samples) of JPEG or fax compression, which know of pixels; Pillow neither turns nor inverts."""
     if page.bits != (8 if compression == _JPEG else 1):
         raise ImageError(f"{page.path} is compressed by JPEG with {page.bits} bits; save it with LZW or without")
-    tall, wide, tiled = _segment(page)
+    tall, wide, tiled = page.segment
     rows, columns = page.shape
     planes = page.samples if page.one(tiff_tags.PLANAR, 1) == 2 else 1
     segments = _segments(page, planes * -(-rows // tall) * -(-columns // wide), 0, planes)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from anatomark.errors import ImageError
 
@@ -17,6 +18,7 @@ PLANAR, T4_OPTIONS, T6_OPTIONS, PREDICTOR, COLOUR_MAP, INK_SET, EXTRA_SAMPLES, S
 )  # fmt: skip
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_COUNTS, JPEG_TABLES, DEPTH = 322, 323, 324, 325, 347, 32997
 YCBCR_COEFFICIENTS, YCBCR_SUBSAMPLING, YCBCR_POSITION, REFERENCE_BLACK_WHITE = 529, 530, 531, 532
+MASK = 4  # of PHOTOMETRIC
 MP_ENTRIES = 0xB002  # of a JPEG with several pictures
 _WANTED = frozenset(
     (
@@ -32,7 +34,8 @@ _TYPES = {
     16: "Q", 17: "q", 18: "Q",
 }  # fmt: skip
 
-Directory = Mapping[int, tuple]
+Values = tuple[float | bytes, ...]
+Directory = Mapping[int, Values]
 """{tag: its values}, of the tags in this file's list; text and bytes are one value."""
 
 
@@ -40,6 +43,16 @@ def byte_order(head: bytes) -> str:
     """struct's sign for the byte order that a TIFF file begins with; "" where it is no TIFF file."""
     order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
     return order if order and len(head) >= 4 and struct.unpack(order + "H", head[2:4])[0] in (42, 43) else ""
+
+
+def integers(values: Values) -> tuple[int, ...]:
+    """The whole numbers of a tag; text has none."""
+    return tuple(int(value) for value in values if not isinstance(value, bytes) and math.isfinite(value))
+
+
+def text(tags: Directory, tag: int) -> bytes:
+    """The text or bytes of a tag; empty where it is absent, or has numbers."""
+    return next((value for value in tags.get(tag, ()) if isinstance(value, bytes)), b"")
 
 
 def directories(file: BinaryIO, source: object) -> Iterator[Directory]:
@@ -66,42 +79,44 @@ def directories(file: BinaryIO, source: object) -> Iterator[Directory]:
         raw = [_unpack(file, order + entry, source) for _ in range(entries)]
         (at,) = _unpack(file, order + word, source)
         yield {
-            tag: _values(file, kind, number, held, order, word, size, source)
-            for tag, kind, number, held in raw
+            tag: _values(file, kind, number, inline, order, word, size, source)
+            for tag, kind, number, inline in raw
             if tag in _WANTED and kind in _TYPES
         }
 
 
 def _values(
-    file: BinaryIO, kind: int, number: int, held: bytes, order: str, word: str, size: int, source: object
-) -> tuple:
+    file: BinaryIO, kind: int, number: int, inline: bytes, order: str, word: str, size: int, source: object
+) -> Values:
     code = _TYPES[kind]
     length = number * struct.calcsize(order + code)
-    if length > len(held):
-        start = struct.unpack(order + word, held)[0]
+    content = inline[:length]
+    if length > len(inline):
+        start = struct.unpack(order + word, inline)[0]
         if start + length > size:
             raise ImageError(_cut(source))
         file.seek(start)
-        held = file.read(length)
+        content = file.read(length)
     if code == "c":
-        return (held[:length],)
+        return (content,)
     if len(code) == 2:
-        pairs = struct.unpack(f"{order}{2 * number}{code[1]}", held[:length])
+        pairs = struct.unpack(f"{order}{2 * number}{code[1]}", content)
         return tuple(a / b if b else 0.0 for a, b in zip(pairs[::2], pairs[1::2], strict=True))
-    return struct.unpack(f"{order}{number}{code}", held[:length])
+    return struct.unpack(f"{order}{number}{code}", content)
 
 
-def _unpack(file: BinaryIO, form: str, source: object) -> tuple:
+def _unpack(file: BinaryIO, form: str, source: object) -> tuple[Any, ...]:
     length = struct.calcsize(form)
-    held = file.read(length)
-    if len(held) < length:
+    content = file.read(length)
+    if len(content) < length:
         raise ImageError(_cut(source))
-    return struct.unpack(form, held)
+    return struct.unpack(form, content)
 
 
-def written(tags: Mapping[int, tuple], segments: list[bytes]) -> bytes:
+def written(tags: Directory, segments: list[bytes]) -> bytes:
     """A little-endian classic TIFF file of one directory, its strips or tiles being `segments`, as Pillow takes it."""
-    start, offsets = 8, []
+    start = 8
+    offsets: list[int] = []
     for segment in segments:
         offsets.append(start)
         start += len(segment)
@@ -113,19 +128,20 @@ def written(tags: Mapping[int, tuple], segments: list[bytes]) -> bytes:
     }
     start += start % 2
     behind = start + 2 + 12 * len(tags) + 4
-    entries, more = [], b""
+    entries: list[bytes] = []
+    more = b""
     for tag, values in sorted(tags.items()):
         if isinstance(values[0], bytes):
-            kind, number, held = 7, len(values[0]), values[0]
+            kind, number, content = 7, len(values[0]), values[0]
         elif any(isinstance(value, float) for value in values):
-            kind, number, held = 11, len(values), struct.pack(f"<{len(values)}f", *values)
+            kind, number, content = 11, len(values), struct.pack(f"<{len(values)}f", *values)
         elif tag in (BITS, SAMPLE_FORMAT, PHOTOMETRIC, COMPRESSION, EXTRA_SAMPLES, YCBCR_SUBSAMPLING, PLANAR):
-            kind, number, held = 3, len(values), struct.pack(f"<{len(values)}H", *values)
+            kind, number, content = 3, len(values), struct.pack(f"<{len(values)}H", *values)
         else:
-            kind, number, held = 4, len(values), struct.pack(f"<{len(values)}I", *values)
-        if len(held) > 4:
-            held, more = struct.pack("<I", behind + len(more)), more + held + b"\0" * (len(held) % 2)
-        entries.append(struct.pack("<HHI", tag, kind, number) + held.ljust(4, b"\0"))
+            kind, number, content = 4, len(values), struct.pack(f"<{len(values)}I", *values)
+        if len(content) > 4:
+            content, more = struct.pack("<I", behind + len(more)), more + content + b"\0" * (len(content) % 2)
+        entries.append(struct.pack("<HHI", tag, kind, number) + content.ljust(4, b"\0"))
     body = b"".join(segments)
     head = b"II*\0" + struct.pack("<I", start)
     return (

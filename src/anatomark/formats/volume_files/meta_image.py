@@ -68,7 +68,7 @@ def fields(path: Path) -> tuple[dict[str, str], int]:
     return found, at
 
 
-def _header(reader: Any, path: Path) -> Header:
+def _header(reader: itk.Reader, path: Path) -> Header:
     shape, terms = itk.geometry(reader)
     shape, terms = itk.spatial(shape, terms, path)
     stated, _ = fields(path)
@@ -86,7 +86,7 @@ def _header(reader: Any, path: Path) -> Header:
 def _remarks(stated: dict[str, str], terms: dict[str, Any], path: Path) -> list[str]:
     d = len(terms["spacing"])
     matrix = np.reshape(terms["direction"], (d, d))
-    remarks = []
+    remarks: list[str] = []
     lengths = np.linalg.norm(matrix, axis=0)
     if (np.abs(lengths - 1) > 1e-3).any():
         listed = ", ".join(f"{length:.4g}" for length in lengths)
@@ -94,18 +94,18 @@ def _remarks(stated: dict[str, str], terms: dict[str, Any], path: Path) -> list[
             f"{path}: the axes of its TransformMatrix are {listed} long, not 1; they were multiplied with the spacing, "
             "as by ITK"
         )
-    said = stated.get("AnatomicalOrientation", "").upper()
-    if d == 3 and sorted(min(c, _OPPOSITE.get(c, c)) for c in said) == ["A", "I", "L"]:
+    letters = stated.get("AnatomicalOrientation", "").upper()
+    if d == 3 and sorted(min(c, _OPPOSITE.get(c, c)) for c in letters) == ["A", "I", "L"]:
         order, flipped = Grid.from_geometry((1,) * d, **terms).canonical_axes()
         from_letters = [""] * d
         for world, (axis, flip) in enumerate(zip(order[::-1], flipped[::-1], strict=True)):
             letter = "RAI"[world]
             from_letters[d - 1 - axis] = _OPPOSITE[letter] if flip else letter
         meant = "".join(from_letters)
-        # RAI is said of axes that come from there, and by some writers of axes that lead there
-        if said not in (meant, "".join(_OPPOSITE[c] for c in meant)):
+        # RAI names where the axes come from, and by some writers where they lead
+        if letters not in (meant, "".join(_OPPOSITE[c] for c in meant)):
             remarks.append(
-                f"{path}: its AnatomicalOrientation {said} contradicts its TransformMatrix, which is {meant}; "
+                f"{path}: its AnatomicalOrientation {letters} contradicts its TransformMatrix, which is {meant}; "
                 "the matrix was followed"
             )
     return remarks

@@ -23,8 +23,9 @@ from anatomark.formats.volume_files.raw import RawStack
 SUFFIXES = (".nrrd", ".nhdr")
 _T = TypeVar("_T")
 _LONGEST = 1 << 20  # bytes of a header
-_TURNED = {"right-anterior-superior": (-1, -1, 1), "left-anterior-superior": (1, -1, 1)}
-_TURNED |= {"left-posterior-superior": (1, 1, 1)}
+_TURNED = {
+    "right-anterior-superior": (-1, -1, 1), "left-anterior-superior": (1, -1, 1), "left-posterior-superior": (1, 1, 1),
+}  # fmt: skip
 _SHORT = {"ras": "right-anterior-superior", "las": "left-anterior-superior", "lps": "left-posterior-superior"}
 _OF_SPACE = ("domain", "space", "time", "none", "???", "")  # the kinds of axes that are not numbers within a voxel
 _TYPES = {

@@ -11,7 +11,7 @@ import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,23 @@ _WBITS = {"zlib": 15, "gzip": 31}
 _GZIP = b"\x1f\x8b"
 _BLOCK, _MOST = 1 << 18, 1 << 22  # bytes taken from a file, and given by zlib, at a time
 _DENSEST = 1032  # bytes that one compressed byte can stand for
+_Key = tuple[str, int, int, int, int]  # path, size, time of change, byte where the stream begins, zlib's wbits
 _lock = threading.Lock()
-_marks: OrderedDict[tuple[Any, ...], list[_Mark]] = OrderedDict()  # of the last files of which pages were read
+_marks: OrderedDict[_Key, list[_Mark]] = OrderedDict()  # of the last files of which pages were read
 _FILES = 4
+
+
+class _Unpacker(Protocol):
+    """What zlib.decompressobj gives; zlib does not name its type."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
+    def copy(self) -> Self: ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,7 @@ class _Mark:
 
     at: int
     offset: int
-    unpacker: Any
+    unpacker: _Unpacker
 
 
 def is_gzipped(path: Path) -> bool:
@@ -68,9 +82,9 @@ def read_bytes(
     Never unpacks more than is asked for. Where it is a `page` of several, the place is kept for the next. Otherwise a
     stream that ends with these bytes is checked to its end. Raises `ImageError` for a file that ends before.
     """
-    held = path.stat().st_size
+    available = path.stat().st_size
     needed = stream + start + size if packing == "none" else stream + (start + size) // _DENSEST
-    if held < needed:
+    if available < needed:
         raise ImageError(cut_short(path))
     try:
         bytes_ = np.empty(size, np.uint8)
@@ -97,9 +111,9 @@ def _unpack(
     mark = _Mark(0, stream, zlib.decompressobj(wbits))
     if page:
         with _lock:
-            known = [m for m in _marks.get(key, ()) if m.at <= start]
-            if known:
-                nearest = max(known, key=lambda m: m.at)
+            earlier = [m for m in _marks.get(key, ()) if m.at <= start]
+            if earlier:
+                nearest = max(earlier, key=lambda m: m.at)
                 mark = _Mark(nearest.at, nearest.offset, nearest.unpacker.copy())
     unpacker, at = mark.unpacker, mark.at
     file.seek(mark.offset)
@@ -117,8 +131,8 @@ def _unpack(
                 return
             unpacker = zlib.decompressobj(wbits)
         tail = tail or file.read(_BLOCK)
-        wanted = (start if at < start else end) - at
-        block = unpacker.decompress(tail, min(wanted, _MOST) or _BLOCK)
+        missing = (start if at < start else end) - at
+        block = unpacker.decompress(tail, min(missing, _MOST) or _BLOCK)
         if not (tail or block or unpacker.eof):
             raise ImageError(cut_short(path))
         tail = unpacker.unconsumed_tail
@@ -134,7 +148,7 @@ def _unpack(
         _keep(key, at, file.tell() - len(tail), unpacker)
 
 
-def _keep(key: tuple[Any, ...], at: int, offset: int, unpacker: Any) -> None:
+def _keep(key: _Key, at: int, offset: int, unpacker: _Unpacker) -> None:
     """Keeps a place, unless it is kept already."""
     if unpacker.eof:
         return
