@@ -371,6 +371,13 @@ def test_a_folder_without_a_table_is_sent_to_convert(tmp_path):
         evaluate(make_dataset(tmp_path), tmp_path / "folder")
 
 
+def test_a_run_without_folds_is_sent_to_predict(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.json").write_text("{}")
+    with pytest.raises(LandmarkFileError, match=r"run without folds, .* anatomark predict \S+run DATASET\.yaml"):
+        evaluate(make_dataset(tmp_path), tmp_path / "run")
+
+
 def test_predictions_are_any_landmark_file_or_the_folder_that_predict_wrote(tmp_path):
     dataset = make_dataset(tmp_path)
     table = table_of(dataset, dataset.cases)

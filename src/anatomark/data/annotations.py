@@ -17,7 +17,7 @@ from anatomark.data.did_you_mean import did_you_mean
 from anatomark.data.findings import Finding
 from anatomark.data.schema import Annotations
 from anatomark.errors import AnatomarkError, DescriptionError, SpacingError, UnknownNameError
-from anatomark.formats.frames import FilePoints
+from anatomark.formats.frames import FilePoints, swap_ras
 from anatomark.formats.header import tell
 from anatomark.formats.image_names import ImageNames, Matches, existing, guess_remark
 from anatomark.formats.landmark_files.long_table import LONG_TABLE
@@ -74,7 +74,7 @@ class TableSource:
             return {}
         if self.frame != "pixel" and self.unit != case.unit:
             raise _unit_error(self.path, self.unit, case)
-        points = _to_world(self.coordinates[rows], self.frame, case, self.path)
+        points = to_world(self.coordinates[rows], self.frame, case, self.path)
         found = {}
         for code in np.unique(self.observer[rows]):
             chosen = self.observer[rows] == code
@@ -214,8 +214,7 @@ def open_table(
     case_of = np.array(matches.images, dtype=np.int64)
     tell(guess_remark(matches, list(at), path))
     labels, label = _codes(table.landmark)
-    known = {composed(name): k for k, name in enumerate(names)}
-    landmark_of = np.array([known.get(composed(value), -1) for value in labels], dtype=np.int64)
+    landmark_of = numbers_of(labels, names)
     observers, observer = _codes(table.observer)
     if part.observer is not None:
         observers, observer = [part.observer], np.zeros(len(observer), dtype=np.int64)
@@ -314,21 +313,30 @@ def names_of(cases: Sequence[Case]) -> ImageNames:
     return ImageNames([case.id for case in cases], paths)
 
 
-def _to_world(coordinates: Floats, frame: str, case: Case, path: Path) -> Floats:
-    """World LPS points (R, d) of a table's coordinates (R, d)."""
+def numbers_of(names: Sequence[str], known: Sequence[str]) -> NDArray[np.int64]:
+    """The number of each name among the `known` ones, -1 for others; composed and decomposed Unicode are alike."""
+    at = {composed(name): k for k, name in enumerate(known)}
+    return np.array([at.get(composed(name), -1) for name in names], dtype=np.int64)
+
+
+def to_world(coordinates: Floats, frame: str, case: Case, source: str | Path) -> Floats:
+    """World LPS points (R, d) of a table's coordinates (R, d) in a case; SpacingError where its image has another unit.
+
+    `source` names the table in messages.
+    """
     if frame == "LPS":
         return coordinates
     if frame == "RAS":
-        return coordinates * np.array([-1.0, -1.0, 1.0][: coordinates.shape[1]])
+        return swap_ras(coordinates)
     if case.is_photo:  # such a file has no origin or direction, so it need not be opened
         return coordinates * np.asarray(case.spacing if case.spacing else 1.0)
     grid = case.read_grid()
     if grid.unit != case.unit:
-        raise _unit_error(path, grid.unit, case)
+        raise _unit_error(source, grid.unit, case)
     return grid.index_to_world(coordinates[:, ::-1])
 
 
-def _unit_error(path: Path, unit: str, case: Case) -> SpacingError:
+def _unit_error(path: str | Path, unit: str, case: Case) -> SpacingError:
     if case.unit == "px":
         return SpacingError(
             f"{path} is in {unit}, but the spacing of case {case.id!r} is unknown; give `images.spacing`, "

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
-from anatomark.data.annotations import FileSource, Source, TableSource, names_of
+from anatomark.data.annotations import FileSource, Source, TableSource, names_of, numbers_of
 from anatomark.data.findings import Finding
 from anatomark.errors import AnatomarkError, DescriptionError
 from anatomark.formats.frames import to_world
 from anatomark.formats.header import tell
 from anatomark.formats.images import read_header
 from anatomark.formats.table import LandmarkTable
-from anatomark.formats.text import composed
 
 if TYPE_CHECKING:
     from anatomark.data.description import Dataset
@@ -133,9 +132,8 @@ def tell_predicted(dataset: Dataset, table: LandmarkTable, source: str) -> None:
     """A line where predictions hold points that can only be a code, for they count as places far off."""
     if dataset.missing_values is not None and not dataset.missing_values:
         return
-    known = {composed(name): k for k, name in enumerate(dataset.names)}
     case = np.array(names_of(dataset.cases).match(table.image.tolist()).images, dtype=np.int64)
-    landmark = np.array([known.get(composed(name), -1) for name in table.landmark.tolist()], dtype=np.int64)
+    landmark = numbers_of(table.landmark.tolist(), dataset.names)
     own = (table.states == State.PRESENT) & (case >= 0) & (landmark >= 0)
     placed = _Placed(table.coordinates[own], case[own], landmark[own], table.frame, table.unit, source)
     found = [suspect for suspect in _of_placed(dataset, placed) if suspect.certain]

@@ -8,18 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
-from anatomark.data.annotations import names_of
+from anatomark.data.annotations import names_of, numbers_of, to_world
 from anatomark.data.cases import Case
 from anatomark.data.description import Dataset
 from anatomark.errors import FrameError, LandmarkFileError, UnknownNameError
 from anatomark.evaluation.rows import Answer, Rows, reference_block
-from anatomark.formats.frames import swap_ras
 from anatomark.formats.header import tell
 from anatomark.formats.image_names import guess_remark
 from anatomark.formats.table import LandmarkTable
-from anatomark.formats.text import composed
 from anatomark.methods.prediction import predicted_absent
 
 
@@ -66,7 +63,7 @@ def match_predictions(
         spread[i, k] = table.spread[chosen]
         if bounds is not None:
             bound[i, k] = np.where(np.isfinite(bounds[chosen]), bounds[chosen], np.nan)
-    predicted = _to_world(points, table.frame, cases)
+    predicted = np.stack([to_world(p, table.frame, case, source) for p, case in zip(points, cases, strict=True)])
     answers = np.where(np.isfinite(predicted).all(axis=-1), Answer.PRESENT, Answer.MISSING)
     answers[predicted_absent(presence, presence_threshold) | (states == State.ABSENT)] = Answer.ABSENT
     reference, reference_states = reference_block([case.reference for case in cases], names)
@@ -112,14 +109,14 @@ def _match_cases(
 def _match_landmarks(dataset: Dataset, table: LandmarkTable, source: str) -> NDArray[np.int64]:
     """(R,) the number of each row's landmark; UnknownNameError for one that the data set does not define."""
     landmarks, landmark_of_row = np.unique(np.asarray(table.landmark, dtype=str), return_inverse=True)
-    known = {composed(name): k for k, name in enumerate(dataset.names)}
-    unknown = sorted(name for name in landmarks.tolist() if composed(name) not in known)
+    numbers = numbers_of(landmarks.tolist(), dataset.names)
+    unknown = landmarks[numbers < 0].tolist()
     if unknown:
         raise UnknownNameError(
             f"{source} name landmarks that {dataset.name} does not define: {_some(unknown)}; it defines "
             f"{_some(dataset.names)}. Rename or remove these rows"
         )
-    return np.array([known[composed(name)] for name in landmarks.tolist()], dtype=np.int64)[landmark_of_row]
+    return numbers[landmark_of_row]
 
 
 def _check_table(dataset: Dataset, table: LandmarkTable, source: str) -> None:
@@ -168,16 +165,6 @@ def _refuse_duplicates(
         raise LandmarkFileError(
             f"{source} have duplicate rows for {_some(which)}; keep one row for each image and landmark"
         )
-
-
-def _to_world(points: Floats, frame: str, cases: Sequence[Case]) -> Floats:
-    """World LPS points (C, N, d) of points in `frame`; pixel coordinates go through each case's Grid."""
-    if frame == "RAS":
-        return swap_ras(points.reshape(-1, points.shape[-1])).reshape(points.shape)
-    if frame == "pixel":
-        # table order is column, row[, slice]; an index follows array axes
-        return np.stack([c.read_grid().index_to_world(p[:, ::-1]) for c, p in zip(cases, points, strict=True)])
-    return points
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

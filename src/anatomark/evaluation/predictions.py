@@ -15,7 +15,7 @@ from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.landmarks import landmark_name, read_placements
 from anatomark.formats.missing import NOTHING
 from anatomark.formats.table import LandmarkTable
-from anatomark.training.run_folder import OUT_OF_FOLD
+from anatomark.training.run_folder import OUT_OF_FOLD, RunFolder
 
 PREDICTIONS = "predictions.csv"
 
@@ -28,6 +28,11 @@ def predictions_file(path: Path) -> Path:
     if not path.is_dir():
         return path
     table = next((path / name for name in (OUT_OF_FOLD, PREDICTIONS) if (path / name).is_file()), None)
+    if table is None and RunFolder(path).finished:
+        raise LandmarkFileError(
+            f"{path} is a run without folds, which holds no predictions; make some with: "
+            f"anatomark predict {shlex.quote(str(path))} DATASET.yaml --out FOLDER"
+        )
     if table is None:
         raise LandmarkFileError(
             f"{path} holds no {PREDICTIONS} and no {OUT_OF_FOLD}; give the table of predictions, or make one of "
