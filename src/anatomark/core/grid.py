@@ -18,6 +18,11 @@ Unit = Literal["mm", "px"]
 Floats = NDArray[np.float64]
 
 
+def transform_points(affine: Floats, points: ArrayLike) -> Floats:
+    """Points (..., d) after an affine map (d+1, d+1)."""
+    return np.asarray(points, dtype=np.float64) @ affine[:-1, :-1].T + affine[:-1, -1]
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """Shape and affine of a 2D or 3D array.
@@ -115,11 +120,11 @@ class Grid:
 
     def index_to_world(self, points_index: ArrayLike) -> Floats:
         """World points (..., d) of indices (..., d) in array-axis order; fractions are allowed."""
-        return np.asarray(points_index, dtype=np.float64) @ self.affine[:-1, :-1].T + self.affine[:-1, -1]
+        return transform_points(self.affine, points_index)
 
     def world_to_index(self, points_world: ArrayLike) -> Floats:
         """Indices (..., d) in array-axis order of world points (..., d); not rounded."""
-        return np.asarray(points_world, dtype=np.float64) @ self._inverse[:-1, :-1].T + self._inverse[:-1, -1]
+        return transform_points(self._inverse, points_world)
 
     def contains(self, points_world: ArrayLike) -> NDArray[np.bool_]:
         """(...,) whether points (..., d) lie inside the array, its outer borders included; NaN does not."""

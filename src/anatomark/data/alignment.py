@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from anatomark.core.grid import Floats, Grid
+from anatomark.core.grid import Floats, Grid, transform_points
 from anatomark.core.image import Image
 from anatomark.data.working import WorkingImage, working_image
 from anatomark.errors import RegistrationError
@@ -49,7 +49,7 @@ class Placement:
 
     def to_template(self, points_world: ArrayLike) -> Floats:
         """Points (..., d) of the image's world in the template's; NaN stays NaN."""
-        return np.asarray(points_world, dtype=float) @ self.matrix[:-1, :-1].T + self.matrix[:-1, -1]
+        return transform_points(self.matrix, points_world)
 
     def from_template(self, points_template: ArrayLike) -> Floats:
         """Points (..., d) of the template's world in the image's, by the exact inverse."""

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from anatomark.core.grid import Floats, Grid
+from anatomark.core.grid import Floats, Grid, transform_points
 from anatomark.core.image import Image
 from anatomark.errors import MissingExtraError, RegistrationError, UnknownNameError
 from anatomark.registration.linear import register_linear
@@ -56,7 +56,7 @@ class PointMap:
         local = (self.grid.world_to_index(points[finite]) * steps)[:, ::-1]
         bent = np.array([self.free_form.TransformPoint(p) for p in local.tolist()]).reshape(local.shape)
         world = self.grid.index_to_world(bent[:, ::-1] / steps)
-        found[finite] = world @ self.affine[:-1, :-1].T + self.affine[:-1, -1]
+        found[finite] = transform_points(self.affine, world)
         return found
 
     def agreement_at(self, points_world: ArrayLike) -> Floats:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomark.core.grid import Floats, Grid
+from anatomark.core.grid import Floats, Grid, transform_points
 from anatomark.core.image import Image
 from anatomark.errors import RegistrationError
 from anatomark.formats.itk import silent
@@ -153,7 +153,7 @@ def _agreement(fixed: _Copy, moving: _Copy, matrix: Floats) -> float:
 def _overlap(fixed: _Copy, moving: _Copy, matrix: Floats) -> tuple[float, NDArray[np.bool_], Floats]:
     """The overlap's share of the smaller field of view; where in `fixed` it is; indices (*spatial, d) in `moving`."""
     to_index = np.linalg.inv(moving.grid.affine) @ matrix
-    at = fixed.grid.centers() @ to_index[:-1, :-1].T + to_index[:-1, -1]
+    at = transform_points(to_index, fixed.grid.centers())
     inside = fixed.known & np.all((at >= -0.5) & (at <= np.asarray(moving.grey.shape) - 0.5), axis=-1)
     if not moving.known.all():
         nearest = np.clip(np.rint(at[inside]).astype(int), 0, np.asarray(moving.grey.shape) - 1)

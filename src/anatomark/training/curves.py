@@ -20,25 +20,23 @@ def curves(folder: Path) -> Iterator[Plot]:
     from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
     from tensorboardX.summary import scalar
 
-    writer, flushed = None, 0.0
-
-    def plot(name: str, value: float, step: int) -> None:
-        nonlocal flushed
-        assert writer is not None
-        writer.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
-        if time.monotonic() - flushed > SECONDS_BETWEEN_FLUSHES:
-            writer.flush()
-            flushed = time.monotonic()
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        writer = EventsWriter(str(folder / "events"))
-        yield plot
-        writer.flush()
+        writer, flushed = EventsWriter(str(folder / "events")), 0.0
+
+        def plot(name: str, value: float, step: int) -> None:
+            nonlocal flushed
+            writer.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+            if time.monotonic() - flushed > SECONDS_BETWEEN_FLUSHES:
+                writer.flush()
+                flushed = time.monotonic()
+
+        try:
+            yield plot
+            writer.flush()
+        finally:
+            with suppress(OSError):  # what could not be written before cannot be now
+                writer.close()
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"{folder} cannot be written: {reason}; choose another place or make room") from error
-    finally:
-        if writer is not None:
-            with suppress(OSError):  # what could not be written before cannot be now
-                writer.close()

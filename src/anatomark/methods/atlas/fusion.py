@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from anatomark.core.geometric_median import geometric_median
-from anatomark.core.grid import Floats, Grid
+from anatomark.core.grid import Floats, Grid, transform_points
 from anatomark.core.image import Image
 from anatomark.registration.information import shared_information
 
@@ -30,18 +30,13 @@ class Transfer:
     annotated: NDArray[np.bool_]
 
 
-def mapped(matrix: Floats, points: Floats) -> Floats:
-    """Points (..., d) after a linear map (d+1, d+1)."""
-    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
-
-
 def agreement(fixed: Image, moving: Image, matrix: Floats) -> float:
     """0 ... 1: normalised mutual information 2 I / (H + H) of two images in their overlap, times its relative size.
 
     `matrix` (d+1, d+1) maps the world of `fixed` to that of `moving`. The overlap is relative to the smaller field of
     view, so that an atlas loses nothing by showing more than the image.
     """
-    places = mapped(matrix, fixed.grid.centers().reshape(-1, fixed.grid.ndim))
+    places = transform_points(matrix, fixed.grid.centers().reshape(-1, fixed.grid.ndim))
     inside = moving.grid.contains(places)
     if inside.sum() < LEAST_OVERLAP:
         return 0.0

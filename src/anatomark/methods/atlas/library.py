@@ -143,8 +143,7 @@ class AtlasLibrary:
 
     def link(self, number: int, other: int) -> Floats:
         """(d+1, d+1) the linear map from the frame of one atlas to that of another, by way of the first."""
-        between: Floats = np.linalg.solve(self.links[other], self.links[number])
-        return between
+        return np.asarray(np.linalg.solve(self.links[other], self.links[number]), dtype=np.float64)
 
     def landmarks(self, number: int) -> tuple[Floats, NDArray[np.uint8]]:
         """Points (N, d) in the atlas's frame, NaN unless PRESENT, and states (N,)."""

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from anatomark.core.grid import transform_points
 from anatomark.core.image import Image
 from anatomark.core.landmarks import State
 from anatomark.data.working import WorkingImage
 from anatomark.methods.atlas.config import AtlasNetwork
-from anatomark.methods.atlas.fusion import Transfer, agreement, fuse, mapped
+from anatomark.methods.atlas.fusion import Transfer, agreement, fuse
 from anatomark.methods.atlas.library import AtlasLibrary, change_frame, straight_image
 from anatomark.methods.atlas.registration import at_once, coarse_image, full_map, linear_map
 from anatomark.methods.interface import Located
@@ -62,7 +63,7 @@ def rank_atlases(
             best = int(np.argmax(agreements))
             points, states = library.landmarks(number)
             annotated = states != State.NOT_ANNOTATED
-            transfers[number] = Transfer(agreements[best], mapped(matrices[best], points), annotated)
+            transfers[number] = Transfer(agreements[best], transform_points(matrices[best], points), annotated)
     return dict(sorted(transfers.items(), key=lambda item: -item[1].agreement))
 
 

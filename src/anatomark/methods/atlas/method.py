@@ -40,6 +40,7 @@ class Atlas:
     settings_type: ClassVar[type[Settings]] = AtlasSettings
     network_type: ClassVar[type[Network]] = AtlasNetwork
     training_type: ClassVar[type[Training]] = AtlasTraining
+    first_look: ClassVar[str | None] = None
 
     @classmethod
     def plan(cls, asked: AtlasSettings, facts: DataFacts) -> AtlasPlan:

@@ -10,12 +10,11 @@ from typing import TypeVar
 import SimpleITK as sitk
 import torch
 
-from anatomark.core.grid import Floats
+from anatomark.core.grid import Floats, transform_points
 from anatomark.core.image import Image
 from anatomark.data.working import average_pool
 from anatomark.errors import RegistrationError
 from anatomark.methods.atlas.config import AtlasNetwork
-from anatomark.methods.atlas.fusion import mapped
 from anatomark.registration.deformable import register_deformable
 from anatomark.registration.linear import register_linear
 
@@ -43,7 +42,7 @@ def full_map(network: AtlasNetwork, atlas: Image, points: Floats, image: Image) 
     """
     if network.registration != "deformable":
         matrix = linear_map(network, atlas, image)
-        return None if matrix is None else (matrix, mapped(matrix, points))
+        return None if matrix is None else (matrix, transform_points(matrix, points))
     try:
         result = register_deformable(atlas, image, backend=network.backend, seed=network.seed, quick=True)
     except RegistrationError:
