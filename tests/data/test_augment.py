@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from anatomark.data.augment import Strength, Warp, change_grey_values, draw_warp, sample
+from anatomark.data.augment import Strength, Warp, draw_grey_change, draw_warp, sample
 
 CPU = torch.device("cpu")
 STRONG = Strength(rotation_degrees=20, scale=0.2, shear=0.1, elastic_mm=1.0, elastic_fine=0.1, elastic_fine_spacing=8)
@@ -131,10 +131,19 @@ def test_the_same_draw_gives_the_same_windows_and_another_gives_others() -> None
             strength=strength,
         )
         array = np.random.default_rng(9).integers(0, 255, (32, 32), dtype=np.uint8)
-        return change_grey_values(sample(array, (0, 255), warp, CPU), rng, strength)
+        return draw_grey_change(rng, strength).apply(sample(array, (0, 255), warp, CPU))
 
     assert torch.equal(once(1), once(1))
     assert not torch.equal(once(1), once(2))
+
+
+def test_a_drawn_change_of_grey_values_is_the_same_for_every_image_it_is_applied_to() -> None:
+    change = draw_grey_change(np.random.default_rng(3), Strength(gain=0.2, shift=0.1, gamma=0.2, noise=0.1))
+    one, other = torch.full((2, 5, 6), 0.25), torch.full((2, 5, 6), 0.5)
+    noise = change.apply(one) - (0.25**change.exponent * change.gain + change.shift)
+    assert noise.std() > 0
+    torch.testing.assert_close(change.apply(other), 0.5**change.exponent * change.gain + change.shift + noise)
+    assert torch.equal(draw_grey_change(np.random.default_rng(3), Strength()).apply(one), one)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-Floats = NDArray[np.float64]
+from anatomark.core.grid import Floats
+
 POINT_ITERATIONS = 25
 
 
@@ -99,16 +100,15 @@ class Warp:
         offset = np.einsum("kij,kmj->kmi", inverse, moved)
         if self.elastic is not None:
             for _ in range(POINT_ITERATIONS):
-                offset = np.einsum("kij,kmj->kmi", inverse, moved - self._elastic_at(offset))
+                offset = np.einsum("kij,kmj->kmi", inverse, moved - self._between_controls(self.elastic, offset))
         return offset / self.spacing + (np.asarray(self.shape) - 1) / 2
 
-    def _elastic_at(self, offset: Floats) -> Floats:
-        """Elastic displacement (K, M, d) in mm at window offsets (K, M, d) in mm."""
-        assert self.elastic is not None
+    def _between_controls(self, elastic: NDArray[np.float32], offset: Floats) -> Floats:
+        """Displacements (K, M, d) in mm of control points `elastic` at window offsets (K, M, d) in mm."""
         at = torch.from_numpy(np.nan_to_num(offset / np.maximum(self.half, 1e-9))[..., ::-1].astype(np.float32).copy())
         k, m, d = at.shape
         values = F.grid_sample(
-            torch.from_numpy(self.elastic),
+            torch.from_numpy(elastic),
             at.view(k, m, *(1,) * (d - 1), d),
             align_corners=True,
             padding_mode="border",
@@ -127,9 +127,9 @@ def draw_warp(
     mirror: bool = False,
 ) -> Warp:
     """A random Warp for windows centred at `center_index` (K, d); with `mirror`, left and right (last axis) change."""
-    k, d = center_index.shape
+    k, d = len(center_index), len(shape)
     linear = np.tile(np.eye(d), (k, 1, 1))
-    angle = np.deg2rad(strength.rotation_degrees)
+    angle = float(np.deg2rad(strength.rotation_degrees))
     planes = [(a, b) for a in range(d) for b in range(a + 1, d)]
     for a, b in planes:
         theta = rng.uniform(-angle, angle, size=k)
@@ -199,8 +199,6 @@ def sample(array: NDArray[np.generic], window: tuple[float, float], warp: Warp, 
     Only the part of `array` (*spatial) that the windows touch is read, so it may be a memory map.
     """
     d = len(warp.shape)
-    if device.type == "meta":  # no values, as in an estimate of memory
-        return torch.empty((len(warp.center_index), *warp.shape), device=device)
     region = tuple(_part(low, high, n) for low, high, n in zip(*warp.reach(), array.shape, strict=True))
     part = torch.from_numpy(np.array(array[region])).to(device).float()
     source = (part - window[0]) / (window[1] - window[0])
@@ -216,17 +214,41 @@ def _part(low: float, high: float, size: int) -> slice:
     return slice(first, max(min(math.ceil(high) + 1, size), first + 1))
 
 
-def change_grey_values(windows: Tensor, rng: np.random.Generator, strength: Strength) -> Tensor:
-    """Windows (K, *spatial) with one random gain, shift and gamma for all (they are one image), and noise."""
+@dataclass(frozen=True)
+class GreyChange:
+    """A change of grey values, to be applied to one image or to several alike.
+
+    First grey values, cut off below 0 and above 1.5, are raised to the power `exponent`, then multiplied by `gain` and
+    raised by `shift`; at last noise of s.d. `noise` is added, the same for windows of the same shape.
+    """
+
+    exponent: float | None = None
+    gain: float = 1.0
+    shift: float = 0.0
+    noise: float = 0.0
+    noise_seed: int = 0
+
+    def apply(self, windows: Tensor) -> Tensor:
+        """Windows (K, *spatial) with the change."""
+        if self.exponent is not None:
+            windows = windows.clamp(0, 1.5).pow(self.exponent)
+        if (self.gain, self.shift) != (1.0, 0.0):
+            windows = windows * self.gain + self.shift
+        if self.noise:
+            generator = torch.Generator(device=windows.device).manual_seed(self.noise_seed)
+            windows = windows + self.noise * torch.randn(windows.shape, generator=generator, device=windows.device)
+        return windows
+
+
+def draw_grey_change(rng: np.random.Generator, strength: Strength) -> GreyChange:
+    """A random GreyChange; what has no strength draws no numbers."""
+    change = GreyChange()
     if strength.gamma:
-        gamma = float(np.exp(rng.uniform(-strength.gamma, strength.gamma)))
-        windows = windows.clamp(0, 1.5).pow(gamma)
+        change = replace(change, exponent=float(np.exp(rng.uniform(-strength.gamma, strength.gamma))))
     if strength.gain or strength.shift:
         gain = float(np.exp(rng.uniform(-1, 1) * np.log1p(strength.gain)))
-        windows = windows * gain + float(rng.uniform(-strength.shift, strength.shift))
-    if strength.noise and not windows.is_meta:
+        change = replace(change, gain=gain, shift=float(rng.uniform(-strength.shift, strength.shift)))
+    if strength.noise:
         seed = int(rng.integers(2**62))
-        generator = torch.Generator(device=windows.device).manual_seed(seed)
-        noise = torch.randn(windows.shape, generator=generator, device=windows.device)
-        windows = windows + float(rng.uniform(0, strength.noise)) * noise
-    return windows
+        change = replace(change, noise=float(rng.uniform(0, strength.noise)), noise_seed=seed)
+    return change

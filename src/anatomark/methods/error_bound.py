@@ -35,10 +35,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from anatomark.core.grid import Unit
+from anatomark.core.grid import Floats, Unit
 from anatomark.errors import ModelError, SettingsError
 
-Floats = NDArray[np.float64]
 NAME = "error_bounds.safetensors"
 COVERAGE = 0.9  # where nobody asks for another
 LEVELS = tuple(k / 100 for k in range(50, 100))
@@ -271,7 +270,7 @@ def _scales(scores: Floats) -> Floats:
     """(N,) each landmark's mean of scores (M, N), drawn towards that of all by PRIOR cases of it."""
     known = np.isfinite(scores)
     if not known.any():
-        return np.ones(scores.shape[1])
+        return np.ones(scores.shape[1:])
     every = float(scores[known].mean())
     scales = (np.where(known, scores, 0).sum(axis=0) + PRIOR * every) / (known.sum(axis=0) + PRIOR)
     return np.where(scales > 0, scales, 1.0)
@@ -289,10 +288,10 @@ def _medians(values: Floats) -> Floats:
     """(N,) medians over the cases of (M, N); NaN where there are none."""
     count = np.isfinite(values).sum(axis=0)
     if not len(values):
-        return np.full(values.shape[1], np.nan)
+        return np.full(values.shape[1:], np.nan)
     ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=0)  # NaN comes last
     low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(values) - 1)
-    each = np.arange(values.shape[1])
+    each = np.arange(len(count))
     return np.where(count > 0, (ordered[low, each] + ordered[high, each]) / 2, np.nan)
 
 

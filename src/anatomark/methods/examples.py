@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
-from anatomark.data.augment import Strength, change_grey_values, draw_warp, sample
+from anatomark.data.augment import Strength, draw_grey_change, draw_warp, sample
 from anatomark.data.cache import CachedCase
 from anatomark.methods.settings import AugmentedTraining
 
@@ -33,7 +33,6 @@ def strength_of(training: AugmentedTraining, *, elastic_mm: float = 0.0, elastic
         shear=training.shear,
         elastic_mm=elastic_mm,
         elastic_fine=elastic_fine,
-        elastic_fine_spacing=training.elastic_fine_spacing,
         gain=training.gain,
         shift=training.shift,
         gamma=training.gamma,
@@ -111,6 +110,6 @@ def crop_example(
         strength=strength,
         mirror=mirror,
     )
-    values = change_grey_values(sample(array, case.image.window, warp, device), rng, strength)
+    values = draw_grey_change(rng, strength).apply(sample(array, case.image.window, warp, device))
     points_window = warp.points_to_window(points_index[None])[0] - margin
     return values, torch.from_numpy(points_window).float(), torch.from_numpy(states)

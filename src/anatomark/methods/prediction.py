@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from anatomark.core.grid import Floats
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.suitability import Judgement
@@ -17,7 +18,6 @@ from anatomark.methods.suitability import Judgement
 if TYPE_CHECKING:
     from anatomark.formats.table import LandmarkTable
 
-Floats = NDArray[np.float64]
 PRESENCE_THRESHOLD = 0.5  # a landmark with a lower presence is predicted as absent
 
 
@@ -37,7 +37,8 @@ class Prediction:
     `methods.error_bound` for the assumptions); NaN if not available, for which the model's `bounds` have the reason.
     `warning` is a remark on the image, such as that it could not be aligned. `suitability` is the proportion of
     suitable images that deviate more from the training images (`methods.suitability`), NaN if the model cannot judge;
-    `unsuitable` is the reason if the image is judged unsuitable, and then no landmark has a bound.
+    `unsuitable` is the reason if the image is judged unsuitable, and then no landmark has a bound. `taken_for` says what
+    an image was taken for, such as "mirrored", where it was predicted in another way than it was given.
     """
 
     landmarks: Landmarks
@@ -48,6 +49,7 @@ class Prediction:
     coverage: float = COVERAGE
     suitability: float = math.nan
     unsuitable: str | None = None
+    taken_for: str | None = None
 
     def __post_init__(self) -> None:
         if not len(self.error_bound):
@@ -62,7 +64,8 @@ class Prediction:
     def remarks(self) -> str | None:
         """Warning and unsuitability in one line, None if there is neither."""
         doubt = f"doubtful points, {self.unsuitable}" if self.unsuitable else None
-        return "; ".join(filter(None, (self.warning, doubt))) or None
+        taken = f"the image looks {self.taken_for}; taken so" if self.taken_for else None
+        return "; ".join(filter(None, (self.warning, taken, doubt))) or None
 
     @property
     def judgement(self) -> Judgement:

@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anatomark.core.grid import Floats
 from anatomark.data.shapes import align_shape, typical_shape
 from anatomark.errors import ModelError
 
-Floats = NDArray[np.float64]
 NAME = "suitability.safetensors"
 SHARE = 1e-4  # of suitable images deviate so far, at most, if an image is to be called unsuitable
 BEYOND = 1.1  # times the farthest deviation seen, which is never called unsuitable
@@ -50,10 +50,11 @@ NONE_SAVED = "the model knows no training shapes; make them with anatomark calib
 @dataclass(frozen=True)
 class Judgement:
     """`share` of suitable images that deviate more (NaN where nothing can be judged), and the `reason` why the image is
-    called unsuitable, one line; None where it is not."""
+    called unsuitable, one line; None where it is not. `size` is the logarithm of the points' size by the usual one."""
 
     share: float
     reason: str | None = None
+    size: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +133,12 @@ class Usual:
     farthest: Floats
     count: int
 
+    @property
+    def extent(self) -> float:
+        """The largest distance along the diagonal that the usual landmarks span, in units of the world."""
+        spanned = np.nanmax(self.typical, axis=0) - np.nanmin(self.typical, axis=0)
+        return float(np.linalg.norm(spanned) * math.exp(self.center[1]))
+
     def judge(self, points: Floats, present: NDArray[np.bool_]) -> Judgement:
         """What to think of an image with `points` (N, d), of which those `present` (N,) are said to be there."""
         aligned, scales, rotations = _aligned(self.typical, np.where(present[:, None], points, np.nan)[None])
@@ -149,7 +156,7 @@ class Usual:
         if not np.isfinite(scales[0]) and not unsuitable.any():
             return Judgement(math.nan)
         reason = _reason(unsuitable.tolist(), apart.tolist(), int(present.sum())) if unsuitable.any() else None
-        return Judgement(share, reason)
+        return Judgement(share, reason, float(apart[1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +185,7 @@ class Suitability:
         variance = float(np.median(error**2)) / MEDIAN_OF_SQUARE if error.size else 0.0
         on = np.isfinite(scales)
         components = Components.fitted(aligned[on], variance)
-        parts = np.arange(on.sum()) % PARTS
+        parts = np.arange(int(on.sum())) % PARTS
         unseen = np.empty(len(parts))
         for part in np.unique(parts):
             out = parts == part

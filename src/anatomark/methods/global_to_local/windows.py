@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
-from anatomark.data.augment import Warp, change_grey_values, draw_warp, sample
+from anatomark.data.augment import Warp, draw_grey_change, draw_warp, sample
 from anatomark.data.cache import CachedCase
 from anatomark.methods.examples import Example, reference_of, strength_of, window_centers
 from anatomark.methods.global_to_local.plan import GlobalToLocalPlan
@@ -54,7 +54,7 @@ def local_example(
         strength=strength,
         mirror=mirror,
     )
-    values = change_grey_values(sample(case.image.fine, case.image.window, warp, device), rng, strength)
+    values = draw_grey_change(rng, strength).apply(sample(case.image.fine, case.image.window, warp, device))
     points_window = warp.points_to_window(points_index[:, None])[:, 0]
     return values, torch.from_numpy(points_window).float(), torch.from_numpy(states)
 
