@@ -324,11 +324,10 @@ def test_a_batch_that_memory_cannot_hold_is_refused_with_one_that_it_can() -> No
 
 
 def test_earlier_names_of_settings_still_work() -> None:
-    earlier = {"near_landmarks": 0.3, "window": 2.0, "ripple": 0.05, "ripple_elements": 12.0}
+    earlier = {"window": 2.0, "ripple": 0.05}
     planned = plan(HeatmapSettings.model_validate(earlier), facts((300, 240)))
     assert planned.network.peak_window == 2
-    training = planned.training
-    assert (training.landmark_crop_fraction, training.elastic_fine, training.elastic_fine_spacing) == (0.3, 0.05, 12)
+    assert planned.training.elastic_fine == 0.05
 
 
 # --- models of format 1 -----------------------------------------------------------------------------------------------

@@ -172,7 +172,6 @@ def stages_and_case(states: list[State]) -> tuple[TwoStageStages, CachedCase]:
         channels=((4,), (4,), (4,)),
         head_channels=(4,),
         distance_decay=10.0,
-        distance_floor=0.1,
         displacement_weight=1.0,
         stage2_crop=(40, 56),
         stage1_crop=(16, 16),
@@ -180,7 +179,6 @@ def stages_and_case(states: list[State]) -> tuple[TwoStageStages, CachedCase]:
         refine_level=0,
         refine_window=(16, 24),
         refine_channels=((4,), (4,)),
-        refine_jitter=2.0,
         mirror=False,
     )
     facts = DataFacts((grid,), 3, has_pairs=False, memory_bytes=8e9)

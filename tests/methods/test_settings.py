@@ -53,6 +53,22 @@ def test_earlier_names_mean_the_same(method: str) -> None:
         )
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_setting_that_is_fixed_now_is_refused_in_one_line_that_says_so(method: str) -> None:
+    kind = detector_class(method)
+    for name, value in kind.settings_type.fixed.items():
+        assert name not in kind.settings_type.model_fields
+        assert name not in kind.settings_type.earlier_names
+        with pytest.raises(SettingsError) as refused:
+            resolve_settings(kind, 2, None, {name: 0.1})
+        assert str(refused.value) == f"{name} is fixed now, at {value}; leave it out"
+    if method == "two-stage":
+        with pytest.raises(
+            SettingsError, match=r"shear is fixed now, at .*, class_weight is fixed now, at 0.3; leave them out"
+        ):
+            resolve_settings(kind, 2, None, {"shear": 0.1, "class_weight": 1})
+
+
 @pytest.mark.parametrize("method", STEPPED)
 def test_augmentation_has_levels_and_single_strengths_win(method: str) -> None:
     none, default, strong = (plan(method, augmentation=level).training for level in ("none", "default", "strong"))

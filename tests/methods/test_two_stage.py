@@ -376,16 +376,12 @@ def test_epochs_are_shared_over_the_stages_and_a_stage_may_have_its_own_steps() 
         ("look_level", 0),
         ("look_window", (32, 16)),
         ("look_channels", ((4,), (6,))),
-        ("look_jitter", 2.5),
         ("near", 12.0),
-        ("far_weight", 0.3),
-        ("near_landmarks", 0.9),
         ("image", (64, 32)),
         ("hidden", (16, 8)),
         ("rank", 5),
         ("context", (3,)),
         ("ripple", 0.05),
-        ("ripple_elements", 12.0),
     ],
 )
 def test_settings_load_by_their_earlier_names(earlier: str, value: object) -> None:

@@ -17,9 +17,7 @@ from anatomark.methods.global_to_local.windows import local_example, plain_windo
 from anatomark.methods.interface import DataFacts
 
 CPU = torch.device("cpu")
-STILL = dict.fromkeys(
-    ("rotation_degrees", "scale", "shear", "elastic", "elastic_fine", "gain", "shift", "gamma", "noise"), 0.0
-)
+STILL = {"augmentation": "none"}
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,8 @@ class Settings(TrainingValues):
 
     # What settings were called before: these names still load.
     earlier_names: ClassVar[Mapping[str, str]] = {}
+    # Settings that have become constants, by all names they had, and what they are fixed at.
+    fixed: ClassVar[Mapping[str, str]] = {}
 
     align: Align = Field("none", description="bring images into a template's world before all else: the kind of map")
     spacing: tuple[PositiveFloat, ...] | None = Field(
@@ -91,6 +93,8 @@ class Settings(TrainingValues):
         if not isinstance(values, dict):
             return values
         given = cast("dict[str, object]", values)
+        if fixed := [f"{name} is fixed now, at {cls.fixed[name]}" for name in given if name in cls.fixed]:
+            raise ValueError(f"{', '.join(fixed)}; leave {'it' if len(fixed) == 1 else 'them'} out")
         twice = [f"{old} and {new}" for old, new in cls.earlier_names.items() if old in given and new in given]
         if twice:
             raise ValueError(f"{twice[0]} are two names of one setting; give one")
@@ -106,6 +110,13 @@ class Settings(TrainingValues):
 class AugmentedSettings(Settings):
     """And of methods that train on warped crops: each strength without a value is that of the `augmentation` level."""
 
+    earlier_names: ClassVar[Mapping[str, str]] = {"ripple": "elastic_fine"}
+    fixed: ClassVar[Mapping[str, str]] = {
+        "shear": "that of the augmentation level",
+        "elastic_fine_spacing": "20 elements",
+        "ripple_elements": "20 elements",
+    }
+
     augmentation: Level = Field(
         "default", description="how far training images are turned, scaled, bent and changed in grey: none to strong"
     )
@@ -116,16 +127,12 @@ class AugmentedSettings(Settings):
         None, description="largest rotation; without, that of the augmentation level", json_schema_extra=unit("degrees")
     )
     scale: NonNegativeFloat | None = Field(None, description="largest relative change of size")
-    shear: NonNegativeFloat | None = Field(None, description="largest shear")
     elastic: NonNegativeFloat | None = Field(None, description="s.d. of elastic control points, relative to the crop")
     elastic_fine: float | None = Field(
         None,
         ge=0,
         le=0.15,
-        description="s.d. of the control points of a finer elastic deformation, relative to their distance",
-    )
-    elastic_fine_spacing: PositiveFloat = Field(
-        20.0, description="distance of those finer control points", json_schema_extra=unit("elements")
+        description="s.d. of control points of a finer elastic deformation, relative to their distance, 20 elements",
     )
     gain: NonNegativeFloat | None = Field(None, description="largest relative change of contrast")
     shift: NonNegativeFloat | None = Field(
@@ -187,7 +194,6 @@ class AugmentedTraining(Training):
     shear: NonNegativeFloat
     elastic: NonNegativeFloat
     elastic_fine: float = Field(ge=0, le=0.15)
-    elastic_fine_spacing: PositiveFloat
     gain: NonNegativeFloat
     shift: NonNegativeFloat
     gamma: NonNegativeFloat
@@ -231,8 +237,8 @@ def planned_augmentation(
     if asked.augmentation == "default":
         level["elastic_fine"] = elastic_fine
     mirror = has_pairs and asked.augmentation != "none"
-    given = {name: getattr(asked, name) for name in ("mirror", *level)}
-    return {"mirror": mirror, **level} | {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in asked if name in ("mirror", *level) and value is not None}
+    return {"mirror": mirror, **level, **given}
 
 
 def take(part: type[Part], asked: Settings, planned: Mapping[str, object]) -> Part:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from pydantic.fields import FieldInfo
 
@@ -32,8 +33,12 @@ USER_SETTINGS = (
     "registration",
 )
 
-OPEN = {"minutes": "the planned steps", "epochs": "the planned steps", "template": "the most typical"}
-OPEN |= dict.fromkeys(STRENGTHS["none"], "by the level")
+OPEN = {
+    "minutes": "the planned steps",
+    "epochs": "the planned steps",
+    "template": "the most typical",
+    **dict.fromkeys(STRENGTHS["none"], "by the level"),
+}
 AUGMENTATION = "Augmentation (global-to-local, two-stage, heatmap)"
 BY_STEPS = ("minutes", "epochs")  # of methods that learn by steps, which the atlas does not
 
@@ -56,12 +61,20 @@ What only a replication of a published training needs. A preset, such as `--pres
 """
 
 
+FIXED = """
+## Fixed settings
+
+What was a setting once and is fixed now. Models that were trained with another value load and predict as before; a
+training refuses these names.
+"""
+
+
 def settings_page() -> str:
     """docs/settings.md: the user's settings in one table, then the others of each method."""
     classes = {name: detector_class(name).settings_type for name in METHODS}
     every = {field: info for kind in classes.values() for field, info in kind.model_fields.items()}
     user = [_row(name, every[name], _methods_with(name, classes)) for name in USER_SETTINGS]
-    common = set.intersection(*(set(kind.model_fields) for kind in classes.values()))
+    common = {name for name in every if all(name in kind.model_fields for kind in classes.values())}
     parts = [INTRODUCTION, _table("setting | of | what it is | unit | default", user), EXPERT]
     augmented = {n: i for n, i in AugmentedSettings.model_fields.items() if n not in common}
     sections = {"All methods": {n: i for n, i in every.items() if n in common}, AUGMENTATION: augmented}
@@ -73,7 +86,13 @@ def settings_page() -> str:
     renamed = sorted(
         {f"`{old}` is now `{new}`" for kind in classes.values() for old, new in kind.earlier_names.items()}
     )
-    parts += ["\n## Earlier names\n", "\n".join(f"- {line}" for line in renamed)]
+    parts += ["\n## Earlier names\n", "\n".join(f"- {line}" for line in renamed), FIXED]
+    fixed: dict[tuple[str, str], list[str]] = {}
+    for method, kind in classes.items():
+        for name, value in kind.fixed.items():
+            fixed.setdefault((name, value), []).append(method)
+    rows = [f"| `{name}` | {', '.join(methods)} | {value} |" for (name, value), methods in sorted(fixed.items())]
+    parts.append(_table("setting | of | fixed at", rows))
     return "\n".join(parts) + "\n"
 
 
@@ -85,7 +104,7 @@ def _methods_with(name: str, classes: Mapping[str, type[Settings]]) -> str:
 
 def _row(name: str, info: FieldInfo, *more: str) -> str:
     extra = info.json_schema_extra
-    unit = extra.get("unit", "") if isinstance(extra, dict) else ""
+    unit = cast("dict[str, object]", extra).get("unit", "") if isinstance(extra, dict) else ""
     default = OPEN.get(name, "planned") if info.default is None else str(info.default).lower()
     return " | ".join([f"| `{name}`", *more, info.description or "", str(unit), f"{default} |"])
 

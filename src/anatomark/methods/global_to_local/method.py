@@ -30,6 +30,7 @@ class GlobalToLocal(NetworkDetector[GlobalToLocalSettings, GlobalToLocalNetwork,
     settings_type: ClassVar[type[Settings]] = GlobalToLocalSettings
     network_type: ClassVar[type[Network]] = GlobalToLocalNetwork
     training_type: ClassVar[type[Training]] = GlobalToLocalTraining
+    first_look: ClassVar[str | None] = "global"
 
     @classmethod
     def planned(cls, asked: GlobalToLocalSettings, facts: DataFacts) -> GlobalToLocalPlan:

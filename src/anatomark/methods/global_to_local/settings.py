@@ -20,8 +20,7 @@ class GlobalToLocalSettings(AugmentedSettings):
     earlier_names: ClassVar[Mapping[str, str]] = {
         "local_jitter": "window_jitter",
         "local_uniform": "uniform_window_fraction",
-        "ripple": "elastic_fine",
-        "ripple_elements": "elastic_fine_spacing",
+        **AugmentedSettings.earlier_names,
     }
 
     # the global network

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from anatomark.methods.settings import AugmentedTraining, Network, Schedule, Size
+from anatomark.methods.settings import AugmentedTraining, Network, Size
 
 HeatmapLoss = Literal["binary", "softmax"]
 
@@ -63,4 +63,3 @@ class HeatmapTraining(AugmentedTraining):
     batch: PositiveInt
     steps: PositiveInt
     learning_rate: PositiveFloat
-    schedule: Schedule

@@ -70,9 +70,6 @@ def plan(asked: HeatmapSettings, facts: DataFacts) -> HeatmapPlan:
         )
     batch = asked.batch or int(max(1, min(BATCH[d], budget // one_crop)))
     fitting = min(0.25 * budget, TILE_BYTES) // (batch * heatmap_bytes(crop, strides[0]))
-    fraction = asked.landmark_crop_fraction
-    if fraction is None:
-        fraction = 0.5 if any(n < size for n, size in zip(crop, image, strict=True)) else 0.0
     steps = (STEPS_ON_GPU if facts.on_gpu else STEPS)[d]
     planned: dict[str, object] = {
         "landmarks": facts.landmarks,
@@ -83,7 +80,7 @@ def plan(asked: HeatmapSettings, facts: DataFacts) -> HeatmapPlan:
         "crop": crop,
         "sigma": asked.sigma or SIGMA * float(np.min(np.asarray(spacing) * strides[0])),
         "landmarks_per_tile": asked.landmarks_per_tile or int(min(facts.landmarks, max(1, fitting))),
-        "landmark_crop_fraction": fraction,
+        "landmark_crop_fraction": 0.5 if any(n < size for n, size in zip(crop, image, strict=True)) else 0.0,
         "batch": batch,
         "steps": stage_steps(asked, asked.steps, steps, cases=len(facts.grids), batch=batch, share=SHARE),
         **planned_augmentation(asked, has_pairs=facts.has_pairs),

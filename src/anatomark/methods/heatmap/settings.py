@@ -8,17 +8,21 @@ from typing import ClassVar
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from anatomark.methods.heatmap.config import HeatmapLoss
-from anatomark.methods.settings import AugmentedSettings, Schedule, Size, unit
+from anatomark.methods.settings import AugmentedSettings, Size, unit
 
 
 class HeatmapSettings(AugmentedSettings):
     """`None` is decided by the plan. Lengths per axis are in array-axis order."""
 
     earlier_names: ClassVar[Mapping[str, str]] = {
-        "near_landmarks": "landmark_crop_fraction",
         "window": "peak_window",
-        "ripple": "elastic_fine",
-        "ripple_elements": "elastic_fine_spacing",
+        **AugmentedSettings.earlier_names,
+    }
+    fixed: ClassVar[Mapping[str, str]] = {
+        "landmark_crop_fraction": "a half where images are larger than a crop, else 0",
+        "near_landmarks": "a half where images are larger than a crop, else 0",
+        "schedule": "cosine",
+        **AugmentedSettings.fixed,
     }
 
     # the U-Net
@@ -49,13 +53,6 @@ class HeatmapSettings(AugmentedSettings):
         description="size of the training crops; without, the whole image where memory holds it",
         json_schema_extra=unit("elements"),
     )
-    landmark_crop_fraction: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="part of the crops that hold a random landmark; without, half where images are larger than a crop",
-    )
     batch: PositiveInt | None = Field(None, description="crops in a step")
     steps: PositiveInt | None = Field(None, description="length of the training", json_schema_extra=unit("steps"))
     learning_rate: PositiveFloat = Field(1e-3, description="peak learning rate")
-    schedule: Schedule = Field("cosine", description="of the learning rate")

@@ -43,7 +43,7 @@ class HeatmapStages(NetworkStages[HeatmapNetwork, HeatmapTraining]):
             training.steps,
             training.batch,
             training.learning_rate,
-            training.schedule,
+            "cosine",
             share=SHARE,
             case_bytes=network_bytes(network.channels, network.strides, network.crop) + heatmaps,
             smaller=("batch", "crop", "channels", "landmarks_per_tile"),

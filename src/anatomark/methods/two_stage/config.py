@@ -85,17 +85,11 @@ class TwoStageTraining(AugmentedTraining):
     stage1_batch: PositiveInt
     stage1_steps: PositiveInt
     stage1_learning_rate: PositiveFloat
-    landmark_crop_fraction: float = Field(ge=0, le=1)
     distance_decay: PositiveFloat
-    distance_floor: NonNegativeFloat
     stage2_crop: Size
     stage2_batch: PositiveInt
     frozen_steps: PositiveInt
-    frozen_learning_rate: PositiveFloat
     stage2_steps: PositiveInt
     stage2_learning_rate: PositiveFloat
-    fixed_normalisation: bool
     displacement_weight: NonNegativeFloat
     attention_loss_weight: NonNegativeFloat
-    class_weight: NonNegativeFloat
-    refine_jitter: NonNegativeFloat

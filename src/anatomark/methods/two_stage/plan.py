@@ -39,13 +39,11 @@ STEPS = {
 STEPS_ON_GPU = {"stage1": 10_000, "stage2_frozen": 1_000, "stage2": 10_000}
 SHARE = {"stage1": 0.3, "stage2_frozen": 0.05, "stage2": 0.65}  # of a time budget
 DISTANCE_DECAY = {2: 1 / 20, 3: 1 / 8}  # of the longest side
-DISTANCE_FLOOR = {2: 0.1, 3: 0.01}  # there are more far patches in 3D
 DISPLACEMENT_WEIGHT = {2: 1.0, 3: 0.3}
 MOST_REFINED = 100  # landmarks; with more, their small networks would take longer than the network of all
 REFINE_LEVEL, REFINE_WINDOW = {2: 1, 3: 0}, {2: 64, 3: 16}  # finer features in 3D, whose elements are larger
 REFINE_CHANNELS: dict[int, Channels] = {2: ((32, 32), (64, 64)), 3: ((16, 16), (32, 32))}
 ELASTIC_FINE = {2: 0.1, 3: 0.0}
-ENOUGH_IMAGES = 4  # in a step, for their statistics to stand for all
 LARGEST_CROP = {2: 1024, 3: 256}  # along each axis; a larger image is trained on by parts
 BYTES_PER_ACTIVATION = 10  # bf16 or fp32 values kept for the backward pass, with the normalisation's copies
 
@@ -110,10 +108,10 @@ def plan(asked: TwoStageSettings, facts: DataFacts) -> TwoStagePlan:
         "refine_level": refinement.level,
         "refine_window": refinement.window,
         "refine_channels": refinement.channels,
-        "refine_jitter": _given(asked.refine_jitter, stride * float(min(spacing))),
         "distance_decay": asked.distance_decay or longest * DISTANCE_DECAY[d],
-        "distance_floor": _given(asked.distance_floor, DISTANCE_FLOOR[d]),
-        "displacement_weight": _given(asked.displacement_weight, DISPLACEMENT_WEIGHT[d]),
+        "displacement_weight": (
+            DISPLACEMENT_WEIGHT[d] if asked.displacement_weight is None else asked.displacement_weight
+        ),
         "stage1_crop": stage1_crop,
         "stage1_batch": stage1_batch,
         "stage1_steps": steps["stage1"],
@@ -121,9 +119,6 @@ def plan(asked: TwoStageSettings, facts: DataFacts) -> TwoStagePlan:
         "stage2_batch": stage2_batch,
         "frozen_steps": steps["stage2_frozen"],
         "stage2_steps": steps["stage2"],
-        "fixed_normalisation": (
-            stage2_batch < ENOUGH_IMAGES if asked.fixed_normalisation is None else asked.fixed_normalisation
-        ),
         **planned_augmentation(asked, has_pairs=facts.has_pairs, elastic_fine=ELASTIC_FINE[d]),
     }
     return Plan(take(TwoStageNetwork, asked, planned), take(TwoStageTraining, asked, planned))
@@ -182,11 +177,6 @@ def _faults(
     if asked.pool is not None and any(n != 1 for n in asked.pool):
         faults.append(f"pool is {asked.pool}; two-stage works at one resolution, set spacing instead")
     return faults
-
-
-def _given(value: float | None, otherwise: float) -> float:
-    """The value, also a zero; `otherwise` without one."""
-    return otherwise if value is None else value
 
 
 def patch_bytes(channels: Channels, landmarks: int, head_channels: Sequence[int], padded: Sequence[int]) -> float:

@@ -23,16 +23,24 @@ class TwoStageSettings(AugmentedSettings):
         "look_level": "refine_level",
         "look_window": "refine_window",
         "look_channels": "refine_channels",
-        "look_jitter": "refine_jitter",
         "near": "distance_decay",
-        "far_weight": "distance_floor",
-        "near_landmarks": "landmark_crop_fraction",
         "image": "stage2_crop",
         "hidden": "head_channels",
         "rank": "joint_rank",
         "context": "dilations",
-        "ripple": "elastic_fine",
-        "ripple_elements": "elastic_fine_spacing",
+        **AugmentedSettings.earlier_names,
+    }
+    fixed: ClassVar[Mapping[str, str]] = {
+        "landmark_crop_fraction": "a half",
+        "near_landmarks": "a half",
+        "distance_floor": "0.1 in 2D and 0.01 in 3D",
+        "far_weight": "0.1 in 2D and 0.01 in 3D",
+        "frozen_learning_rate": "0.005",
+        "fixed_normalisation": "yes where a step has less than 4 images, else no",
+        "class_weight": "0.3",
+        "refine_jitter": "the distance between patches",
+        "look_jitter": "the distance between patches",
+        **AugmentedSettings.fixed,
     }
 
     # the network of patches
@@ -51,16 +59,10 @@ class TwoStageSettings(AugmentedSettings):
     stage1_batch: PositiveInt | None = Field(None, description="crops in a step of stage 1")
     stage1_steps: PositiveInt | None = Field(None, description="length of stage 1", json_schema_extra=unit("steps"))
     stage1_learning_rate: PositiveFloat = Field(2e-3, description="peak learning rate of stage 1")
-    landmark_crop_fraction: float = Field(
-        0.5, ge=0, le=1, description="part of the crops of stage 1 around a landmark; the others lie anywhere"
-    )
     distance_decay: PositiveFloat | None = Field(
         None,
         description="distance at which the weight of a patch's displacement has fallen to 1/e",
         json_schema_extra=unit("mm (or px)"),
-    )
-    distance_floor: NonNegativeFloat | None = Field(
-        None, description="weight that the displacement of the farthest patch still has"
     )
 
     # stage 2: all landmarks jointly
@@ -81,19 +83,14 @@ class TwoStageSettings(AugmentedSettings):
         description="length of the part of stage 2 that trains the extra layers alone",
         json_schema_extra=unit("steps"),
     )
-    frozen_learning_rate: PositiveFloat = Field(5e-3, description="peak learning rate of the extra layers alone")
     stage2_steps: PositiveInt | None = Field(
         None, description="length of stage 2, end to end", json_schema_extra=unit("steps")
     )
     stage2_learning_rate: PositiveFloat = Field(2e-3, description="peak learning rate of stage 2, end to end")
-    fixed_normalisation: bool | None = Field(
-        None, description="keep the normalisation of stage 1 in stage 2; without, if a step has less than 4 images"
-    )
     displacement_weight: NonNegativeFloat | None = Field(None, description="weight of the loss of stage 1 in stage 2")
     attention_loss_weight: NonNegativeFloat = Field(
         0.1, description="weight of the cross-entropy between the attention weights and the patches next to a landmark"
     )
-    class_weight: NonNegativeFloat = Field(0.3, description="weight of the loss of the classifier behind the presence")
 
     # the refinement, stage 2's last layers
     refine: bool | None = Field(
@@ -107,7 +104,4 @@ class TwoStageSettings(AugmentedSettings):
     )
     refine_channels: Channels | None = Field(
         None, description="channels of the convolutions of each landmark's refinement network, by level"
-    )
-    refine_jitter: NonNegativeFloat | None = Field(
-        None, description="s.d. of the centres of training windows", json_schema_extra=unit("mm (or px)")
     )
