@@ -78,9 +78,9 @@ def fit_presence(masses_in: Callable[[WorkingImage], Floats], answers: int, cach
         count = int((states == State.PRESENT).sum())
         constant = PresenceModel.fitted(np.zeros((count, answers)), np.ones(count, dtype=bool))
         return replace(constant, learned_from="no landmark was ever absent: a constant")
-    masses = [masses_in(cache.cases[i].image) for i in chosen]
+    masses = [masses_in(cache.cases[i].image) for i in chosen.tolist()]
     known = states[chosen] != State.NOT_ANNOTATED
-    taught = any(cache.cases[i].role == "train" for i in chosen)
+    taught = any(cache.cases[i].role == "train" for i in chosen.tolist())
     source = "training and validation cases, for too few landmarks are absent in the latter: may be too sure"
     fitted = PresenceModel.fitted(np.stack(masses)[known], states[chosen][known] == State.PRESENT)
     return replace(fitted, learned_from=source if taught else "validation cases")

@@ -53,21 +53,24 @@ def _pooled(x: Tensor) -> Tensor:
     return x * 0.5**d
 
 
+class _Context(FunctionCtx):
+    size: torch.Size
+
+
 class _AveragePool2(torch.autograd.Function):
     """The same, with a gradient that spreads evenly; that of the slices would be written out one by one."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx.size = x.shape[2:]  # pyright: ignore[reportAttributeAccessIssue]
+    def forward(ctx: _Context, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.size = x.shape[2:]
         return _pooled(x)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        size = cast("torch.Size", ctx.size)  # pyright: ignore[reportAttributeAccessIssue]
-        spread = gradients[0] * 0.5 ** len(size)
+    def backward(ctx: _Context, *gradients: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        spread = gradients[0] * 0.5 ** len(ctx.size)
         for axis in range(2, spread.dim()):
             spread = spread.repeat_interleave(2, dim=axis)
-        return pad_to(spread, size)
+        return pad_to(spread, ctx.size)
 
 
 def pad_to(values: Tensor, size: Sequence[int]) -> Tensor:
@@ -93,6 +96,7 @@ def convolve(
         if dtype in (torch.float32, torch.bfloat16):
             given = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
             along = ([n] * d if isinstance(n, int) else list(n) for n in (padding, stride, dilation))
-            return torch.mkldnn_convolution(*given, *along, groups)  # pyright: ignore[reportCallIssue]
+            convolved = torch.mkldnn_convolution(*given, *along, groups)  # pyright: ignore[reportCallIssue]
+            return cast("Tensor", convolved)
     apply = F.conv2d if d == 2 else F.conv3d
     return apply(x, weight, bias, stride, padding, dilation, groups)  # pyright: ignore[reportArgumentType]

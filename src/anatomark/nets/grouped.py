@@ -115,7 +115,7 @@ class GroupedNet(nn.Module):
         super().__init__()
         self.ndim, self.landmarks, self.channels_in = ndim, landmarks, channels_in
         self.stride: int = 2 ** (len(channels) - 1)
-        layers = []
+        layers: list[GroupedConv] = []
         width = channels_in
         for level, widths in enumerate(channels):
             for number, wide in enumerate(widths):

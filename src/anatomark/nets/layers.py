@@ -91,7 +91,7 @@ class Chain(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         if self.training:
-            return super().forward(x)
+            return cast("Tensor", super().forward(x))
         inside = None  # the normalisation that the convolution before has taken in
         for number, (layer, after) in enumerate(zip(self, [*list(self)[1:], None], strict=True)):
             if layer is inside:
@@ -104,6 +104,7 @@ class Chain(nn.Sequential):
                 inside = after
                 weight = cast("Tensor", getattr(self, f"folded_weight_{number}"))
                 bias = cast("Tensor", getattr(self, f"folded_bias_{number}"))
-            where = {"stride": layer.stride, "dilation": layer.dilation, "groups": layer.groups}
-            x = convolve(x, weight, bias, padding=cast("tuple[int, ...]", layer.padding), **where)
+            padding = cast("tuple[int, ...]", layer.padding)
+            stride, dilation, groups = layer.stride, layer.dilation, layer.groups
+            x = convolve(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
         return x
