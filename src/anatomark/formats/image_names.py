@@ -88,7 +88,11 @@ class ImageNames:
         guesses = [(rows[0], number) for number, rows in likely.items() if number not in taken and len(rows) == 1]
         for row, number in guesses:
             images[row] = number
-        elsewhere = [row for row, held in enumerate(found) if len(held) == 1 and self._other_file(names[row], held[0])]
+        elsewhere = [
+            row
+            for row, candidates in enumerate(found)
+            if len(candidates) == 1 and self._other_file(names[row], candidates[0])
+        ]
         guesses += [(row, images[row]) for row in elsewhere]
         return Matches(tuple(images), several, tuple((names[row], number) for row, number in guesses))
 
@@ -173,10 +177,10 @@ def file_named(folder: Path, name: str, listing: Callable[[Path], Listing] = lis
         return folder / found
     *folders, last = whole.replace("\\", "/").rsplit("/", 1)
     parent = existing(folder / folders[0], listing) if folders else folder
-    held = listing(parent)
-    if last in held.composed:
-        return parent / held.composed[last]
-    for alike in (held.folded.get(last.casefold(), []), held.bare.get(last, [])):
+    inside = listing(parent)
+    if last in inside.composed:
+        return parent / inside.composed[last]
+    for alike in (inside.folded.get(last.casefold(), []), inside.bare.get(last, [])):
         if len(alike) == 1:
             return parent / alike[0]
     return plain

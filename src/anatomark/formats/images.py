@@ -128,7 +128,7 @@ def write_image(image: Image, path: str | Path) -> None:
     """Writes .nii, .nii.gz, .nrrd or .mha with the whole Grid, or a 2D .png or .tif, which keep no spacing.
 
     The file appears whole or not at all. Raises `ImageError` for a type that the format cannot hold,
-    `SpacingError` for an image in px in a format that speaks of mm, `OutputError` where the system refuses.
+    `SpacingError` for an image in px in a format whose lengths are mm, `OutputError` where the system refuses.
     """
     import SimpleITK as sitk
 
@@ -141,9 +141,9 @@ def write_image(image: Image, path: str | Path) -> None:
     if array.dtype == np.float16:
         array = array.astype(np.float32)
     photo = suffix in PHOTOS
-    held = {".png": ("uint8", "uint16")}.get(suffix, ("uint8", "uint16", "float32"))
-    if photo and (grid.ndim != 2 or array.dtype.name not in held):
-        wanted = f"2D {' or '.join(held)}"
+    types = {".png": ("uint8", "uint16")}.get(suffix, ("uint8", "uint16", "float32"))
+    if photo and (grid.ndim != 2 or array.dtype.name not in types):
+        wanted = f"2D {' or '.join(types)}"
         raise ImageError(f"{path} holds {wanted}, got {grid.ndim}D {array.dtype}; write .nii.gz, .nrrd or .mha")
     if not photo and grid.unit == "px":
         raise SpacingError(f"{path} would call pixels mm, the image has no spacing; give the spacing, or write .png")

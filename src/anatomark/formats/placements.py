@@ -38,8 +38,8 @@ def landmarks_table(
     """The table of {(image, observer): landmarks}, all of one dimension and unit."""
     kinds = {(landmarks.ndim, landmarks.unit) for landmarks in placements.values()}
     if len(kinds) > 1:
-        held = ", ".join(f"{ndim}D in {unit}" for ndim, unit in sorted(kinds))
-        raise LandmarkFileError(f"landmarks of several kinds ({held}) do not fit one table; write one for each")
+        listed = ", ".join(f"{ndim}D in {unit}" for ndim, unit in sorted(kinds))
+        raise LandmarkFileError(f"landmarks of several kinds ({listed}) do not fit one table; write one for each")
     ndim, unit = kinds.pop() if kinds else (3, "mm")
     parts = {
         key: from_world(landmarks, frame, (grids or {}).get(key[0]), key[0]) for key, landmarks in placements.items()
@@ -68,25 +68,25 @@ def table_points(table: LandmarkTable) -> dict[Key, FilePoints]:
     names = table.landmark.tolist()
     return {
         key: FilePoints(
-            tuple(names[row] for row in held),
-            table.coordinates[held],
-            table.states[held],
+            tuple(names[row] for row in own_rows),
+            table.coordinates[own_rows],
+            table.states[own_rows],
             table.frame,
             table.unit,
         )
-        for key, held in rows.items()
+        for key, own_rows in rows.items()
     }
 
 
 def one_image(table: LandmarkTable, path: str | Path) -> FilePoints:
     """The points of the one image and observer that the table holds; `LandmarkFileError` where there are more."""
-    held = table_points(table)
-    if len(held) > 1:
-        images, observers = {image for image, _ in held}, {observer for _, observer in held}
+    by_image = table_points(table)
+    if len(by_image) > 1:
+        images, observers = {image for image, _ in by_image}, {observer for _, observer in by_image}
         what = f"{len(images)} images" if len(images) > 1 else f"{len(observers)} observers"
         raise LandmarkFileError(f"{path} holds landmarks of {what}, expected those of one; split it with convert")
     empty = FilePoints((), table.coordinates, table.states, table.frame, table.unit)
-    return next(iter(held.values()), empty)
+    return next(iter(by_image.values()), empty)
 
 
 def points_table(points: FilePoints, image: str = "", observer: str = "") -> LandmarkTable:
@@ -107,13 +107,13 @@ def points_table(points: FilePoints, image: str = "", observer: str = "") -> Lan
 
 def pixel_table(rows: Iterable[tuple[str, str, str, State, float, float]]) -> LandmarkTable:
     """The 2D table, in pixel coordinates, of (image, landmark, observer, state, x, y); x and y count where present."""
-    held = list(rows)
-    states = np.array([row[3] for row in held], dtype=np.uint8)
-    coordinates = np.array([row[4:] for row in held], dtype=float).reshape(len(held), 2)
+    listed = list(rows)
+    states = np.array([row[3] for row in listed], dtype=np.uint8)
+    coordinates = np.array([row[4:] for row in listed], dtype=float).reshape(len(listed), 2)
     coordinates[states != State.PRESENT] = np.nan
-    none = np.full(len(held), np.nan)
-    image, landmark = _text(row[0] for row in held), _text(row[1] for row in held)
-    observer = _text(row[2] for row in held)
+    none = np.full(len(listed), np.nan)
+    image, landmark = _text(row[0] for row in listed), _text(row[1] for row in listed)
+    observer = _text(row[2] for row in listed)
     return LandmarkTable(image, landmark, coordinates, states, observer, "pixel", "px", none, none.copy())
 
 

@@ -108,16 +108,16 @@ class LandmarkTable:
         ndim: int,
     ) -> LandmarkTable:
         """A table of (image, landmark, coordinates); NaN coordinates are not annotated."""
-        held = list(rows)
-        coordinates = np.array([c for _, _, c in held], dtype=float).reshape(len(held), ndim)
+        listed = list(rows)
+        coordinates = np.array([c for _, _, c in listed], dtype=float).reshape(len(listed), ndim)
         present = np.isfinite(coordinates).all(axis=1)
-        none = np.full(len(held), np.nan)
+        none = np.full(len(listed), np.nan)
         return cls(
-            np.array([i for i, _, _ in held], dtype=str),
-            np.array([n for _, n, _ in held], dtype=str),
+            np.array([i for i, _, _ in listed], dtype=str),
+            np.array([n for _, n, _ in listed], dtype=str),
             coordinates,
             np.where(present, State.PRESENT, State.NOT_ANNOTATED).astype(np.uint8),
-            np.full(len(held), "", dtype=str),
+            np.full(len(listed), "", dtype=str),
             frame,
             unit,
             none,
@@ -136,8 +136,8 @@ def join_tables(tables: Sequence[LandmarkTable]) -> LandmarkTable:
     kinds = {(t.frame, t.unit, t.ndim, t.bound is None, t.changed is None) for t in tables}
     if len(kinds) > 1:
         raise ValueError(f"tables of several kinds cannot be joined: {kinds}")
-    held = [field.name for field in fields(first) if isinstance(getattr(first, field.name), np.ndarray)]
-    return replace(first, **{name: np.concatenate([getattr(t, name) for t in tables]) for name in held})
+    arrays = [field.name for field in fields(first) if isinstance(getattr(first, field.name), np.ndarray)]
+    return replace(first, **{name: np.concatenate([getattr(t, name) for t in tables]) for name in arrays})
 
 
 def read_table(
@@ -376,17 +376,17 @@ def _require_once(
     again = np.flatnonzero(key[order][1:] == key[order][:-1])
     if again.size:
         row = order[again[0] + 1]
-        said = {k: words[k][code[k][row]] for k in ("landmark", "image", "observer") if k in code}
-        what = ", ".join(f"{k} {v}" for k, v in said.items() if v)
+        labels = {k: words[k][code[k][row]] for k in ("landmark", "image", "observer") if k in code}
+        what = ", ".join(f"{k} {v}" for k, v in labels.items() if v)
         raise LandmarkFileError(f"{path}, line {line[row]}: duplicate row for {what}; keep one")
 
 
 def _one(name: str, code: dict[str, NDArray[np.int32]], words: dict[str, list[str]], path: Path) -> str:
     """The one word in a column, "" where there is no column or nothing in it."""
-    held = words.get(name, []) if name in code else []
-    if len({word.lower() for word in held}) > 1:
-        raise FrameError(f"{path} mixes the {name}s {', '.join(repr(w) for w in held)}; keep one in a table")
-    return held[0] if held else ""
+    stated = words.get(name, []) if name in code else []
+    if len({word.lower() for word in stated}) > 1:
+        raise FrameError(f"{path} mixes the {name}s {', '.join(repr(w) for w in stated)}; keep one in a table")
+    return stated[0] if stated else ""
 
 
 def _unit(stated: str, frame: Frame, path: Path) -> Unit:

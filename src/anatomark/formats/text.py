@@ -136,8 +136,8 @@ def as_sheet(text: str, source: str | Path) -> Sheet:
     """As `read_sheet`, of a text; `source` names it in messages."""
     first, rest = _first_line(text)
     separator, skipped = None, 0
-    if told := _SEP_LINE.fullmatch(first.strip()):
-        separator, skipped, text = told["separator"], 1, rest
+    if stated := _SEP_LINE.fullmatch(first.strip()):
+        separator, skipped, text = stated["separator"], 1, rest
     elif first.strip().lower() == "sep=":  # a tab, stripped away
         separator, skipped, text = "\t", 1, rest
     separator = separator or max(SEPARATORS, key=_outside_quotes(text).count)

@@ -41,28 +41,28 @@ def read_cvat(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTabl
         raise LandmarkFileError(f"{path} is XML of another kind (<{root.tag[:40]}>), not of CVAT; give {_WANTED}")
     if root.first("track") is not None:
         raise LandmarkFileError(f"{path} is a 'CVAT for video' file; export the task as 'CVAT for images 1.1'")
-    held: dict[str, list[Found]] = {}
+    shapes: dict[str, list[Found]] = {}
     others: Counter[str] = Counter()
     images = list(root.all("image"))
     for image in images:
         name = image.attributes.get("name", "").strip()
         if not name:
             raise LandmarkFileError(f"{path}, line {image.line}: an image of CVAT has no name; export it again")
-        if name in held:
+        if name in shapes:
             raise LandmarkFileError(f"{path}, line {image.line}: duplicate image {name!r} in CVAT's file; keep one")
-        held[name] = list(_points(image, path))
+        shapes[name] = list(_points(image, path))
         others.update(child.tag for child in image.children if child.tag in _OTHERS)
-    told = ", ".join(f"{count} {kind}" for kind, count in others.items())
-    if others and not any(held.values()):
-        raise LandmarkFileError(f"{path} is a file of CVAT without points ({told}); mark the landmarks as points")
+    ignored = ", ".join(f"{count} {kind}" for kind, count in others.items())
+    if others and not any(shapes.values()):
+        raise LandmarkFileError(f"{path} is a file of CVAT without points ({ignored}); mark the landmarks as points")
     if others:
-        tell([f"{path}: only points and skeletons are landmarks; ignored: {told}"])
+        tell([f"{path}: only points and skeletons are landmarks; ignored: {ignored}"])
     groups: dict[str, dict[str, None]] = {}
-    for group, point, _, _ in (found for image in held.values() for found in image):
+    for group, point, _, _ in (found for image in shapes.values() for found in image):
         groups.setdefault(group, {})[point] = None
     called = names_in_groups({group: list(points) for group, points in groups.items()}, path)
     rows: dict[tuple[str, str], tuple[str, str, str, State, float, float]] = {}
-    for image, found in held.items():
+    for image, found in shapes.items():
         for group, point, state, (x, y) in found:
             key = image, called[group, point]
             if key in rows:
@@ -71,7 +71,7 @@ def read_cvat(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTabl
     sizes = (
         (i.attributes.get("name", "").strip(), i.attributes.get("width"), i.attributes.get("height")) for i in images
     )
-    tell_other_sizes(path, (size for size in sizes if held[size[0]]), grid_of)
+    tell_other_sizes(path, (size for size in sizes if shapes[size[0]]), grid_of)
     return pixel_table(rows.values())
 
 

@@ -51,9 +51,9 @@ def read_deeplabcut(path: Path, *, frame: str | None, grid_of: GridOf) -> Landma
     sheet = read_sheet(path, _WANTED)
     levels = _levels(sheet, path)
     index = _index_width(levels)
-    held = list(sheet.rows)
-    rows = _Rows(tuple(line for line, _ in held), tuple(zip(*(cells for _, cells in held), strict=True)))
-    if not held:
+    listed = list(sheet.rows)
+    rows = _Rows(tuple(line for line, _ in listed), tuple(zip(*(cells for _, cells in listed), strict=True)))
+    if not listed:
         rows = _Rows((), ((),) * len(sheet.header))
     images = _images(rows, index, path)
     groups = _one_individual(_groups(levels, index, path), rows, path)

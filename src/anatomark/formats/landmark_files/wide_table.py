@@ -136,11 +136,11 @@ def write_wide_table(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> No
     `name_state` is written for landmarks that are absent in an image. A landmark that an image does not have in the
     table has empty cells. A name that ends in .tsv is separated by tabs.
     """
-    held = table_points(table)
+    by_image = table_points(table)
     names = list(dict.fromkeys(table.landmark.tolist()))
-    _require_writable(names, held, path)
-    rows = {key: dict(zip(points.names, range(len(points.names)), strict=True)) for key, points in held.items()}
-    for (image, _), points in held.items():
+    _require_writable(names, by_image, path)
+    rows = {key: dict(zip(points.names, range(len(points.names)), strict=True)) for key, points in by_image.items()}
+    for (image, _), points in by_image.items():
         if len(set(points.names)) != len(points.names):
             twice = next(name for name in points.names if points.names.count(name) > 1)
             raise LandmarkFileError(f"{path}: {shown(twice)} is there twice in {shown(image) or 'the image'}; keep one")
@@ -152,11 +152,11 @@ def write_wide_table(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> No
     text = io.StringIO()
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
     # all is quoted where a name holds a separator, for readers go by what parts the header, or \r, which csv forgets
-    odd = any(sign in word for word in [*names, *(part for key in held for part in key)] for sign in ',;\t"\r')
+    odd = any(sign in word for word in [*names, *(part for key in by_image for part in key)] for sign in ',;\t"\r')
     quoting = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
     writer = csv.writer(text, delimiter=separator, lineterminator="\n", quoting=quoting)
     writer.writerow(header)
-    for (image, observer), points in held.items():
+    for (image, observer), points in by_image.items():
         cells = [image, table.frame, table.unit, *([observer] if with_observer else [])]
         coordinates, states = points.coordinates.tolist(), points.states.tolist()
         for name in names:
@@ -344,13 +344,13 @@ def _state(states: NDArray[np.uint8], stated: Sequence[str], line: Sequence[int]
             states[row] = state
 
 
-def _require_writable(names: Sequence[str], held: Iterable[Key], path: Path) -> None:
+def _require_writable(names: Sequence[str], keys: Iterable[Key], path: Path) -> None:
     for name in names:
         if not name.strip() or name != name.strip() or name.lower() in _NO_LANDMARKS or "\0" in name:
             raise LandmarkFileError(
                 f"{path}: the name {name!r} cannot head columns of a wide table; rename it, or write a long table"
             )
-    for part in (part for key in held for part in key):
+    for part in (part for key in keys for part in key):
         if part != part.strip() or "\0" in part:
             raise LandmarkFileError(f"{path}: the image or observer {part!r} cannot stand in a table; rename it")
 

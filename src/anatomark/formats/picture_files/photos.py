@@ -1,4 +1,4 @@
-"""Pictures: PNG, JPEG, TIFF, BMP, WebP; 2D, and without a spacing, for their density speaks of printing.
+"""Pictures: PNG, JPEG, TIFF, BMP, WebP; 2D, and without a spacing, for their density is one for printing.
 
 They come as people see them: turned as EXIF or TIFF say, bright is high, in the number type that is stored. A file is
 read by its content, whatever its ending says. Pillow decodes; TIFF is read by `tiff`, and colours of 16 bits in PNG,
@@ -114,7 +114,7 @@ def _stored(path: Path, page: int | None = None) -> _Stored:
     remarks = ()
     if exif is None and xmp is not None and xmp != turned.UPRIGHT:
         remarks = (
-            f"{path} is turned by its XMP (orientation {xmp}), of which browsers know nothing, and not by its EXIF; it "
+            f"{path} is turned by its XMP (orientation {xmp}), which browsers ignore, and not by its EXIF; it "
             "is turned here, so see whether the points fit",
         )
     if (several := _of_equal_rank(mp)) > 1:
@@ -160,9 +160,9 @@ def _opened(path: Path, kind: str, data: bytes | None = None) -> Generator[Any]:
     except ImageError:
         raise
     except (OSError, ValueError, SyntaxError, KeyError, IndexError, RuntimeError, MemoryError, OverflowError) as error:
-        said = " ".join(str(error).split())[:120]
+        reason = " ".join(str(error).split())[:120]
         raise ImageError(
-            f"{path} cannot be read as {kind} ({said or type(error).__name__}): it is damaged or cut short; copy or "
+            f"{path} cannot be read as {kind} ({reason or type(error).__name__}): it is damaged or cut short; copy or "
             "export it again"
         ) from error
 

@@ -85,7 +85,7 @@ def nifti_header(path: Path) -> NiftiHeader:
     pair = magic.startswith(b"ni")
     dim, code, (offset,) = found["dim"], found["code"][0], found["offset"]
     if not 1 <= dim[0] <= 7:
-        raise ImageError(f"{path} is damaged: its NIfTI header speaks of {dim[0]} dimensions; export it again")
+        raise ImageError(f"{path} is damaged: its NIfTI header states {dim[0]} dimensions; export it again")
     if not math.isfinite(offset) or offset < 0:
         raise ImageError(f"{path} is damaged: its NIfTI header states that voxels begin at {offset}; export it again")
     used = (*dim[1 : min(dim[0], 3) + 1], *(max(n, 1) for n in dim[4 : dim[0] + 1]))

@@ -106,7 +106,7 @@ def read(path: Path, page: int | None = None) -> tuple[NDArray[Any], Header]:
 
 
 def declared(path: Path) -> int:
-    """How many numbers a header speaks of. Raises `ImageError`."""
+    """How many numbers a header states. Raises `ImageError`."""
     return math.prod(_sizes(fields(path), path))
 
 
