@@ -66,7 +66,7 @@ def _extra_files(dataset: Dataset) -> list[Finding]:
     """Landmark files that belong to no image."""
     sources = dataset.cases[0].annotation.sources if dataset.cases else ()
     known = {case.id for case in dataset.cases}
-    findings = []
+    findings: list[Finding] = []
     for source in sources:
         if not isinstance(source, FileSource):
             continue
@@ -96,7 +96,7 @@ def outside_findings(
 ) -> list[Finding]:
     """Points (M, N, d) outside their image: a warning up to two elements, for rounding, else an error."""
     grids = {case.id: one.grid for case, one in zip(dataset.cases, facts, strict=True)}
-    findings = []
+    findings: list[Finding] = []
     for row, row_points in zip(rows, points, strict=True):
         grid = grids[row.case.id]
         if grid is None:

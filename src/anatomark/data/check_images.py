@@ -103,7 +103,7 @@ def _orientation_finding(case: Case, stored: int) -> list[Finding]:
 
 def _duplicates(cases: Sequence[Case], facts: Sequence[ImageFacts]) -> list[Finding]:
     first: dict[bytes, Case] = {}
-    findings = []
+    findings: list[Finding] = []
     for case, one in zip(cases, facts, strict=True):
         other = first.setdefault(one.content, case) if one.content else case
         if other is case:

@@ -12,7 +12,8 @@ from pathlib import Path
 from anatomark.core.grid import Unit
 from anatomark.core.landmarks import State
 from anatomark.data.annotations import open_sources
-from anatomark.data.cases import AnnotationConfig, Case, list_cases, named_pages
+from anatomark.data.case_list import list_cases, named_pages
+from anatomark.data.cases import AnnotationConfig, Case
 from anatomark.data.did_you_mean import did_you_mean
 from anatomark.data.findings import Finding
 from anatomark.data.image_files import distinct_names

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anatomark.data.cases import read_columns
+from anatomark.data.case_list import read_columns
 from anatomark.data.discover_formats import FoundExport, find_exports, is_one_image
 from anatomark.data.image_files import natural
 from anatomark.data.label_maps import NO_LABEL_MAPS, LabelMaps, find_label_maps, fits
@@ -141,8 +141,9 @@ def _case_folders(root: Path, by_folder: dict[Path, list[Path]]) -> tuple[tuple[
             key = "/".join(parts[:k]) or ".", "{case}/" + _put_case("/".join(parts[k + 1 :]), case)
             found.setdefault(key, {})[composed(case)] = file
     # train/, val/ and test/ are no cases, even where the names in them are the same
-    cases = {key: held for key, held in found.items() if len(held) > 5 or not all(map(our_split, held))}
-    return max(cases.items(), key=lambda item: len(item[1]), default=((".", "*"), {}))
+    found = {key: cases for key, cases in found.items() if len(cases) > 5 or not all(map(our_split, cases))}
+    key = max(found, key=lambda key: len(found[key]), default=(".", "*"))
+    return key, found.get(key, {})
 
 
 def find_files(root: Path, cases: Iterable[str]) -> list[FoundFiles]:
@@ -177,35 +178,36 @@ def find_tables(
     `exports` need not be such tables.
     """
     names = ImageNames(list(cases), list(cases.values()))
-    tables, told = [], []
+    tables: list[FoundTable] = []
+    remarks: list[str] = []
     for folder in _folders(root, depth=2):
         for path in sorted(folder.iterdir()):
             if not path.is_file() or path.name.startswith((".", "~$")):
                 continue
             if path.suffix.lower() in WORKBOOKS:
-                told.append(f"{path} is a spreadsheet's own file and not looked into; save the table as 'CSV UTF-8'")
+                remarks.append(f"{path} is a spreadsheet's own file and not looked into; save the table as 'CSV UTF-8'")
             if path.suffix.lower() not in (".csv", ".tsv"):
                 continue
             try:
                 values = read_columns(path)
             except AnatomarkError as error:
                 if _relative(path, root) not in {export.path for export in exports}:
-                    told.append(f"not looked into: {error}")
+                    remarks.append(f"not looked into: {error}")
                 continue
             columns = _columns(values)
             if _names_images(values.get(columns.get("image", ""), []), names):
                 tables.append(FoundTable(_relative(path, root), columns, values))
             elif _relative(path, root) not in {export.path for export in exports}:
-                other = next((name for name, held in values.items() if _names_images(held, names)), None)
-                told += [] if other is None else [_other_words(path, root, other, [*values])]
+                other = next((name for name, cells in values.items() if _names_images(cells, names)), None)
+                remarks += [] if other is None else [_other_words(path, root, other, [*values])]
                 if other is None and {"image", "landmark", "x", "y"} <= columns.keys():
-                    called = ", ".join(list(dict.fromkeys(values[columns["image"]]))[:3])
+                    listed = ", ".join(list(dict.fromkeys(values[columns["image"]]))[:3])
                     found = ", ".join([*cases][:3])
-                    told.append(
-                        f"not taken: most images in {path} ({called}) are none of those found ({found}), or may be "
+                    remarks.append(
+                        f"not taken: most images in {path} ({listed}) are none of those found ({found}), or may be "
                         f"several; call them as their files in its column {columns['image']!r}"
                     )
-    return tables, told
+    return tables, remarks
 
 
 def _names_images(values: Sequence[str], names: ImageNames) -> bool:
@@ -234,7 +236,7 @@ def _columns(values: dict[str, list[str]]) -> dict[str, str]:
 
 
 def _folders(root: Path, depth: int = DEPTH) -> list[Path]:
-    found = []
+    found: list[Path] = []
     for place, below, _ in os.walk(root):
         folder = Path(place)
         below[:] = sorted(name for name in below if not name.startswith("."))

@@ -42,7 +42,7 @@ def find_exports(root: Path, folders: Iterable[Path], cases: Mapping[str, Path])
         found = known.candidates(name)
         return read_grid(paths[found[0]]) if len(found) == 1 else None
 
-    exports = []
+    exports: list[FoundExport] = []
     for folder in folders:
         for path in sorted(folder.iterdir()):
             if not path.is_file() or path.name.startswith((".", "~$")) or not path.name.lower().endswith(SUFFIXES):

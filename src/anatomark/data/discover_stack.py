@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from anatomark.data.cases import named_pages
+from anatomark.data.case_list import named_pages
 from anatomark.data.discover import exports_in
 from anatomark.data.discover_formats import FoundExport
 from anatomark.errors import AnatomarkError

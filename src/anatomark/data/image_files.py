@@ -25,7 +25,7 @@ def match_case_pattern(folder: Path, pattern: str, exclude: Sequence[str]) -> tu
     """(images, cases) by a pattern with {case} in it, in the natural order of the cases."""
     shell, _, rest = composed(pattern).partition("{case}")
     expression = re.compile(_regex(shell) + "(?P<case>[^/]+)" + _regex(rest).replace(r"\{case\}", "(?P=case)"))
-    found = []
+    found: list[tuple[Path, str]] = []
     for path in folder.glob(pattern.replace("{case}", "*")):
         match = expression.fullmatch(composed(path.relative_to(folder).as_posix()))
         if match and not excluded(path, folder, exclude):

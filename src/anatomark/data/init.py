@@ -145,12 +145,12 @@ def _complete(tables: Sequence[FoundTable], images: FoundImages) -> tuple[FoundT
     """The case table that lists the very files found, so that it may stand for them; and lines on those that do not."""
     names = ImageNames(list(images.cases), list(images.cases.values()))
     folder = {path.parent for path in images.cases.values()}
-    told = []
+    remarks: list[str] = []
     for table in tables:
         rows = table.values[table.columns["image"]]
         matches = names.match(rows)
         if len(folder) == 1 and sorted(matches.images) == list(range(len(images.cases))):
-            return table, told
+            return table, remarks
         why = "its images lie in several folders"
         if len(folder) == 1:
             strange = next((repr(row) for row, at in zip(rows, matches.images, strict=True) if at < 0), None)
@@ -162,8 +162,8 @@ def _complete(tables: Sequence[FoundTable], images: FoundImages) -> tuple[FoundT
                 if lacking
                 else "it lists an image twice"
             )
-        told.append(f"{table.path} is not taken for the list of cases: {why}; correct it, or write `images.table`")
-    return None, told
+        remarks.append(f"{table.path} is not taken for the list of cases: {why}; correct it, or write `images.table`")
+    return None, remarks
 
 
 def _landmarks(names: Sequence[str]) -> list[str]:
@@ -217,7 +217,7 @@ def _others(images: FoundImages) -> str:
 
 def _turned(images: FoundImages) -> list[str]:
     """What to know of pictures whose pixels are not stored as people see them."""
-    turned = []
+    turned: list[str] = []
     for path in images.cases.values():
         try:
             if path.suffix.lower() in PHOTOS and read_header(path).stored != 1:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anatomark.core.image import Image
-from anatomark.data.cases import Case, named_pages
+from anatomark.data.case_list import named_pages
+from anatomark.data.cases import Case
 from anatomark.data.description import load_dataset
 from anatomark.data.image_files import distinct_names
 from anatomark.data.label_maps import find_label_maps

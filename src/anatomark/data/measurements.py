@@ -118,7 +118,8 @@ class Measurement(BaseModel):
 
 def measurement_faults(measurements: Sequence[Measurement], names: Sequence[str], ndim: int) -> list[str]:
     """What does not fit the data set's landmarks and dimension, or each other."""
-    faults, before = [], {}
+    faults: list[str] = []
+    before: dict[str, str] = {}
     for m in measurements:
         here = f"`measurements`: {m.name}"
         faults += [f"{here}: {n!r} is not in landmarks" for n in dict.fromkeys(m.landmarks) if n not in names]
@@ -146,31 +147,32 @@ def unit_of(measurement: Measurement, length: str, units: Mapping[str, str] | No
 
 def measure(measurements: Sequence[Measurement], names: Sequence[str], points: Floats) -> dict[str, Floats]:
     """{name: values (C,)} of landmarks `names` at world LPS points (C, N, d), NaN where one is not there."""
-    at = {name: k for k, name in enumerate(names)}
-    found: dict[str, Floats] = {}
+    placed = {name: points[:, k] for k, name in enumerate(names)}
+    values: dict[str, Floats] = {}
     for m in measurements:
-        found[m.name] = _value(m, lambda name: points[:, at[name]], found)
-    return found
+        values[m.name] = _value(m, placed, values)
+    return values
 
 
-def _value(m: Measurement, point, found: Mapping[str, Floats]) -> Floats:
+def _value(m: Measurement, points: Mapping[str, Floats], earlier: Mapping[str, Floats]) -> Floats:
+    """(C,) values of `m` at `points` {name: (C, d)}; `earlier` has those of earlier measurements, for sums."""
     if m.kind == "sum":
-        return np.sum([factor * found[name] for name, factor in (m.of or {}).items()], axis=0)
+        return np.sum([factor * earlier[name] for name, factor in (m.of or {}).items()], axis=0)
     if m.kind == "angle" and m.points:
-        a, vertex, b = map(point, m.points)
+        a, vertex, b = (points[name] for name in m.points)
         return _angle(a - vertex, b - vertex)
     if m.kind == "distance" and m.points:
-        way = point(m.points[1]) - point(m.points[0])
+        way = points[m.points[1]] - points[m.points[0]]
         sign = 1.0 if m.along is None else np.where(way[:, "xyz".index(m.along)] < 0, -1.0, 1.0)
         return sign * _length(way)
     if m.kind == "point to line" and m.line and m.point:
-        start, end = map(point, m.line)
-        return _from_line(point(m.point) - start, end - start)
+        start, end = (points[name] for name in m.line)
+        return _from_line(points[m.point] - start, end - start)
     if m.kind == "angle of planes" and m.planes:
-        normals = [np.cross(point(b) - point(a), point(c) - point(a)) for a, b, c in m.planes]
+        normals = [np.cross(points[b] - points[a], points[c] - points[a]) for a, b, c in m.planes]
         angle = _angle(*normals)
         return np.minimum(angle, 180 - angle)
-    first, second = [point(b) - point(a) for a, b in m.lines or []]
+    first, second = [points[b] - points[a] for a, b in m.lines or []]
     if m.kind == "ratio":
         with np.errstate(invalid="ignore", divide="ignore"):
             return _length(first) / np.where(_length(second) > 0, _length(second), np.nan)

@@ -52,8 +52,8 @@ class Suspect:
         return ", ".join(f"{value:g}" for value in self.point)
 
     @property
-    def told(self) -> str:
-        """What was found, without what to do."""
+    def summary(self) -> str:
+        """How often the point is there, without what to do."""
         which = self.landmarks[0] if len(self.landmarks) == 1 else f"{len(self.landmarks)} landmarks"
         cases = f"{self.cases} case{'s' * (self.cases != 1)}"
         count = f"{self.points} point{'s' * (self.points != 1)}"
@@ -78,7 +78,7 @@ def require_no_codes(dataset: Dataset) -> None:
     if found:
         more = f" (and {len(found) - 1} more such points)" if len(found) > 1 else ""
         raise DescriptionError(
-            f"{dataset.path}: {found[0].told}{more} in {found[0].file}, which looks like a code for a missing point "
+            f"{dataset.path}: {found[0].summary}{more} in {found[0].file}, which looks like a code for a missing point "
             f"and would be taken for a position; {advice(dataset, found)}"
         )
 
@@ -92,7 +92,7 @@ def code_findings(dataset: Dataset) -> list[Finding]:
         Finding(
             "error" if suspect.certain else "warning",
             "missing-code",
-            f"{suspect.told}, which looks like a code for a missing point",
+            f"{suspect.summary}, which looks like a code for a missing point",
             advice(dataset, certain if suspect.certain else [*certain, suspect]),
             file=suspect.file,
             landmark=suspect.landmarks[0] if len(suspect.landmarks) == 1 else "",
@@ -108,10 +108,10 @@ def code_findings(dataset: Dataset) -> list[Finding]:
 
 def advice(dataset: Dataset, found: Sequence[Suspect]) -> str:
     """What to write in the description, whole: what it has already, too."""
-    held = [] if dataset.missing_values is None else dataset.missing_values.listed()
+    described = [] if dataset.missing_values is None else dataset.missing_values.listed()
     new = [f"[{suspect.text}]" for suspect in found]
     return (
-        f"if so, write `missing_values: [{', '.join(dict.fromkeys([*held, *new]))}]` in the description; "
+        f"if so, write `missing_values: [{', '.join(dict.fromkeys([*described, *new]))}]` in the description; "
         "if these are positions, `missing_values: []`"
     )
 
@@ -140,7 +140,7 @@ def tell_predicted(dataset: Dataset, table: LandmarkTable, source: str) -> None:
     if found:
         tell(
             [
-                f"{source}: {found[0].told}, which looks like a code for a missing point and counts as a position; "
+                f"{source}: {found[0].summary}, which looks like a code for a missing point and counts as a position; "
                 f"{advice(dataset, found)}"
             ]
         )
@@ -163,7 +163,7 @@ def _of_placed(dataset: Dataset, placed: _Placed) -> Iterator[Suspect]:
             yield Suspect(
                 tuple(value + 0.0 for value in point),
                 len(rows),
-                tuple(dataset.names[k] for k in marks.tolist()),
+                tuple(dataset.names[int(k)] for k in marks),
                 len(cases),
                 placed.file,
                 certain,
@@ -216,9 +216,9 @@ def _odd(placed: _Placed, rows: NDArray[np.int64], point: tuple[float, ...], tot
 
 def _outside(dataset: Dataset, placed: _Placed, rows: NDArray[np.int64], point: tuple[float, ...]) -> bool:
     """Whether the point lies outside each of the first few images it is given for."""
-    outside = []
-    for number in np.unique(placed.case[rows])[:3].tolist():
-        case = dataset.cases[number]
+    outside: list[bool] = []
+    for number in np.unique(placed.case[rows])[:3]:
+        case = dataset.cases[int(number)]
         try:
             grid = read_header(case.image_path, spacing=case.spacing).grid
             world, _ = to_world(np.array([point]), placed.frame, placed.unit, grid, "")  # type: ignore[arg-type]
@@ -232,10 +232,10 @@ def _outside(dataset: Dataset, placed: _Placed, rows: NDArray[np.int64], point: 
 def _equal(coordinates: Floats) -> Iterator[NDArray[np.int64]]:
     """The rows of each point that is there more than once or is of equal coordinates, by exact equality."""
     order = np.lexsort((coordinates + 0.0).T[::-1])
-    held = coordinates[order]
-    starts = np.flatnonzero(np.r_[True, (held[1:] != held[:-1]).any(axis=1)])
-    ends = np.r_[starts[1:], len(held)]
-    several = (ends - starts > 1) | (held[starts] == held[starts][:, :1]).all(axis=1)
+    ordered = coordinates[order]
+    starts = np.flatnonzero(np.r_[True, (ordered[1:] != ordered[:-1]).any(axis=1)])
+    ends = np.r_[starts[1:], len(ordered)]
+    several = (ends - starts > 1) | (ordered[starts] == ordered[starts][:, :1]).all(axis=1)
     for start, end in zip(starts[several].tolist(), ends[several].tolist(), strict=True):
         yield np.sort(order[start:end])
 
@@ -258,21 +258,22 @@ def _placed(dataset: Dataset, source: Source) -> _Placed:
 def _of_files(dataset: Dataset, source: FileSource) -> _Placed:
     """The points of all files of a source; those that cannot be read are left to others."""
     known = {name: k for k, name in enumerate(dataset.names)}
-    coordinates, cases, landmarks = [], [], []
+    coordinates: list[Floats] = []
+    cases: list[int] = []
+    landmarks: list[int] = []
     frame, unit = "LPS", str(dataset.unit)
     for number, case in enumerate(dataset.cases):
         try:
             points = source.points(case)
         except AnatomarkError:
             continue
-        for name, point, state in (
-            [] if points is None else zip(points.names, points.coordinates, points.states, strict=True)
-        ):
+        if points is None:
+            continue
+        for name, point, state in zip(points.names, points.coordinates, points.states, strict=True):
             if state == State.PRESENT and name in known and len(point) == dataset.ndim:
                 coordinates.append(point)
                 cases.append(number)
                 landmarks.append(known[name])
-        if points is not None:
-            frame, unit = points.frame, points.unit
+        frame, unit = points.frame, points.unit
     shaped = np.array(coordinates, dtype=float).reshape(len(coordinates), dataset.ndim)
     return _Placed(shaped, np.array(cases, int), np.array(landmarks, int), frame, unit, Path(source.pattern).as_posix())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -29,7 +29,7 @@ def parse(data: object, source: str) -> Description:
         description = Description.model_validate(data)
     except ValidationError as error:
         faults += [_fault_line(fault) for fault in error.errors()]
-    faults += _cross_faults(data, description)
+    faults += _cross_faults(cast("dict[object, object]", data), description)
     if faults or description is None:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise DescriptionError(f"{source}: {count}: " + "; ".join(faults))
@@ -59,17 +59,19 @@ def _keys(location: Sequence[int | str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _cross_faults(data: dict[str, Any], description: Description | None) -> list[str]:
+def _as_list(value: object) -> list[object]:
+    """A list of the yaml, [] where something else is written."""
+    return cast("list[object]", value) if isinstance(value, list) else []
+
+
+def _cross_faults(data: Mapping[object, object], description: Description | None) -> list[str]:
     """Faults between the parts; those on names are found even where another part does not parse."""
-    faults = []
-    raw = data.get("landmarks")
-    names = [str(n) for n in raw] if isinstance(raw, list) else []
+    faults: list[str] = []
+    names = [str(name) for name in _as_list(data.get("landmarks"))]
     duplicates = sorted({n for n in names if names.count(n) > 1})
     if duplicates:
         faults.append(f"`landmarks`: duplicate landmarks: {', '.join(duplicates)}")
-    pairs = data.get("pairs")
-    pairs = pairs if isinstance(pairs, list) else []
-    paired = [str(n) for pair in pairs if isinstance(pair, list) for n in pair]
+    paired = [str(name) for pair in _as_list(data.get("pairs")) for name in _as_list(pair)]
     faults += [
         f"`pairs`: {n!r} is not in landmarks{did_you_mean(n, names)}" for n in dict.fromkeys(paired) if n not in names
     ]

@@ -92,7 +92,8 @@ def open_reviews(
     """
     images = names_of(cases if paths else ())
     at = {case.id: k for k, case in enumerate(cases)}
-    sources, findings = [], []
+    sources: list[ReviewSource] = []
+    findings: list[Finding] = []
     for path in paths:
         part = Annotations(table=path.name, observer=path.stem, frame="LPS")  # an empty one does not say it
         try:

@@ -63,7 +63,7 @@ Coordinates of frame `pixel` are column, row[, slice], 0-based, with whole numbe
 every coordinate, or a word, as NA; in the numbers of the file, before any change of frame. Such a point is read as if
 it had no row, and `missing` decides what that means. `[]` says that no point is such a code, whatever one looks like.
 
-`missing` speaks of landmarks in cases that an observer has annotated at all: a case without any row or file
+`missing` concerns landmarks in cases that an observer has annotated at all: a case without any row or file
 of an observer was not seen by that observer.
 
 Reviews, the tables that `anatomark review` writes, replace the reference landmark by landmark, the newest first (see
@@ -79,7 +79,7 @@ the yaml.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import (
     BaseModel,
@@ -100,23 +100,30 @@ Frame = Literal["LPS", "RAS", "pixel"]
 Missing = Literal["absent", "not annotated"]
 
 
-def _missing_values(value: Any) -> Any:
+def _missing_values(value: object) -> object:
     """A list of points, numbers and words; a single one without its list, too. YAML's null is the word null."""
-    entries = value if isinstance(value, list) or value is None else [value]
-    read: list[Any] = []
-    for entry in entries or ():
-        numbers = entry if isinstance(entry, list) else [entry]
-        if numbers and all(isinstance(v, int | float) and not isinstance(v, bool) for v in numbers):
-            read.append([float(v) for v in entry] if isinstance(entry, list) else float(entry))
-        elif entry is None or (isinstance(entry, str) and entry.strip()):
-            read.append("null" if entry is None else entry.strip())
-        else:
-            raise ValueError(f"expected points, numbers or words, such as [[-1, -1], -9999, NA], got {entry!r:.60}")
-    return None if value is None else read
+    return None if value is None else [_missing_value(entry) for entry in _listed(value)]
 
 
-def _pattern_or_list(value: Any) -> Any:
-    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str | int) for v in value)):
+def _missing_value(entry: object) -> list[float] | float | str:
+    if entry is None:
+        return "null"
+    if isinstance(entry, str) and entry.strip():
+        return entry.strip()
+    cells = _listed(entry)
+    numbers = [float(cell) for cell in cells if isinstance(cell, int | float) and not isinstance(cell, bool)]
+    if not numbers or len(numbers) < len(cells):
+        raise ValueError(f"expected points, numbers or words, such as [[-1, -1], -9999, NA], got {entry!r:.60}")
+    return numbers if isinstance(entry, list) else numbers[0]
+
+
+def _listed(value: object) -> list[object]:
+    """A list as it is, anything else as a list of one."""
+    return cast("list[object]", value) if isinstance(value, list) else [value]
+
+
+def _pattern_or_list(value: object) -> object:
+    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str | int) for v in _listed(value))):
         return value
     raise ValueError(f"expected a shell pattern or a list of subjects or cases, got {value!r:.60}")
 
@@ -149,12 +156,12 @@ class Images(_Part):
 
     @field_validator("exclude", mode="before")
     @classmethod
-    def _one_pattern(cls, value: Any) -> Any:
+    def _one_pattern(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
 
     @field_validator("spacing", mode="before")
     @classmethod
-    def _no_placeholder(cls, value: Any) -> Any:
+    def _no_placeholder(cls, value: object) -> object:
         if isinstance(value, str) and PLACEHOLDER in value:
             raise ValueError("the spacing is still ???; write mm along x, y[, z], or delete the line to work in pixels")
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -244,7 +251,7 @@ class Annotations(_Part):
 
     @field_validator("frame", mode="before")
     @classmethod
-    def _no_placeholder(cls, value: Any) -> Any:
+    def _no_placeholder(cls, value: object) -> object:
         if isinstance(value, str) and PLACEHOLDER in value:
             raise ValueError(
                 "the frame of the coordinates is still ???; write LPS or RAS (mm), or pixel (column, row[, slice])"
@@ -277,7 +284,7 @@ class Description(_Part):
     splits: dict[Name, Annotated[str | list[Name], BeforeValidator(_pattern_or_list)]] = {}
     annotations: list[Annotations] = []
     missing: Missing = "not annotated"
-    missing_values: Annotated[list[Any] | None, BeforeValidator(_missing_values)] = None
+    missing_values: Annotated[list[list[float] | float | str] | None, BeforeValidator(_missing_values)] = None
     reference: Name = "mean"
     reviews: Name | None = None
     observers: Observers = Observers()
@@ -285,12 +292,12 @@ class Description(_Part):
 
     @field_validator("annotations", mode="before")
     @classmethod
-    def _listed(cls, value: Any) -> Any:
+    def _listed(cls, value: object) -> object:
         return [value] if isinstance(value, dict) else value
 
     @field_validator("landmarks", mode="before")
     @classmethod
-    def _no_placeholder(cls, value: Any) -> Any:
+    def _no_placeholder(cls, value: object) -> object:
         if value == PLACEHOLDER:
             raise ValueError("the landmark names are still ???; list them, like [nasion, sella]")
         return value

@@ -109,7 +109,7 @@ def assign_splits(
     cases, subjects = [composed(case) for case in cases], [composed(subject) for subject in subjects]
     known_subjects, known_cases = set(subjects), set(cases)
     listed: dict[str, str] = {}
-    faults = []
+    faults: list[str] = []
     for name, entries in splits.items():
         if isinstance(entries, str):
             continue

@@ -9,7 +9,7 @@ from typing import Any
 from anatomark.errors import DescriptionError
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> object:
     """The content of a YAML file.
 
     Unlike plain PyYAML, `001` stays the text "001" (a case name, no octal number), `no` and `on` stay text
@@ -41,8 +41,8 @@ def _loader() -> Any:
     class Loader(yaml.SafeLoader):
         yaml_implicit_resolvers = {}  # noqa: RUF012  (PyYAML's own class attribute, emptied on purpose)
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            seen = set()
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
             for key, _ in node.value:
                 if key.value in seen:
                     raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value!r}", key.start_mark)
