@@ -63,9 +63,11 @@ def learn(folder: Path, dataset: Dataset) -> None:
     training = training_of(folder)
     roles = training_roles(dataset, "train", None, training["validation_fraction"], training["seed"])
     shapes = np.stack([case.reference.select(model.names).points for case in roles["train"]])
-    found = np.stack([model.predict(case.read_image()).landmarks.points for case in roles["validation"]])
+    located = [model.locate(case.read_image()) for case in roles["validation"]]
+    found = np.stack([stages[-1].points_world for stages in located])
+    masses = np.stack([np.stack([stage.mass for stage in stages], axis=-1) for stages in located])
     references = np.stack([case.reference.select(model.names).points for case in roles["validation"]])
-    Suitability.learned(shapes, found, references).save(folder)
+    Suitability.learned(shapes, found, references, masses).save(folder)
 
 
 def measured(model: Model, dataset: Dataset, split: str, most: int | None) -> list[dict[str, Any]]:

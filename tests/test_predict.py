@@ -25,7 +25,7 @@ class Middle(Model):
         bounds = ErrorBounds.withheld(("tip",), "never calibrated")
         super().__init__(("tip",), (), ndim, "px", "middle", (), bounds)
 
-    def predict(self, image, *, source="image", coverage=0.9):
+    def predict(self, image, *, source="image", coverage=0.9, orient="keep"):
         points = image.grid.center[None]
         return Prediction(Landmarks.from_points(("tip",), points, image.grid.unit), np.ones(1), np.ones(1))
 

@@ -53,7 +53,8 @@ def agreed(judgements: Sequence[Judgement]) -> Judgement:
     """The median share, and the first reason where more than half of `judgements` have one."""
     reasons = [judgement.reason for judgement in judgements if judgement.reason is not None]
     share = float(np.median([judgement.share for judgement in judgements]))
-    return Judgement(share, reasons[0] if 2 * len(reasons) > len(judgements) else None)
+    size = float(np.median([judgement.size for judgement in judgements]))
+    return Judgement(share, reasons[0] if 2 * len(reasons) > len(judgements) else None, size)
 
 
 def trimmed_mean(points: Floats) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,10 +22,12 @@ from anatomark.methods.error_bound import COVERAGE, ErrorBounds
 from anatomark.methods.interface import AnyDetector, Located
 from anatomark.methods.prediction import Prediction
 from anatomark.methods.presence import PresenceModel
-from anatomark.methods.suitability import Suitability
+from anatomark.methods.suitability import Judgement, Suitability
 from anatomark.nets.weights import save_tensors
 from anatomark.version import __version__
+from anatomark.views import usual_view
 
+Orient = Literal["keep", "auto"]
 TEMPLATE = "alignment.template"  # its tensor in model.safetensors
 
 
@@ -66,9 +69,10 @@ class Member:
         placed = self.place(image)
         located = self.locate(placed, device, source=source)
         points = located[-1].points_world
-        presence = self.detector.presence.probability(np.stack([stage.mass for stage in located], axis=-1))
+        masses = np.stack([stage.mass for stage in located], axis=-1)
+        presence = self.detector.presence.probability(masses)
         warning = f"{placed.failure}; predicted unaligned" if placed.failure else None
-        judgement = self.suitability.judge(points, presence)
+        judgement = self.suitability.judge(points, presence, masses)
         return Answer(points, presence, located[-1].spread, judgement, warning)
 
 
@@ -98,21 +102,58 @@ class Model:
         """The detector of a model with one member; of several, the first."""
         return self.members[0].detector
 
-    def predict(self, image: Image, *, source: str = "image", coverage: float = COVERAGE) -> Prediction:
+    def predict(
+        self, image: Image, *, source: str = "image", coverage: float = COVERAGE, orient: Orient = "keep"
+    ) -> Prediction:
         """All landmarks of `image`, in world LPS, with presence, spread and error bounds of the asked `coverage`.
 
-        Pure: nothing is kept between calls.
+        Pure: nothing is kept between calls. An image that is unsuitable is looked at in other ways, too (mirrored,
+        turned, inverted, of another spacing, see `views`); where one makes it usual, `unsuitable` says so. With
+        `orient="auto"` it is then predicted that way: the points are those of the image as it was given.
 
         Raises ImageError for an image of another dimension, with one voxel, constant or not finite, and SpacingError
         where the model works in mm and the image's spacing is unknown, or the other way round. `source` names the
         image in messages. An image that cannot be aligned to the template is predicted unaligned, with a `warning`.
         """
         self.require_fitting(image, source)
+        answer = self._answer(image, source)
+        usual = self.members[0].suitability.usual
+        if answer.judgement.reason is None or usual is None:
+            return self.prediction_of(answer, coverage=coverage)
+
+        quick = self._first_look if self.detector.first_look or len(self.members) > 1 else None
+        found = usual_view(image, usual.extent, quick=quick, answer=lambda view: self._answer(view, source))
+        if found is None:
+            return self.prediction_of(answer, coverage=coverage)
+        view, taken = found
+        if orient == "auto":
+            prediction = self.prediction_of(taken, coverage=coverage)
+            points = view.back(prediction.landmarks.points, image)
+            return replace(
+                prediction,
+                landmarks=Landmarks.from_points(self.names, points, self.unit),
+                spread=prediction.spread / view.scale,
+                error_bound=prediction.error_bound / view.scale,
+                taken_for=view.words,
+            )
+        reason = f"the image looks {view.words}: taken so, its points lie as usual (--orient auto does that)"
+        explained = replace(answer, judgement=replace(answer.judgement, reason=reason))
+        return self.prediction_of(explained, coverage=coverage)
+
+    def _answer(self, image: Image, source: str) -> Answer:
+        """What all members find together in `image`."""
         device = torch.device(self.device)
         answers = [member.answer(image, device, source=source) for member in self.members]
         if self.presence is not None:
             answers = [replace(a, presence=self.presence.probability(a.presence[:, None])) for a in answers]
-        return self.prediction_of(combined(answers), coverage=coverage)
+        return combined(answers)
+
+    def _first_look(self, image: Image) -> Judgement:
+        """What to think of the points that the first member finds in `image` at a first look."""
+        member = self.members[0]
+        located = member.locate(member.place(image), torch.device(self.device), upto=member.detector.first_look)
+        points = located[-1].points_world
+        return member.suitability.judge(points, np.ones(len(points)))
 
     def prediction_of(self, answer: Answer, *, coverage: float = COVERAGE) -> Prediction:
         """An answer with names and error bounds; an unsuitable image has no bounds."""

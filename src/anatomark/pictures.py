@@ -7,6 +7,7 @@ and right side on the left, as radiologists have it.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 REFERENCE_COLOUR = "#37d5ff"
 PREDICTED_COLOUR = "#ffb01f"
+REMARK_COLOUR = "#ff7a6b"
 _NAMED = 40  # more names than these cannot be read on one picture
 _SAMPLES = 200_000
 
@@ -35,12 +37,14 @@ def overlay(
     reference: Landmarks | None = None,
     radius: Sequence[float] | Floats | None = None,
     size: int = 1000,
+    remark: str | None = None,
 ) -> Pillow.Image:
     """The image with predicted points (crosses) and reference points (rings), joined where both exist.
 
-    3D: axial, coronal and sagittal mean projections, weighted towards where the landmarks lie, side by side,
-    with all points projected. `radius` (N,) draws a circle around each predicted point, in the image's unit,
-    NaN for none. `size` is about the length of the longer side of a 2D picture; a 3D view gets half of it.
+    3D: axial, coronal and sagittal mean projections, weighted towards where the landmarks lie, side by side, with
+    all points projected. `radius` (N,) draws a circle around each predicted point, in the image's unit, NaN for
+    none. A `remark` stands below the picture. `size` is about the length of the longer side of a 2D picture; a 3D
+    view gets half of it.
     """
     given = [landmarks for landmarks in (reference, predicted) if landmarks is not None]
     named = not given or len(given[-1]) <= _NAMED
@@ -58,7 +62,8 @@ def overlay(
         if named and given:
             plane.names(given[-1])
         views.append(plane.picture)
-    return _legend(_side_by_side(views), predicted is not None, reference is not None, radius is not None)
+    picture = _legend(_side_by_side(views), predicted is not None, reference is not None, radius is not None)
+    return _remarked(picture, remark) if remark else picture
 
 
 def crop(
@@ -334,6 +339,21 @@ def _legend(picture: Pillow.Image, predicted: bool, reference: bool, radius: boo
     if reference:
         _ring(draw, x, y)
         draw.text((x + 12, y), "reference", fill=REFERENCE_COLOUR, font=font, anchor="lm")
+    return sheet
+
+
+def _remarked(picture: Pillow.Image, remark: str) -> Pillow.Image:
+    """The picture with lines of text below it."""
+    from PIL import Image as Pillow
+    from PIL import ImageDraw
+
+    font = _font(14, remark)
+    lines = textwrap.wrap(remark, max(20, int(picture.width / (font.getlength("n") or 7))))
+    sheet = Pillow.new("RGB", (picture.width, picture.height + 20 * len(lines) + 8), "black")
+    sheet.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    for row, line in enumerate(lines):
+        draw.text((14, picture.height + 20 * row + 10), line, fill=REMARK_COLOUR, font=font, anchor="lm")
     return sheet
 
 

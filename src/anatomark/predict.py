@@ -18,10 +18,10 @@ from anatomark.formats.table import write_table
 from anatomark.loading import load
 from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import Prediction, prediction_table
-from anatomark.prediction_files import FORMATS, file_name, write_overlay, write_prediction
+from anatomark.prediction_files import FORMATS, file_name, write_images_table, write_overlay, write_prediction
 
 if TYPE_CHECKING:
-    from anatomark.model import Model
+    from anatomark.model import Model, Orient
 
 
 @dataclass
@@ -54,6 +54,7 @@ def predict_to_folder(
     overlays: bool = True,
     coverage: float = COVERAGE,
     stack: bool = False,
+    orient: Orient = "keep",
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> Summary:
     """Predict `inputs` (images, folders of images, dataset.yaml files) and write `out`/predictions.csv.
@@ -62,12 +63,15 @@ def predict_to_folder(
     data lie under `root`; `spacing` (x, y[, z] in mm) is for images without one in the file or in the description. With
     `stack`, every page of an image file is an image, NAME_1, NAME_2 ...: X-rays in one .mha or TIFF.
 
-    The table has coordinates and presence of every landmark. `formats` adds out/NAME.mrk.json, out/NAME.fcsv or the
-    structured report out/NAME.sr.dcm (of DICOM images only) for each image, in which a landmark with a presence below
-    0.5 is marked as missing or absent. `overlays` adds a picture of each image, in out/overlays. Annotations are
-    neither needed nor read. `coverage` is the proportion of landmarks that are to lie within their error bounds, which
-    stand in the table's column error_bound_mm (or _px), in the descriptions of Slicer's points and as circles in the
-    pictures.
+    The table has coordinates and presence of every landmark; images.csv beside it has a row for each image: whether it
+    is suitable, and why not. With `orient="auto"`, an image that is usual when it is mirrored, turned, inverted or of
+    another spacing is predicted so; its points are still those of the image as it was given.
+
+    `formats` adds out/NAME.mrk.json, out/NAME.fcsv or the structured report out/NAME.sr.dcm (of DICOM images only)
+    for each image, in which a landmark with a presence below 0.5 is marked as missing or absent. `overlays` adds a
+    picture of each image, in out/overlays. Annotations are neither needed nor read. `coverage` is the proportion of
+    landmarks that are to lie within their error bounds, which stand in the table's column error_bound_mm (or _px),
+    in the descriptions of Slicer's points and as circles in the pictures.
 
     An image that cannot be predicted is listed in the Summary, and the others are predicted; if none can be, the first
     error is raised. The table is written at the end, completely.
@@ -87,7 +91,7 @@ def predict_to_folder(
     summary = Summary(folder / "predictions.csv", withheld=withheld)
     images = find_inputs(inputs, split=split, spacing=spacing, root=root, stack=stack)
     with new_folder(folder / "overlays" if overlays else folder):
-        return _predict_each(model, images, summary, formats, overlays, coverage, progress)
+        return _predict_each(model, images, summary, formats, overlays, coverage, orient, progress)
 
 
 def _predict_each(
@@ -97,6 +101,7 @@ def _predict_each(
     formats: Sequence[str],
     overlays: bool,
     coverage: float,
+    orient: Orient,
     progress: Callable[[int, int, str], None],
 ) -> Summary:
     """Predict one image after another; meanwhile the next is read and the one before is written."""
@@ -116,7 +121,7 @@ def _predict_each(
                     coming = reader.submit(_read, inputs[done + 1], formats)
                 image = reading.result()
                 marks.append(time.perf_counter())
-                result = model.predict(image, source=str(given.path), coverage=coverage)
+                result = model.predict(image, source=str(given.path), coverage=coverage, orient=orient)
             except AnatomarkError as error:
                 summary.failed[given.id] = str(error)
                 first_error = first_error or error
@@ -142,6 +147,7 @@ def _predict_each(
             raise first_error
         raise type(first_error)(f"none of {len(inputs)} images could be predicted; the first error: {first_error}")
     write_table(prediction_table(results), summary.table)
+    write_images_table(folder / "images.csv", results, summary.failed)
     return summary
 
 

@@ -227,7 +227,7 @@ class Middle(Model):
         bounds = ErrorBounds.withheld(names, "never calibrated")
         super().__init__(names, (), 3, "mm", "skulls", (), bounds)
 
-    def predict(self, image, *, source="image", coverage=0.9):
+    def predict(self, image, *, source="image", coverage=0.9, orient="keep"):
         points = np.stack([image.grid.center] * 2)
         found = Landmarks.from_points(self.names, points, image.grid.unit)
         return Prediction(found, np.array([0.9, 0.2]), np.ones(2), error_bound=np.array([2.0, np.nan]))

@@ -278,7 +278,7 @@ def test_calibration_measures_errors_and_spreads_in_the_images_own_world(
     found = model.predict(case.read_image())
 
     def own_lengths(case: CachedCase) -> tuple[np.ndarray, np.ndarray]:
-        points, spread = own_answer(case, model.detector, torch.device("cpu"))
+        points, spread, _ = own_answer(case, model.detector, torch.device("cpu"))
         return radial(points, own_world(case, case.points_world)), spread
 
     errors, spread = own_lengths(cached)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,11 @@ import typer
 
 from anatomark.cli.options import Device, parse_spacing
 from anatomark.methods.error_bound import COVERAGE
+
+
+class Orientation(StrEnum):
+    keep = "keep"
+    auto = "auto"
 
 
 def predict(
@@ -33,6 +39,13 @@ def predict(
     stack: Annotated[
         bool, typer.Option("--stack", help="Take every page of a file as an image: X-rays in one .mha or TIFF.")
     ] = False,
+    orient: Annotated[
+        Orientation,
+        typer.Option(
+            help="Images that look mirrored, turned, inverted or of another spacing: keep them as they are, or auto: "
+            "predict them so that their points lie as usual, and give the points of the image as it is."
+        ),
+    ] = Orientation.keep,
     coverage: Annotated[
         float, typer.Option(help="Proportion of landmarks that are to lie within their error bounds.")
     ] = COVERAGE,
@@ -60,6 +73,7 @@ def predict(
             overlays=overlays,
             coverage=coverage,
             stack=stack,
+            orient=orient.value,
             progress=lambda done, total, name: bars.update(bar, completed=done, total=total, description=escape(name)),
         )
     for warning in summary.warnings.values():

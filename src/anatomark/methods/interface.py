@@ -88,6 +88,7 @@ class Detector(Protocol[SettingsT, NetworkT, TrainingT]):
     settings_type: ClassVar[type[Settings]]
     network_type: ClassVar[type[Network]]
     training_type: ClassVar[type[Training]]
+    first_look: ClassVar[str | None]  # a stage whose answer takes much less time than that of all, if there is one
 
     @property
     def network(self) -> NetworkT: ...

@@ -49,6 +49,7 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
     settings_type: ClassVar[type[Settings]]
     network_type: ClassVar[type[Network]]
     training_type: ClassVar[type[Training]]
+    first_look: ClassVar[str | None] = None
     replaced: ClassVar[frozenset[str]] = frozenset()  # stages whose network the next one goes on with
     earlier_tensors: ClassVar[Mapping[str, str]] = {}  # beginnings of names in models of format 1: the first that fits
 

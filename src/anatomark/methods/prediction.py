@@ -37,7 +37,7 @@ class Prediction:
     `methods.error_bound` for the assumptions); NaN if not available, for which the model's `bounds` have the reason.
     `warning` is a remark on the image, such as that it could not be aligned. `suitability` is the proportion of
     suitable images that deviate more from the training images (`methods.suitability`), NaN if the model cannot judge;
-    `unsuitable` is the reason if the image is judged unsuitable, and then no landmark has a bound. `taken_for` says what
+    `unsuitable` is the reason if the image is judged unsuitable, and then no landmark has a bound. `taken_for` is what
     an image was taken for, such as "mirrored", where it was predicted in another way than it was given.
     """
 

@@ -49,7 +49,7 @@ class PresenceModel:
         if present.all():
             return cls((0.0,) * mass.shape[1], float(np.log(len(present) + 1)))
         prior = cls.unfitted(mass.shape[1])
-        features = _logit(mass)
+        features = logit(mass)
         sign = np.where(present, 1.0, -1.0)
         start = np.array([*prior.weights, prior.bias])
 
@@ -63,7 +63,7 @@ class PresenceModel:
 
     def probability(self, mass: Floats) -> Floats:
         """(N,) from posterior masses (N, stages)."""
-        score = _logit(mass) @ np.asarray(self.weights) + self.bias
+        score = logit(mass) @ np.asarray(self.weights) + self.bias
         return 1 / (1 + np.exp(-np.clip(score, -50, 50)))
 
 
@@ -93,6 +93,7 @@ def calibration_cases(states: NDArray[np.uint8], validation: NDArray[np.bool_]) 
     return np.arange(len(states) if (states == State.ABSENT).any() else 0)
 
 
-def _logit(probability: Floats) -> Floats:
+def logit(probability: Floats) -> Floats:
+    """The logarithm of the odds, of probabilities that are kept from 0 and 1."""
     clipped = np.clip(probability, 1e-4, 1 - 1e-4)
     return np.log(clipped) - np.log1p(-clipped)

@@ -6,13 +6,14 @@ the training images by a similarity that outliers do not pull (`data.shapes.alig
 probabilistic principal components (Tipping and Bishop, J. R. Stat. Soc. B 61(3):611-622, 1999,
 doi:10.1111/1467-9868.00196), which take partly annotated shapes and need few cases.
 
-Four deviations are judged: of shape (logarithm of the root mean squared Mahalanobis distance a coordinate), of size
-(logarithm of the scale), of turn (angle from the typical orientation) and of the number of landmarks that are there
-(its logarithm; where too few are there for a shape, it is judged alone). What is usual for them comes from the training
-shapes, each judged without the tenth it belongs to, and from the predictions of the validation cases. A new image's
-`share` is the part of suitable images that would deviate more, by Student's t of its worst deviation (times four, as
-the worst of four was taken), so that a model of few cases is careful. Below SHARE, and beyond all that was seen so far,
-the image is called unsuitable.
+Five deviations are judged: of shape (logarithm of the root mean squared Mahalanobis distance a coordinate), of size
+(logarithm of the scale), of turn (angle from the typical orientation), of the number of landmarks that are there (its
+logarithm; where too few are there for a shape, it is judged without) and of votes (the mean log-odds of the posterior
+mass of the landmarks that are there: patches of an image of another kind, or of one that is cut off, are sure of
+little). What is usual for them comes from the training shapes, each judged without the tenth it belongs to, and from
+the predictions of the validation cases, for votes from these alone. A new image's `share` is the part of suitable
+images that would deviate more, by Student's t of its worst deviation (times five, as the worst of five was taken), so
+that a model of few cases is careful. Below SHARE, and beyond all that was seen so far, the image is called unsuitable.
 
 What this cannot see is an image whose points lie naturally, in the wrong place. A person who truly looks different may
 be called unusual: the words say so.
@@ -23,7 +24,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 from anatomark.core.grid import Floats
 from anatomark.data.shapes import align_shape, typical_shape
 from anatomark.errors import ModelError
+from anatomark.methods.presence import logit
 
 NAME = "suitability.safetensors"
 SHARE = 1e-4  # of suitable images deviate so far, at most, if an image is to be called unsuitable
@@ -40,10 +42,10 @@ BEYOND = 1.1  # times the farthest deviation seen, which is never called unsuita
 FEWEST = 8  # shapes to learn what is usual from
 COMPONENTS = 15  # at most
 PARTS = 10
-KINDS = ("shape", "size", "turn", "number")
+KINDS = ("shape", "size", "turn", "number", "votes")
 PRESENT_FROM = 0.5  # a presence below says that the landmark is not there
 MEDIAN_OF_SQUARE = 0.4549  # of a standard normal number
-LEAST = (0.1, 0.02, math.radians(1.0), 0.15)  # standard deviations that are believed, at least
+LEAST = (0.1, 0.02, math.radians(1.0), 0.15, 0.3)  # standard deviations that are believed, at least
 NONE_SAVED = "the model knows no training shapes; make them with anatomark calibrate RUN DATASET"
 
 
@@ -54,7 +56,7 @@ class Judgement:
 
     share: float
     reason: str | None = None
-    size: float = math.nan
+    size: float = field(default=math.nan, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +123,9 @@ class Usual:
     """What is usual for the landmarks in suitable images.
 
     `typical` (N, d) is the shape that others are laid onto, NaN for a landmark without a place in it, and `components`
-    the shapes in its frame; `turn` (d, d) is the typical rotation of it. `center`, `deviation` and `farthest` (4,) are
-    the mean, the standard deviation and the farthest distance from the mean of KINDS among `count` suitable images.
+    the shapes in its frame; `turn` (d, d) is the typical rotation of it. `center`, `deviation` and `farthest` (5,) are
+    the mean, the standard deviation and the farthest distance from the mean of KINDS among `count` suitable images;
+    those of votes, among `voted` ones, are NaN where there were too few.
     """
 
     typical: Floats
@@ -132,6 +135,7 @@ class Usual:
     deviation: Floats
     farthest: Floats
     count: int
+    voted: int = 0
 
     @property
     def extent(self) -> float:
@@ -139,18 +143,24 @@ class Usual:
         spanned = np.nanmax(self.typical, axis=0) - np.nanmin(self.typical, axis=0)
         return float(np.linalg.norm(spanned) * math.exp(self.center[1]))
 
-    def judge(self, points: Floats, present: NDArray[np.bool_]) -> Judgement:
-        """What to think of an image with `points` (N, d), of which those `present` (N,) are said to be there."""
+    def judge(self, points: Floats, present: NDArray[np.bool_], mass: Floats | None = None) -> Judgement:
+        """What to think of an image with `points` (N, d), of which those `present` (N,) are said to be there.
+
+        `mass` (N, stages) is the posterior mass that they were found with.
+        """
         aligned, scales, rotations = _aligned(self.typical, np.where(present[:, None], points, np.nan)[None])
         number = _log_number(np.asarray(present.sum()))
-        values = np.array([np.nan, np.nan, np.nan, float(number)])
+        values = np.array([np.nan, np.nan, np.nan, float(number), np.nan])
+        if mass is not None and present.any():
+            values[4] = votes_of(mass, present)
         if np.isfinite(scales[0]):
             distance = float(self.components.distances(aligned)[0])
             values[:3] = math.log(max(distance, 1e-6)), math.log(scales[0]), _angles(self.turn, rotations)[0]
         apart = values - self.center
         apart[0] = max(apart[0], 0.0)  # a shape nearer to the mean than most is no fault
-        apart[3] = min(apart[3], 0.0)  # nor are more landmarks
-        shares = len(KINDS) * _tails(np.abs(apart) / self.deviation, self.count)
+        apart[3:] = np.minimum(apart[3:], 0.0)  # nor are more landmarks, or surer votes
+        counts = np.array([*[self.count] * 4, max(2, self.voted)])
+        shares = len(KINDS) * _tails(np.abs(apart) / self.deviation, counts)
         unsuitable = (shares < SHARE) & (np.abs(apart) > BEYOND * self.farthest)
         share = min(1.0, float(np.nanmin(shares)))
         if not np.isfinite(scales[0]) and not unsuitable.any():
@@ -167,9 +177,12 @@ class Suitability:
     withheld: str = NONE_SAVED
 
     @classmethod
-    def learned(cls, shapes: Floats, predicted: Floats, references: Floats) -> Suitability:
+    def learned(
+        cls, shapes: Floats, predicted: Floats, references: Floats, masses: Floats | None = None
+    ) -> Suitability:
         """From the landmarks of training images (M, N, d) and from what was predicted in other suitable ones (V, N, d),
-        with their `references`; world, one unit, NaN where a landmark is not known."""
+        with their `references`; world, one unit, NaN where a landmark is not known. `masses` (V, N, stages) are the
+        posterior masses of these predictions."""
         fewest_points = shapes.shape[2] + 2
         numbers = _log_number(np.isfinite(np.concatenate([shapes, references])).all(axis=2).sum(axis=1))
         shapes = shapes[np.isfinite(shapes).all(axis=2).sum(axis=1) >= fewest_points]
@@ -204,13 +217,21 @@ class Suitability:
         center = np.array([*values.mean(axis=1), numbers.mean()])
         center[2] = 0.0  # an angle is a distance already
         apart = [np.abs(own - middle) for own, middle in zip([*values, numbers], center, strict=True)]
-        deviation = np.maximum([math.sqrt(float((a**2).sum()) / max(1, len(a) - 1)) for a in apart], LEAST)
+        deviation = np.maximum([math.sqrt(float((a**2).sum()) / max(1, len(a) - 1)) for a in apart], LEAST[:4])
         farthest = np.array([a.max() for a in apart])
-        return cls(Usual(typical, components, turn, center, deviation, farthest, values.shape[1]), "")
+        votes = _votes(masses, np.asarray(np.isfinite(references).all(axis=2)))
+        of_votes = (np.nan,) * 3
+        if len(votes) >= FEWEST:
+            of_votes = (votes.mean(), max(votes.std(ddof=1), LEAST[4]), np.abs(votes - votes.mean()).max())
+        usual = (np.append(own, more) for own, more in zip((center, deviation, farthest), of_votes, strict=True))
+        return cls(Usual(typical, components, turn, *usual, count=values.shape[1], voted=len(votes)), "")
 
-    def judge(self, points: Floats, presence: Floats) -> Judgement:
-        """What is to be thought of an image with `points` (N, d) of which each is there with `presence` (N,)."""
-        return Judgement(math.nan) if self.usual is None else self.usual.judge(points, presence >= PRESENT_FROM)
+    def judge(self, points: Floats, presence: Floats, mass: Floats | None = None) -> Judgement:
+        """What is to be thought of an image with `points` (N, d) of which each is there with `presence` (N,).
+
+        `mass` (N, stages) is the posterior mass of the votes for each; without it, these are not judged.
+        """
+        return Judgement(math.nan) if self.usual is None else self.usual.judge(points, presence >= PRESENT_FROM, mass)
 
     def save(self, folder: Path) -> None:
         """Write suitability.safetensors into `folder`."""
@@ -229,7 +250,7 @@ class Suitability:
                 "spreads": np.stack([usual.center, usual.deviation, usual.farthest]),
             }
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)).float() for name, array in arrays.items()}
-        about = {"withheld": self.withheld, "count": usual.count if usual else 0}
+        about = {"withheld": self.withheld, "count": usual.count if usual else 0, "voted": usual.voted if usual else 0}
         save_tensors(folder / NAME, tensors, {"about": json.dumps(about)})
 
     @classmethod
@@ -255,13 +276,18 @@ class Suitability:
                 "turn": (ndim, ndim),
                 "spreads": (3, len(KINDS)),
             }
-            finite = all(np.isfinite(held[name]).all() for name in ("axes", "noise", "turn", "spreads"))
+            if (known := held["spreads"]).shape == (3, len(KINDS) - 1):  # before votes were judged
+                shapes["spreads"] = wanted["spreads"]
+                held["spreads"] = np.column_stack([known, np.full(3, np.nan)])
+            finite = all(np.isfinite(held[name]).all() for name in ("axes", "noise", "turn"))
+            finite = finite and bool(np.isfinite(held["spreads"][:, :-1]).all())
             if shapes != wanted or not finite or held["noise"][0] <= 0 or int(about["count"]) < 2:
                 raise ValueError("of another model")
             components = Components(held["mean"], held["axes"], float(held["noise"][0]))
             center, deviation, farthest = held["spreads"]
             count = int(about["count"])
-            return cls(Usual(held["typical"], components, held["turn"], center, deviation, farthest, count), "")
+            voted = int(about.get("voted", 0))
+            return cls(Usual(held["typical"], components, held["turn"], center, deviation, farthest, count, voted), "")
         except (KeyError, TypeError, ValueError, IndexError):
             raise ModelError(f"{path} is damaged or of another model; copy the whole run folder again") from None
 
@@ -288,16 +314,21 @@ def _angles(turn: Floats, rotations: Floats) -> Floats:
     return np.arccos(np.clip((trace - (d - 2)) / 2, -1.0, 1.0))
 
 
-def _tails(z: Floats, count: int) -> Floats:
-    """Two-sided shares beyond `z` standard deviations that were learned from `count` images."""
+def votes_of(mass: Floats, present: NDArray[np.bool_]) -> float:
+    """The mean log-odds of the posterior `mass` (N, stages) over the landmarks that are `present` (N,)."""
+    return float(logit(mass)[present].mean())
+
+
+def _tails(z: Floats, counts: NDArray[np.int64]) -> Floats:
+    """Two-sided shares beyond `z` standard deviations, each learned from so many images."""
     from scipy import stats
 
-    return np.asarray(2 * stats.t.sf(z / math.sqrt(1 + 1 / count), count - 1), dtype=np.float64)
+    return np.asarray(2 * stats.t.sf(z / np.sqrt(1 + 1 / counts), counts - 1), dtype=np.float64)
 
 
 def _reason(unsuitable: Sequence[bool], apart: Sequence[float], present: int) -> str:
     """What is unusual, in words; of a shape that fits nowhere, the turn says nothing."""
-    shape, size, turn, number = unsuitable
+    shape, size, turn, number, _ = unsuitable
     look = "look if the image is mirrored, turned, inverted, cut off, or of another kind or spacing"
     if number:
         return f"only {present} landmarks are said to be there, far fewer than in the training images: {look}"
@@ -305,9 +336,18 @@ def _reason(unsuitable: Sequence[bool], apart: Sequence[float], present: int) ->
     if shape:
         also = f" and span {times} their size" if size else ""
         return f"the points do not lie as in the training images{also}: {look} (an unusual person may look so, too)"
+    if not turn and not size:
+        return f"the network is sure of little here, unlike in the training images: {look}"
     words = [f"turned by {math.degrees(apart[2]):.0f} degrees against the training images"] if turn else []
     words += [f"{times} the size of the training images' (check the spacing)"] if size else []
     return f"the points are {' and '.join(words)}"
+
+
+def _votes(masses: Floats | None, known: NDArray[np.bool_]) -> Floats:
+    """(V',) the votes for the landmarks that are `known` (V, N), of the images that have one."""
+    if masses is None:
+        return np.empty(0)
+    return np.array([votes_of(mass, present) for mass, present in zip(masses, known, strict=True) if present.any()])
 
 
 def _log_number(count: NDArray[Any]) -> Floats:

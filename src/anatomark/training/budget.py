@@ -18,11 +18,12 @@ from torch import nn
 from anatomark.data.cache import Cache
 from anatomark.methods.interface import Networks, Staged
 from anatomark.methods.presence import calibration_cases
-from anatomark.training.timing import seconds_of, time_stage
+from anatomark.training.timing import seconds_of, time_stage, typical_case
 
 VALIDATION_SHARE = 0.2  # of the time of a stage
 PACE_CHECKS = 20  # of a stage
 FIRST_PACE_STEPS = 5
+RESERVE = 0.03  # of all the time: steps and validations end when they end, not when their time is over
 
 
 @dataclass(frozen=True)
@@ -88,5 +89,5 @@ def _locating(fabric: Fabric, staged: Staged, stage: str, networks: dict[str, nn
     *between, last = staged.stages[staged.stages.index(stage) + 1 :]
     for name in (*between, last):
         networks[name] = staged.make(name, networks, cache).to(fabric.device)
-    one = cache.role("validation")[:1] or cache.role("train")[:1]
+    one = [typical_case(cache.role("validation") or cache.role("train"))]
     return seconds_of(lambda: staged.validate(last, networks, one, fabric.device), fabric.device)

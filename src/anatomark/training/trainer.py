@@ -18,7 +18,7 @@ from anatomark.errors import SettingsError
 from anatomark.formats.atomic import write_json
 from anatomark.methods.interface import AnyDetector, AnyPlan, Networks, Plan, Staged, StagedT
 from anatomark.nets.weights import load_network, load_tensors, save_tensors
-from anatomark.training.budget import Budget, stage_budget
+from anatomark.training.budget import RESERVE, Budget, stage_budget
 from anatomark.training.curves import Plot
 from anatomark.training.loop import train_stage
 from anatomark.training.run_folder import RunFolder
@@ -73,7 +73,7 @@ class RunTrainer:
         """With the stage's part of the time that is left; a run that was stopped keeps what it had found."""
         known = self._budgets()
         if stage not in known:
-            ends = self.began + 60 * staged.plan.training.minutes
+            ends = self.began + (1 - RESERVE) * 60 * staged.plan.training.minutes
             budget = stage_budget(self.fabric, staged, stage, networks, cache, ends=ends)
             known = known | {stage: budget}
             write_json(self.run.budget, {name: asdict(each) for name, each in known.items()})
