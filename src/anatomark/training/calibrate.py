@@ -99,7 +99,8 @@ def calibrate(
     bounds.save(folder)
     if split is None:
         taught = [dataset.case(id).reference.select(model.names).points for id in _request(folder)["train"]]
-        Suitability.learned(np.stack(taught), np.stack(points), references).save(folder)
+        mass = np.stack(masses) if masses else None
+        Suitability.learned(np.stack(taught), np.stack(points), references, mass).save(folder)
     states = np.stack([case.reference.select(model.names).states for case in cases])
     if split is not None and masses and (states == State.ABSENT).sum() >= ENOUGH_ABSENT:
         known = states != State.NOT_ANNOTATED
@@ -127,7 +128,8 @@ def learn_from_cache(
         return Learned(
             ErrorBounds.withheld(names, NO_VALIDATION), Suitability.learned(training, *np.empty((2, *shape)))
         )
-    found, spread = map(np.stack, zip(*(own_answer(case, detector, device) for case in cases), strict=True))
+    answers = [own_answer(case, detector, device) for case in cases]
+    found, spread, masses = map(np.stack, zip(*answers, strict=True))
     references = np.stack([own_world(case, case.points_world) for case in cases])
     bounds = ErrorBounds.fitted(
         radial(found, references),
@@ -137,7 +139,7 @@ def learn_from_cache(
         unit=unit,
         source=BY_VALIDATION,
     )
-    return Learned(bounds, Suitability.learned(training, found, references))
+    return Learned(bounds, Suitability.learned(training, found, references, masses))
 
 
 def radial(found: Floats, reference: Floats) -> Floats:
@@ -152,11 +154,16 @@ def own_world(case: CachedCase, points_world: Floats) -> Floats:
     return (points_world - case.matrix[:-1, -1]) @ np.linalg.inv(case.matrix[:-1, :-1]).T
 
 
-def own_answer(case: CachedCase, detector: AnyDetector, device: torch.device) -> tuple[Floats, Floats]:
-    """Points (N, d) and spreads (N,) of a cached case in the world of its image, as `Placement` takes them there."""
-    located = detector.locate(case.image, device)[-1]
+def own_answer(case: CachedCase, detector: AnyDetector, device: torch.device) -> tuple[Floats, Floats, Floats]:
+    """Points (N, d), spreads (N,) and masses (N, stages) of a cached case, in the world of its image.
+
+    They are taken there as by `Placement`.
+    """
+    stages = detector.locate(case.image, device)
+    points, spread = stages[-1].points_world, stages[-1].spread
     volume = 1.0 if case.matrix is None else abs(np.linalg.det(case.matrix[:-1, :-1]))
-    return own_world(case, located.points_world), located.spread / volume ** (1 / located.points_world.shape[1])
+    mass = np.stack([stage.mass for stage in stages], axis=-1)
+    return own_world(case, points), spread / volume ** (1 / points.shape[1]), mass
 
 
 def _validation(folder: Path) -> list[str]:
