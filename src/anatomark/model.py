@@ -12,12 +12,11 @@ import torch
 from anatomark.card import NAME, Card, Presence, Template
 from anatomark.combined import Answer, combined
 from anatomark.core.grid import Unit
-from anatomark.core.image import Image
+from anatomark.core.image import Image, require_usable
 from anatomark.core.landmarks import Landmarks
 from anatomark.data.alignment import Alignment, Placement, place
 from anatomark.errors import ImageError, SpacingError
 from anatomark.formats.atomic import write_json
-from anatomark.formats.images import require_usable
 from anatomark.methods.error_bound import COVERAGE, ErrorBounds
 from anatomark.methods.interface import AnyDetector, Located
 from anatomark.methods.prediction import Prediction

@@ -29,7 +29,8 @@ def landmarks(
     ] = None,
 ) -> None:
     """Propose landmarks on a template, which `anatomark transfer` can transfer to other images."""
-    from anatomark.formats.images import read_image, require_usable
+    from anatomark.core.image import require_usable
+    from anatomark.formats.images import read_image
     from anatomark.formats.landmarks import landmark_suffix, write_landmarks
     from anatomark.registration.interest import propose_landmarks
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anatomark.core.grid import Grid
+from anatomark.errors import ImageError
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,3 +64,15 @@ class Image:
             output=np.float32,
         )
         return Image(result, grid)
+
+
+def require_usable(image: Image, source: str | Path) -> None:
+    """Raises `ImageError` for an image that says nothing: one voxel, NaN or infinite ones, or constant."""
+    array = image.array
+    if array.size < 2:
+        raise ImageError(f"{source} is a single voxel; give a whole image")
+    if array.dtype.kind in "fc" and not np.isfinite(array).all():
+        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+        raise ImageError(f"{source} has {bad} voxels that are NaN or infinite; replace them, for instance with air")
+    if array.min() == array.max():
+        raise ImageError(f"{source} has the same value, {array.flat[0]}, in every voxel; export it again")

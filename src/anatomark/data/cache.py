@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats, Grid
-from anatomark.core.image import Image
+from anatomark.core.image import Image, require_usable
 from anatomark.data.alignment import Alignment, place
 from anatomark.data.working import WorkingImage
 from anatomark.errors import AnatomarkError, ImageError, ModelError, SpacingError
@@ -153,8 +153,6 @@ def _fingerprint_of(folder: Path) -> str | None:
 
 
 def _usable_image(dataset: Dataset, case: Case) -> Image:
-    from anatomark.formats.images import require_usable  # training from a ready cache needs no image library
-
     image = case.read_image()
     require_alike(image.grid, dataset, case.image_path)
     require_usable(image, case.image_path)

@@ -11,13 +11,14 @@ from hashlib import blake2b
 import numpy as np
 
 from anatomark.core.grid import Grid
+from anatomark.core.image import require_usable
 from anatomark.data.cases import Case
 from anatomark.data.description import Dataset
 from anatomark.data.findings import Finding
 from anatomark.data.shapes import median_and_mad
 from anatomark.errors import AnatomarkError, SpacingError
 from anatomark.formats.header import Header
-from anatomark.formats.images import load_image, require_usable
+from anatomark.formats.images import load_image
 
 FEWEST_CASES = 8
 

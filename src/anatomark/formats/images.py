@@ -51,7 +51,7 @@ def read_image(
 
     Raises `ImageError` for what cannot be read (missing, empty, cut short, 4D, several series), and
     `SpacingError` where `spacing` contradicts the file by more than 1 %. What the voxels hold is judged by
-    `require_usable`.
+    `core.image.require_usable`.
     """
     image, header = load_image(path, spacing=spacing, orientation=orientation, page=page)
     tell(header.remarks)
@@ -110,18 +110,6 @@ def read_header(
         _require_first(page, path)
         header = kind.read_header(path)
     return header.on(_spaced(header.grid, spacing, path))
-
-
-def require_usable(image: Image, source: str | Path) -> None:
-    """Raises `ImageError` for an image that says nothing: one voxel, NaN or infinite ones, or constant."""
-    array = image.array
-    if array.size < 2:
-        raise ImageError(f"{source} is a single voxel; give a whole image")
-    if array.dtype.kind in "fc" and not np.isfinite(array).all():
-        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
-        raise ImageError(f"{source} has {bad} voxels that are NaN or infinite; replace them, for instance with air")
-    if array.min() == array.max():
-        raise ImageError(f"{source} has the same value, {array.flat[0]}, in every voxel; export it again")
 
 
 def write_image(image: Image, path: str | Path) -> None:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from anatomark.core.image import Image, require_usable
 from anatomark.errors import AnatomarkError, DescriptionError, ImageError, UnknownNameError
 from anatomark.formats.atomic import new_folder
-from anatomark.formats.images import image_name, is_image, list_images, read_image, require_usable
+from anatomark.formats.images import image_name, is_image, list_images, read_image
 from anatomark.formats.landmarks import landmarks_table, read_landmarks, write_landmarks
 from anatomark.formats.table import write_table
 from anatomark.registration.deformable import Backend, choose_backend
 from anatomark.registration.transfer import Transferred, require_on, require_tolerance, transfer_landmarks
 
 if TYPE_CHECKING:
-    from anatomark.core.image import Image
     from anatomark.formats.table import LandmarkTable
 
 FORMATS = ("csv", "mrk.json", "fcsv")

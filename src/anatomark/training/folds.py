@@ -8,6 +8,7 @@ all folds (see `ensemble`). Everything is done fold by fold; what has been done 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,12 +47,15 @@ def train_folds(
     train_split: str,
     validation_split: str | None,
     show: Callable[[str], None] | None,
+    began: float,
 ) -> Path:
     """Train the folds one after another into `out`/fold1, fold2, ..., and put them together; returns `out`.
 
     The folds share out the subjects of `train_split` (of all cases where there are no splits), so never those of a test
     split. To choose the best weights by, all have the cases of the validation split, or each sets some of its training
-    subjects aside. The same call on the folder of a stopped run goes on where that was.
+    subjects aside. The same call on the folder of a stopped run goes on where that was. Of a time budget each fold has
+    its part from `began` on, a time of time.monotonic(): one that took longer, with its predictions, leaves less to the
+    next.
 
     Raises SettingsError for fewer than two folds, more folds than subjects, or a folder of another kind; as `train`.
     """
@@ -61,11 +65,13 @@ def train_folds(
     _open(out, {"folds": folds, "dataset": dataset.name, **request.record(), "left_out": left_out})
     each = request.for_one_of(folds)
     tables: list[LandmarkTable] = []
+    part_seconds = 60 * (each.settings.minutes or 0.0)
     for number, part in enumerate(parts):
         say(f"fold {number + 1} of {folds}, without {len(part['left out'])} cases")
         roles = {role: part[role] for role in ("train", "validation")}
         folder = fold_folder(out, number)
-        train_cases(dataset, roles, each, out=folder, show=show)
+        starts = min(began + number * part_seconds, time.monotonic()) if part_seconds else None
+        train_cases(dataset, roles, each, out=folder, show=show, began=starts)
         tables.append(_predicted(folder, part["left out"], request.device))
     _put_together(out, dataset, parts, tables)
     say(f"{out / OUT_OF_FOLD}: all {sum(map(len, left_out))} cases, each by the fold that has not seen it")
