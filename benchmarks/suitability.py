@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from anatomark.data.description import Dataset
     from anatomark.model import Model
 
+REASONS = {  # {damage: what an image like that is said to look like}, in 2D and in 3D
+    "inverted": ("inverted (black and white exchanged)",) * 2,
+    "mirrored": ("mirrored", "mirrored, left and right exchanged"),
+    "upside down": ("mirrored top to bottom", "mirrored, head and feet exchanged"),
+    "back to front": ("", "mirrored, front and back exchanged"),
+    "a half turn": ("upside down", "turned by 180 degrees about its head-feet axis"),
+    "a quarter turn": ("turned by 90 degrees counterclockwise", "turned by 90 degrees about its head-feet axis"),
+    "a quarter turn back": ("turned by 90 degrees clockwise", "turned by 90 degrees about its head-feet axis"),
+}
 WRONG = 3.0  # times the mean error on the images as they are: from there on, a damaged copy has to be told
 SPACINGS = (0.4, 0.7, 1.5, 2.5)
 CUT = 1 / 3
@@ -71,24 +80,37 @@ def learn(folder: Path, dataset: Dataset) -> None:
 
 
 def measured(model: Model, dataset: Dataset, split: str, most: int | None) -> list[dict[str, Any]]:
-    """A row a kind of damage: images, how many are wrongly predicted (WRONG), how many of all and of these are told."""
+    """A row a kind of damage: images, how many are wrongly predicted (WRONG), how many of all and of these are told.
+
+    "explained" are those of which the right reason is given, and "oriented" is the mean error with orient="auto".
+    """
     cases = dataset.split(split)
     if most is not None:
         cases = [cases[k] for k in np.unique(np.linspace(0, len(cases) - 1, most).round().astype(int))]
     errors: dict[str, list[float]] = {}
     told: dict[str, list[bool]] = {}
+    oriented: dict[str, list[float]] = {}
+    explained: dict[str, int] = {}
     for case in cases:
         reference = case.reference.select(model.names).points
         for kind, image, points in damaged(case.read_image(), reference):
-            found = model.predict(image)
-            errors.setdefault(kind, []).append(_mean_error(found.landmarks.points, points))
-            told.setdefault(kind, []).append(found.unsuitable is not None)
+            found = model.predict(image, orient="auto")
+            error = _mean_error(found.landmarks.points, points)
+            oriented.setdefault(kind, []).append(error)
+            explained[kind] = explained.get(kind, 0) + (found.taken_for == REASONS.get(kind, ("", ""))[model.ndim - 2])
+            if found.taken_for is not None:  # else the image is predicted as it is, anyway
+                error = _mean_error(model.locate(image)[-1].points_world, points)
+            errors.setdefault(kind, []).append(error)
+            told.setdefault(kind, []).append(found.unsuitable is not None or found.taken_for is not None)
     clean = float(np.nanmean(errors["as it is"]))
     rows = []
     for kind, each in errors.items():
         wrong, named = np.array(each) > WRONG * clean, np.array(told[kind])
         row = {"damage": kind, "images": len(each), "error": float(np.nanmean(each)), "told": int(named.sum())}
-        rows.append(row | {"wrong": int(wrong.sum()), "wrong_told": int((wrong & named).sum())})
+        row |= {"wrong": int(wrong.sum()), "wrong_told": int((wrong & named).sum())}
+        if kind in REASONS:
+            row |= {"explained": explained[kind], "oriented": float(np.nanmean(oriented[kind]))}
+        rows.append(row)
     return rows
 
 
@@ -110,6 +132,9 @@ def damaged(image: Image, points: np.ndarray) -> Iterator[tuple[str, Image, np.n
         there = index.copy()
         there[:, axis] = array.shape[axis] - 1 - index[:, axis]
         yield name, Image(np.flip(array, axis), grid), grid.index_to_world(there)
+    there = index.copy()
+    there[:, -2:] = np.array(array.shape[-2:]) - 1 - index[:, -2:]
+    yield "a half turn", Image(np.flip(array, (-2, -1)), grid), grid.index_to_world(there)
     yield _quarter("a quarter turn", image, index, 1)
     yield _quarter("a quarter turn back", image, index, 3)
     for factor in SPACINGS:

@@ -12,16 +12,18 @@ def suitability(results: list[dict[str, Any]]) -> str:
     lines = ["## Images unlike the training images", ""]
     lines += [
         "A prediction counts as wrong here if its mean error is more than three times that of the undamaged images. "
-        "`flagged` images are those that `predict` calls unsuitable: all wrong ones should be, and no undamaged one.",
+        "`flagged` images are those that `predict` calls unsuitable: all wrong ones should be, and no undamaged one. "
+        "`reason right` are those of which it names the damage, and `oriented` is the mean error with `--orient auto`.",
         "",
     ]
     for result in results:
         lines += [f"### {result['model']} on {result['dataset']}, {result['split']}", "", measured_by(result), ""]
-        lines += head("image", "images", "mean error (mm)", "flagged", "wrong", "of these flagged")
+        lines += head("image", "images", "mean error (mm)", "flagged", "wrong", "of these flagged", "reason right", "oriented (mm)")
         for each in result["rows"]:
             found = f"{each['wrong_told']} of {each['wrong']}"
             error = number(each["error"], 2)
-            lines.append(row(each["damage"], each["images"], error, each["told"], each["wrong"], found))
+            named = (each["explained"], number(each["oriented"], 2)) if "explained" in each else ("", "")
+            lines.append(row(each["damage"], each["images"], error, each["told"], each["wrong"], found, *named))
         damaged = [each for each in result["rows"] if each["damage"] != "as it is"]
         wrong, told = (sum(each[key] for each in damaged) for key in ("wrong", "wrong_told"))
         clean = next(each for each in result["rows"] if each["damage"] == "as it is")
