@@ -18,7 +18,8 @@ def suitability(results: list[dict[str, Any]]) -> str:
     ]
     for result in results:
         lines += [f"### {result['model']} on {result['dataset']}, {result['split']}", "", measured_by(result), ""]
-        lines += head("image", "images", "mean error (mm)", "flagged", "wrong", "of these flagged", "reason right", "oriented (mm)")
+        columns = ("image", "images", "mean error (mm)", "flagged", "wrong", "of these flagged")
+        lines += head(*columns, "reason right", "oriented (mm)")
         for each in result["rows"]:
             found = f"{each['wrong_told']} of {each['wrong']}"
             error = number(each["error"], 2)
