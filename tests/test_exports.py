@@ -52,6 +52,7 @@ def test_the_list_of_exports():
         "Prediction",
         "State",
         "__version__",
+        "adapt",
         "calibrate",
         "check",
         "compare",

@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.report.ablation import ablation
 from benchmarks.report.accuracy import accuracy
 from benchmarks.report.brain import brain
+from benchmarks.report.clinic import clinic
 from benchmarks.report.estimate import estimate
 from benchmarks.report.evaluation import evaluation
 from benchmarks.report.growth import growth, pictures
@@ -36,6 +37,7 @@ SECTIONS = {  # of all results of a kind, in their order
     "brain": brain,
     "transfer": transfer,
     "suitability": suitability,
+    "clinic": clinic,
     "prediction": prediction,
     "precision": precision,
     "training": training,

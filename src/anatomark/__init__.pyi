@@ -23,6 +23,7 @@ from .predict import predict_to_folder as predict_to_folder
 from .registration.interest import propose_landmarks as propose_landmarks
 from .registration.transfer import transfer_landmarks as transfer_landmarks
 from .registration.transfer_to_folder import transfer_to_folder as transfer_to_folder
+from .training.adapt import adapt as adapt
 from .training.calibrate import calibrate as calibrate
 from .training.train import train as train
 from .version import __version__ as __version__

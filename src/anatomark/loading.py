@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from anatomark.errors import ModelError, UnknownNameError
 from anatomark.formats.atomic import write_json
 from anatomark.methods import detector_class
 from anatomark.methods.error_bound import ErrorBounds
+from anatomark.methods.offsets import Offsets
 from anatomark.methods.presence import PresenceModel
 from anatomark.methods.suitability import Suitability
 from anatomark.model import TEMPLATE, Member, Model
@@ -73,6 +74,7 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
         (Member(detector, alignment, suitability),),
         ErrorBounds.load(folder, card.landmarks, card.unit),
         device=chosen,
+        offsets=Offsets.load(folder, len(card.landmarks), card.ndim),
     )
 
 
@@ -124,6 +126,5 @@ def _load_folds(folder: Path, device: str) -> Model:
         raise ModelError(f"{folder}: the folds find different landmarks; they are not of one run")
     members = tuple(member for model in models for member in model.members)
     bounds = ErrorBounds.load(folder, first.names, first.unit)
-    return Model(
-        first.names, first.pairs, first.ndim, first.unit, first.dataset, members, bounds, presence, first.device
-    )
+    offsets = Offsets.load(folder, len(first.names), first.ndim)
+    return replace(first, members=members, bounds=bounds, presence=presence, offsets=offsets)

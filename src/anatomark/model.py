@@ -19,6 +19,7 @@ from anatomark.errors import ImageError, SpacingError
 from anatomark.formats.atomic import write_json
 from anatomark.methods.error_bound import COVERAGE, ErrorBounds
 from anatomark.methods.interface import AnyDetector, Located
+from anatomark.methods.offsets import Offsets
 from anatomark.methods.prediction import Prediction
 from anatomark.methods.presence import PresenceModel
 from anatomark.methods.suitability import Judgement, Suitability
@@ -83,7 +84,8 @@ class Model:
     fold said of it. For their mean that is no exact guarantee: by the triangle inequality a mean is at most as wrong as
     its members are on average, and where these disagree the spread, and so the bound, grows; so at least the asked
     coverage is to be expected, and often more. `anatomark calibrate --split` with cases that no fold has seen
-    calibrates the mean itself. `presence`, if there is one, corrects the probability of each of several members.
+    calibrates the mean itself. `presence`, if there is one, corrects the probability of each of several members, and
+    `offsets` move the points to where another place puts them (`training.adapt`).
     """
 
     names: tuple[str, ...]
@@ -95,6 +97,7 @@ class Model:
     bounds: ErrorBounds
     presence: PresenceModel | None = None
     device: str = "cpu"
+    offsets: Offsets | None = None
 
     @property
     def detector(self) -> AnyDetector:
@@ -156,8 +159,9 @@ class Model:
 
     def prediction_of(self, answer: Answer, *, coverage: float = COVERAGE) -> Prediction:
         """An answer with names and error bounds; an unsuitable image has no bounds."""
+        points = answer.points if self.offsets is None else self.offsets.apply(answer.points, answer.presence)
         prediction = Prediction(
-            Landmarks.from_points(self.names, answer.points, self.unit),
+            Landmarks.from_points(self.names, points, self.unit),
             answer.presence,
             answer.spread,
             answer.warning,

@@ -48,8 +48,13 @@ def run_folder(run: str | Path) -> Path:
     return path if path.exists() else ready_made().get(str(run), path)
 
 
+def is_ready_made(folder: Path) -> bool:
+    """Whether `folder` is that of a model that came with this package; a copy of one is not."""
+    return folder.resolve() in {own.resolve() for own in ready_made().values()}
+
+
 def about(folder: Path) -> About | None:
-    """The About of a ready-made model's folder, None for any other folder. ModelError if it is damaged."""
+    """The About of the folder of a ready-made model or of its copy, else None. ModelError if it is damaged."""
     path = folder / ABOUT
     return _read(path) if path.exists() else None
 

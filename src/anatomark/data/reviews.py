@@ -8,6 +8,7 @@ landmarks without a row keep the reference that they have.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ from anatomark.data.cases import Case
 from anatomark.data.findings import Finding
 from anatomark.data.reference import Review
 from anatomark.data.schema import Annotations
-from anatomark.errors import AnatomarkError, DescriptionError
-from anatomark.formats.text import read_sheet
+from anatomark.errors import AnatomarkError, DescriptionError, ReviewError
+from anatomark.formats.text import composed, read_sheet
 
 FOLDER = "annotations"
 NO_REVIEWS = "none"  # as `reviews:` of a description
@@ -104,6 +105,23 @@ def open_reviews(
             advice = "correct the table, or move it away"
             findings.append(Finding("error", "review", str(error), advice, file=str(path)))
     return tuple(sources), findings
+
+
+def accepted_cases(folder: Path) -> set[str]:
+    """The cases that any reviewer has accepted, by the NAME.cases.json in a folder that `anatomark review` wrote.
+
+    Raises ReviewError for a folder without an accepted case, or a damaged file.
+    """
+    accepted: set[str] = set()
+    for path in sorted(folder.glob("*.cases.json")):
+        try:
+            cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+            accepted |= {composed(str(case)) for case, about in cases.items() if about["accepted"] is not None}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise ReviewError(f"{path} is damaged; open the review again, which writes it anew") from None
+    if not accepted:
+        raise ReviewError(f"{folder} has no accepted case; give the folder of a review, and accept cases there (key A)")
+    return accepted
 
 
 def reviews_of(cases: Sequence[Case]) -> tuple[ReviewSource, ...]:

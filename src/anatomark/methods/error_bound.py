@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,22 @@ class ErrorBounds:
             quantiles = corrected_quantiles(shares[:, sharing], groups, LEVELS)
             factor[:, sharing] = quantiles[:, None] * _scales(errors / expected.of(spread))[sharing]
         return cls(tuple(names), source, unit, expected, factor, counts, pooled)
+
+    def scaled(self, errors: Floats, spread: Floats, *, source: str) -> ErrorBounds:
+        """These bounds times one number: the one with which they hold for errors (M, N), NaN where there is none, of
+        cases with spreads (M, N), as often as they promise.
+
+        For cases of another place that are too few for bounds of their own. How errors are distributed, and which
+        landmarks are hard, comes from the first calibration; no theorem guarantees the coverage. Where nothing can be
+        scaled, all bounds are withheld.
+        """
+        level = max((level for level in self.levels if level <= COVERAGE), default=None)
+        bounds = self.bound(spread, level) if level is not None else np.full(errors.shape, np.nan)
+        scores = errors / np.where(bounds > 0, bounds, np.nan)
+        if level is None or self.factor is None or not np.isfinite(scores).any():
+            return ErrorBounds.withheld(self.names, f"{source} are too few for error bounds")
+        factor = self.factor * float(np.nanquantile(scores, level))
+        return replace(self, factor=factor, source=f"{source}; their errors scaled the bounds from {self.source}")
 
     @classmethod
     def withheld(cls, names: Sequence[str], reason: str) -> ErrorBounds:

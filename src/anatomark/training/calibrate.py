@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anatomark.card import change_presence
 from anatomark.core.grid import Floats, Unit
@@ -16,22 +16,39 @@ from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.description import Dataset, load_dataset
 from anatomark.data.missing_codes import require_no_codes
-from anatomark.errors import ModelError, SettingsError, UnknownNameError
+from anatomark.errors import ModelError
 from anatomark.loading import load
 from anatomark.methods.error_bound import ErrorBounds
 from anatomark.methods.interface import AnyDetector
 from anatomark.methods.presence import ENOUGH_ABSENT, PresenceModel
 from anatomark.methods.suitability import Suitability
-from anatomark.ready_made import ABOUT, about, run_folder
-from anatomark.training.run_folder import fold_folders
+from anatomark.model import Model
+from anatomark.ready_made import is_ready_made, run_folder
+from anatomark.training.calibration_cases import BY_VALIDATION, calibration_cases, seen
 
 if TYPE_CHECKING:
     import torch
 
     from anatomark.data.description import Case
 
-BY_VALIDATION = "validation cases, which have also chosen the weights"
 NO_VALIDATION = "no validation case was kept from training; calibrate with anatomark calibrate RUN DATASET --split NAME"
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a model found in M annotated cases of `subjects`, and what is known of them.
+
+    points and references (M, N, d) world, NaN where the reference has none; spread and presence (M, N); states (M, N)
+    of the references; masses (M, N, stages), which only a model of one member has.
+    """
+
+    points: Floats
+    spread: Floats
+    presence: Floats
+    masses: Floats | None
+    references: Floats
+    states: NDArray[np.uint8]
+    subjects: tuple[str, ...]
 
 
 def calibrate(
@@ -39,40 +56,62 @@ def calibrate(
     dataset: Dataset | str | Path,
     *,
     split: str | None = None,
+    reviews: str | Path | None = None,
     root: str | Path | None = None,
     device: str = "auto",
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> ErrorBounds:
     """Predict annotated cases, calibrate the error bounds of the model in `run` by them, and save these with it.
 
-    The cases are those of `split`, say of one's own clinic; without, the run's validation cases. A finished run with
-    folds is calibrated by its out-of-fold cases already; here it takes a `split`. Where ENOUGH_ABSENT landmarks or more
-    are absent in a `split`, the presence of a model without folds is learned from it, too. Without a `split`, what is
-    usual in suitable images is learned anew from the run's own cases.
+    The cases are those of `split`, say of one's own clinic; or the accepted ones of `reviews`, a folder that `anatomark
+    review` wrote; without both, the run's validation cases, or all cases of a data set of another name that has no
+    splits. A finished run with folds is calibrated by its out-of-fold cases already; here it takes other cases. Where
+    ENOUGH_ABSENT landmarks or more are absent in other cases, the presence of a model without folds is learned from
+    them, too. By the validation cases, what is usual in suitable images is learned anew as well.
 
-    Raises ModelError for a folder that is no finished run, SettingsError where there is no case to calibrate by or the
-    networks have learned from some of them, UnknownNameError for a split, case or landmark that the data set has not.
+    The points that the model finds stay as they are: whoever has used it would not expect them to move. `adapt` learns
+    how a place puts its points, and writes a model of its own.
+
+    Raises ModelError for a folder that is no finished run, or whose points were adapted, SettingsError where there is
+    no case to calibrate by or the networks have learned from some of them, UnknownNameError for a split, case or
+    landmark that the data set has not.
     """
     folder = run_folder(run)
-    if about(folder) is not None:
-        raise ModelError(f"{run} is ready-made and stays as it is; copy {folder}, take out {ABOUT}, calibrate the copy")
+    if is_ready_made(folder):
+        raise ModelError(f"{run} is ready-made and stays as it is; give --out FOLDER for a calibrated copy of it")
     model = load(folder, device=device)
+    if model.offsets is not None:
+        raise ModelError(
+            f"{run} was adapted to {model.offsets.source}, and bounds by the same cases would be too small; give --out "
+            "FOLDER, for a copy in which offsets and bounds are learned anew"
+        )
     if isinstance(dataset, (str, Path)):
         dataset = load_dataset(dataset, root)
     require_no_codes(dataset)
-    strange = sorted(set(model.names) - set(dataset.names))
-    if strange:
-        raise UnknownNameError(f"{dataset.name} has no landmark {strange[0]!r}, which the model in {folder} finds")
-    if split is None:
-        cases, source = [dataset.case(id) for id in _validation(folder)], BY_VALIDATION
-    else:
-        cases, source = list(dataset.split(split)), f"cases of the split {split} of {dataset.name}"
-        _require_unseen(folder, dataset, cases, model.dataset)
-    cases = [case for case in cases if case.reference.select(model.names).present.any()]
-    if not cases:
-        raise SettingsError(f"{folder}: no annotated case to calibrate by; name a split of {dataset.name} with --split")
+    cases, source = calibration_cases(folder, model, dataset, split, reviews)
+    found = found_in(model, cases, progress)
+    bounds = ErrorBounds.fitted(
+        radial(found.points, found.references),
+        found.spread,
+        subjects=found.subjects,
+        names=model.names,
+        unit=model.unit,
+        source=source,
+    )
+    bounds.save(folder)
+    if source == BY_VALIDATION and (record := seen(folder)) is not None:
+        taught = [dataset.case(id).reference.select(model.names).points for id in record["train"]]
+        Suitability.learned(np.stack(taught), found.points, found.references, found.masses).save(folder)
+    elif found.masses is not None:
+        learn_presence(folder, found, source)
+    return bounds
+
+
+def found_in(model: Model, cases: Sequence[Case], progress: Callable[[int, int, str], None]) -> Found:
+    """What `model` finds in `cases`, one at least."""
     points: list[Floats] = []
     spread: list[Floats] = []
+    presence: list[Floats] = []
     masses: list[Floats] = []
     for done, case in enumerate(cases):
         progress(done, len(cases), case.id)
@@ -81,32 +120,33 @@ def calibrate(
             prediction = model.predict(image, source=str(case.image_path))
             points.append(prediction.landmarks.points)
             spread.append(prediction.spread)
+            presence.append(prediction.presence)
         else:
             located = model.locate(image, source=str(case.image_path))
             points.append(located[-1].points_world)
             spread.append(located[-1].spread)
             masses.append(np.stack([stage.mass for stage in located], axis=-1))
+            presence.append(model.detector.presence.probability(masses[-1]))
     progress(len(cases), len(cases), "")
-    references = np.stack([case.reference.select(model.names).points for case in cases])
-    bounds = ErrorBounds.fitted(
-        radial(np.stack(points), references),
+    references = [case.reference.select(model.names) for case in cases]
+    return Found(
+        np.stack(points),
         np.stack(spread),
-        subjects=[case.subject for case in cases],
-        names=model.names,
-        unit=model.unit,
-        source=source,
+        np.stack(presence),
+        np.stack(masses) if masses else None,
+        np.stack([reference.points for reference in references]),
+        np.stack([reference.states for reference in references]),
+        tuple(case.subject for case in cases),
     )
-    bounds.save(folder)
-    if split is None:
-        taught = [dataset.case(id).reference.select(model.names).points for id in _request(folder)["train"]]
-        mass = np.stack(masses) if masses else None
-        Suitability.learned(np.stack(taught), np.stack(points), references, mass).save(folder)
-    states = np.stack([case.reference.select(model.names).states for case in cases])
-    if split is not None and masses and (states == State.ABSENT).sum() >= ENOUGH_ABSENT:
-        known = states != State.NOT_ANNOTATED
-        presence = PresenceModel.fitted(np.stack(masses)[known], states[known] == State.PRESENT)
-        change_presence(folder, replace(presence, learned_from=source))
-    return bounds
+
+
+def learn_presence(folder: Path, found: Found, source: str) -> None:
+    """Learn the presence of the model in `folder` anew, where ENOUGH_ABSENT landmarks or more are absent."""
+    if found.masses is None or (found.states == State.ABSENT).sum() < ENOUGH_ABSENT:
+        return
+    known = found.states != State.NOT_ANNOTATED
+    presence = PresenceModel.fitted(found.masses[known], found.states[known] == State.PRESENT)
+    change_presence(folder, replace(presence, learned_from=source))
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,34 +204,3 @@ def own_answer(case: CachedCase, detector: AnyDetector, device: torch.device) ->
     volume = 1.0 if case.matrix is None else abs(np.linalg.det(case.matrix[:-1, :-1]))
     mass = np.stack([stage.mass for stage in stages], axis=-1)
     return own_world(case, points), spread / volume ** (1 / points.shape[1]), mass
-
-
-def _validation(folder: Path) -> list[str]:
-    """The validation cases of a run; SettingsError for one with folds, where each has its own."""
-    if fold_folders(folder):
-        raise SettingsError(f"{folder} has been calibrated by its out-of-fold cases; to do it by others name a --split")
-    return _request(folder)["validation"]
-
-
-def _require_unseen(folder: Path, dataset: Dataset, cases: Sequence[Case], taught_by: str) -> None:
-    """SettingsError where the networks have learned from subjects of `cases`."""
-    if dataset.name != taught_by:
-        return
-    learned = {id for part in fold_folders(folder) or [folder] for id in _request(part)["train"]}
-    subjects = {case.subject for case in dataset.cases if case.id in learned}
-    shared = [case.id for case in cases if case.subject in subjects]
-    if shared:
-        raise SettingsError(
-            f"the networks in {folder} have learned from the subjects of {len(shared)} of these cases, such as "
-            f"{shared[0]!r}; bounds by them would be too small: name a split that was not trained on"
-        )
-
-
-def _request(folder: Path) -> dict[str, list[str]]:
-    path = folder / "request.json"
-    try:
-        request = json.loads(path.read_text(encoding="utf-8"))
-        return {key: [str(id) for id in request[key]] for key in ("train", "validation")}
-    except (OSError, ValueError, KeyError, TypeError):
-        told = "so that nobody knows which cases the model has seen; copy the whole run folder"
-        raise ModelError(f"{path} is missing or damaged, {told}") from None

@@ -1,0 +1,149 @@
+"""Adaptation: a model that puts its points as another place does, learned from a few annotated cases of that place."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from anatomark.card import ENSEMBLE, NAME
+from anatomark.core.grid import Floats, Unit
+from anatomark.data.description import Dataset, load_dataset
+from anatomark.data.missing_codes import require_no_codes
+from anatomark.errors import OutputError, SettingsError
+from anatomark.formats.atomic import new_folder
+from anatomark.loading import load
+from anatomark.methods.error_bound import NAME as BOUNDS
+from anatomark.methods.error_bound import OWN, ErrorBounds
+from anatomark.methods.offsets import LEAST, Offsets, learn_offsets
+from anatomark.methods.suitability import NAME as SUITABILITY
+from anatomark.model import Model
+from anatomark.ready_made import ABOUT, run_folder
+from anatomark.training.calibrate import found_in, learn_presence, radial
+from anatomark.training.calibration_cases import calibration_cases, seen
+from anatomark.training.run_folder import FOLDS, fold_folders
+
+FILES = (NAME, "model.safetensors", SUITABILITY, "settings.json", "request.json", ABOUT, ENSEMBLE, FOLDS)
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """Offsets and error bounds learned from cases, and the mean radial error of these without and with offsets.
+
+    With offsets, each case counts with those that were learned without its subject.
+    """
+
+    offsets: Offsets
+    bounds: ErrorBounds
+    before: float
+    after: float
+    subjects: int
+
+    @property
+    def enough(self) -> bool:
+        """Whether there were subjects enough to learn from."""
+        return self.subjects >= LEAST
+
+
+@dataclass(frozen=True, eq=False)
+class Adapted:
+    """The run folder `out` of an adapted model, and what was `taught` to it, in `unit`, by `source`."""
+
+    out: Path
+    taught: Taught
+    names: tuple[str, ...]
+    unit: Unit
+    cases: int
+    source: str
+    seen_known: bool  # whether it is known that the networks have not learned from these cases
+
+
+def adapt(
+    run: str | Path,
+    dataset: Dataset | str | Path,
+    *,
+    out: str | Path,
+    split: str | None = None,
+    reviews: str | Path | None = None,
+    root: str | Path | None = None,
+    device: str = "auto",
+    progress: Callable[[int, int, str], None] = lambda done, total, name: None,
+) -> Adapted:
+    """A copy of the model in `run`, in the new folder `out`, that puts its points as annotated cases have theirs.
+
+    Learned are an offset a landmark (`methods.offsets`) and the error bounds: those of the model, scaled
+    (`ErrorBounds.scaled`), or from OWN subjects on bounds of their own. Fewer than LEAST subjects change nothing.
+    Offsets that the model already has are replaced. Cases are chosen as in `calibrate`, and `run` stays as it is.
+
+    Raises OutputError where `out` holds something already, else as `calibrate`.
+    """
+    folder, out = run_folder(run), Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{out} exists and is not an empty folder; choose another --out")
+    model = replace(load(folder, device=device), offsets=None)
+    if isinstance(dataset, (str, Path)):
+        dataset = load_dataset(dataset, root)
+    require_no_codes(dataset)
+    cases, source = calibration_cases(folder, model, dataset, split, reviews)
+    found = found_in(model, cases, progress)
+    there = np.where((found.presence >= 0.5)[..., None], found.points, np.nan)
+    taught = learned(model, there, found.references, found.spread, subjects=found.subjects, source=source)
+    known = dataset.name != model.dataset or seen((fold_folders(folder) or [folder])[0]) is not None
+    with new_folder(out.absolute().parent):
+        part = Path(tempfile.mkdtemp(prefix=f".{out.name[:40]}.", dir=out.absolute().parent))
+        try:
+            _copy(folder, part)
+            taught.bounds.save(part)
+            taught.offsets.save(part)
+            if found.masses is not None:
+                learn_presence(part, found, source)
+            part.chmod(0o755)
+            os.replace(part, out)
+        except OSError as error:
+            raise OutputError(f"{out} cannot be written: {error.strerror}; choose another --out") from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return Adapted(out, taught, model.names, model.unit, len(cases), source, known)
+
+
+def learned(
+    model: Model, points: Floats, references: Floats, spread: Floats, *, subjects: Sequence[str], source: str
+) -> Taught:
+    """What M cases of `subjects` teach a model without offsets that found `points` (M, N, d), with `spread` (M, N).
+
+    NaN stands for points that are not there, in the image or in the `references` (M, N, d).
+    """
+    usual = model.members[0].suitability.usual
+    typical = None if usual is None else usual.typical
+    offsets, corrected = learn_offsets(points, references, subjects=subjects, typical=typical, source=source)
+    before, errors = radial(points, references), radial(corrected, references)
+    if not np.isfinite(errors).any():
+        raise SettingsError(f"none of the {len(points)} {source} has a landmark that the model finds present")
+    count = len(set(subjects))
+    if count >= OWN:
+        bounds = ErrorBounds.fitted(
+            errors, spread, subjects=subjects, names=model.names, unit=model.unit, source=source
+        )
+    elif count >= LEAST:
+        bounds = model.bounds.scaled(errors, spread, source=source)
+    else:
+        bounds = model.bounds
+    return Taught(offsets, bounds, float(np.nanmean(before)), float(np.nanmean(errors)), count)
+
+
+def _copy(folder: Path, to: Path) -> None:
+    """Copy what prediction needs, the terms of use, and what was learned from; of a run with folds, of each."""
+    folds: list[str] = []
+    if (folder / ENSEMBLE).exists():
+        folds = [Path(name).name for name in json.loads((folder / ENSEMBLE).read_text(encoding="utf-8"))["folds"]]
+    for part in ("", *folds):
+        (to / part).mkdir(exist_ok=True)
+        for name in (*FILES, *((BOUNDS,) if part else ())):
+            if (folder / part / name).exists():
+                shutil.copyfile(folder / part / name, to / part / name)
