@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,14 +19,13 @@ from anatomark.formats.atomic import write_json
 from anatomark.methods.error_bound import COVERAGE, ErrorBounds
 from anatomark.methods.interface import AnyDetector, Located
 from anatomark.methods.offsets import Offsets
-from anatomark.methods.prediction import Prediction
+from anatomark.methods.prediction import Orient, Prediction
 from anatomark.methods.presence import PresenceModel
 from anatomark.methods.suitability import Judgement, Suitability
 from anatomark.nets.weights import save_tensors
 from anatomark.version import __version__
 from anatomark.views import usual_view
 
-Orient = Literal["keep", "auto"]
 TEMPLATE = "alignment.template"  # its tensor in model.safetensors
 
 

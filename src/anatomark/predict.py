@@ -17,11 +17,11 @@ from anatomark.formats.landmark_files.dicom_sr import require_reportable
 from anatomark.formats.table import write_table
 from anatomark.loading import load
 from anatomark.methods.error_bound import COVERAGE
-from anatomark.methods.prediction import Prediction, prediction_table
+from anatomark.methods.prediction import Orient, Prediction, prediction_table
 from anatomark.prediction_files import FORMATS, file_name, write_images_table, write_overlay, write_prediction
 
 if TYPE_CHECKING:
-    from anatomark.model import Model, Orient
+    from anatomark.model import Model
 
 
 @dataclass

@@ -81,6 +81,16 @@ def test_the_coverage_is_passed_on(service, case):
     assert service.upload(path.name, path, coverage=0.75, **query).json()["coverage"] == 0.75
 
 
+def test_suitability_is_answered_and_orient_is_passed_on(service, case):
+    path, query, wanted = case
+    held = service.upload(path.name, path, orient="auto", **query).json()
+    assert (held["unsuitable"], held["taken_for"]) == (wanted.unsuitable, None)
+    assert held["suitability"] is None or 0 <= held["suitability"] <= 1
+    answer = service.upload(path.name, path, orient="guess", **query)
+    assert answer.status_code == 422
+    assert "orient" in answer.json()["detail"]
+
+
 def dicom_series(image, folder):
     """The slices of a 3D image as DICOM files in `folder`, its grey values shifted to be positive."""
     folder.mkdir()

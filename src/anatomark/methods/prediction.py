@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from anatomark.methods.suitability import Judgement
 if TYPE_CHECKING:
     from anatomark.formats.table import LandmarkTable
 
+Orient = Literal["keep", "auto"]  # an image that looks mirrored, turned, ...: as it is, or as it should be
 PRESENCE_THRESHOLD = 0.5  # a landmark with a lower presence is predicted as absent
 
 

@@ -129,6 +129,7 @@ def _add_predictions(api: FastAPI, predictor: Predictor, roots: AllowedRoots, me
             format=query.format,
             coverage=query.coverage,
             spacing=None if query.spacing is None else tuple(float(part) for part in query.spacing.split(",")),
+            orient=query.orient,
             max_voxels=predictor.limits.voxels,
             max_bytes=predictor.limits.decoded_bytes,
         )

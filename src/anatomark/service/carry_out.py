@@ -39,7 +39,7 @@ def carry_out(job: Job, model: Model) -> Path:
         image = picture[0]
     elif job.spacing is not None:
         image = read_image(path, spacing=job.spacing)
-    result = model.predict(image, source=str(path), coverage=job.coverage)
+    result = model.predict(image, source=str(path), coverage=job.coverage, orient=job.orient)
     if picture is not None:
         result = replace(result, landmarks=picture[1](result.landmarks))
     name = image_name(Path(job.path).name)
@@ -77,6 +77,9 @@ def as_json(result: Prediction, model: str, image: str) -> dict[str, Any]:
         "unit": landmarks.unit,
         "coverage": result.coverage,
         "warning": result.remarks,
+        "suitability": None if math.isnan(result.suitability) else round(result.suitability, 6),
+        "unsuitable": result.unsuitable,
+        "taken_for": result.taken_for,
         "landmarks": [
             {
                 "name": name,

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from anatomark.methods.prediction import Orient
+
 Format = Literal["json", "csv", "mrk.json", "fcsv", "dicom-sr"]
 MEDIA_TYPES: Mapping[str, str] = {
     "json": "application/json",
@@ -27,6 +29,7 @@ class Job:
     format: Format = "json"
     coverage: float = 0.9
     spacing: tuple[float, ...] | None = None
+    orient: Orient = "keep"
     max_voxels: int = 2**28
     max_bytes: int = 2**31
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from anatomark.methods.error_bound import COVERAGE
+from anatomark.methods.prediction import Orient
 from anatomark.service.job import Format
 
 Spacing = Annotated[
@@ -28,6 +29,10 @@ class PredictionQuery(BaseModel):
     spacing: Annotated[Spacing | None, Field(description="x,y[,z] in mm, for images whose file states no spacing.")] = (
         None
     )
+    orient: Annotated[
+        Orient,
+        Field(description="auto: take an image that looks mirrored, turned, inverted or rescaled as if it did not."),
+    ] = "keep"
 
 
 class ImagePath(BaseModel):
@@ -63,6 +68,11 @@ class Predicted(BaseModel):
     unit: Literal["mm", "px"]
     coverage: float
     warning: Annotated[str | None, Field(description="Why a person should check this prediction.")]
+    suitability: Annotated[
+        float | None, Field(description="Proportion of suitable images that deviate more; null if not judged.")
+    ]
+    unsuitable: Annotated[str | None, Field(description="Why the image is unsuitable; null for a suitable one.")]
+    taken_for: Annotated[str | None, Field(description="What it was predicted as with orient=auto.")]
     landmarks: list[Point]
 
 

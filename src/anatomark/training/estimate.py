@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anatomark.core.grid import Grid
 from anatomark.data.description import Dataset, load_dataset
-from anatomark.methods.interface import StagePlan
+from anatomark.methods.interface import AnyPlan, StagePlan
 from anatomark.methods.memory import GIB, too_large
+from anatomark.methods.settings import Settings
 from anatomark.nets.devices import available_memory_bytes, choose_precision
 from anatomark.training.budget import located_afterwards
 from anatomark.training.data import canonical_grids, data_of
@@ -129,34 +131,14 @@ def estimate(
     if isinstance(dataset, (str, Path)):
         dataset = load_dataset(dataset, root)
     request = Request.resolved(method, dataset.ndim, preset=preset, settings=settings, device=device)
-    asked, left_out = request.settings, 0
-    if folds is None:
-        roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
-    else:
-        parts = fold_roles(dataset, folds, train_split, validation_split, asked)
-        largest_fold = max(parts, key=lambda part: len(part["train"]))
-        roles = {role: largest_fold[role] for role in ("train", "validation")}
-        left_out = len(largest_fold["left out"])
+    roles, left_out = _roles(dataset, request.settings, folds, train_split, validation_split)
     say("reading the headers of all images")
-    data = data_of(dataset, roles, asked, cache=Path())
+    data = data_of(dataset, roles, request.settings, cache=Path())
     grids = canonical_grids(dataset, [*roles["train"], *roles["validation"]])
     plan = plan_for(request, replace(data, grids=lambda: grids[: len(roles["train"])]))
-    order = np.argsort([math.prod(grid.extent) for grid in grids[: len(roles["train"])]])
-    chosen = [roles["train"][i] for i in dict.fromkeys(order[np.linspace(0, len(order) - 1, TRIAL_CASES).astype(int)])]
-    template = [case for case in roles["train"] if case.id == plan.training.template and case not in chosen]
-    free = available_memory_bytes(request.device)
-    spec = {
-        "method": method,
-        "network": plan.network.model_dump(mode="json"),
-        "training": plan.training.model_dump(mode="json"),
-        "device": request.device,
-        "precision": choose_precision(plan.training.precision, request.device),
-        "roles": {"train": [c.id for c in [*chosen, *template]], "validation": [c.id for c in roles["validation"][:1]]},
-        "largest": chosen[-1].id,
-        "typical": chosen[len(chosen) // 2].id,
-    }
+    spec = _trial_spec(request, plan, roles, grids)
     with tempfile.TemporaryDirectory() as folder:
-        say(f"trying a few steps on {len(chosen)} of the images")
+        say(f"trying a few steps on {len(spec['roles']['train'])} of the images")
         trained = run_trial("training", spec, dataset, Path(folder))
         say("trying a prediction")
         predicted = run_trial("prediction", spec, dataset, Path(folder))
@@ -165,18 +147,13 @@ def estimate(
         _stage(name, times, plan.training.validations, plan.training.checkpoint_every, len(roles["validation"]))
         for name, times in trained["stages"].items()
     )
-    cached = trained["cached"] * len(grids)
-    in_memory = request.device == "cpu" and cached <= plan.training.cache_memory_gib * GIB
-    training_bytes = trained["peak"] + (max(0.0, cached - trained["cached"] * trained["cases"]) if in_memory else 0.0)
+    free = available_memory_bytes(request.device)
+    training_bytes = _training_bytes(trained, len(grids), request.device, plan.training.cache_memory_gib)
     if training_bytes > free and stages:
         largest = max(stages, key=lambda stage: stage.bytes)
         smaller = trained["stages"][largest.name]
-        raise too_large(
-            largest.name,
-            training_bytes,
-            free,
-            StagePlan(largest.steps, smaller["batch"], 0.0, "constant", smaller=tuple(smaller["smaller"])),
-        )
+        asked = StagePlan(largest.steps, smaller["batch"], 0.0, "constant", smaller=tuple(smaller["smaller"]))
+        raise too_large(largest.name, training_bytes, free, asked)
     return Estimate(
         method=method,
         dataset=dataset.name,
@@ -196,6 +173,48 @@ def estimate(
         folds=folds or 1,
         undecided=plan.undecided,
     )
+
+
+def _roles(
+    dataset: Dataset, asked: Settings, folds: int | None, train_split: str, validation_split: str | None
+) -> tuple[dict[str, Sequence[Case]], int]:
+    """The "train" and "validation" cases of a training, or of the largest fold, and how many cases that leaves out."""
+    if folds is None:
+        return training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed), 0
+    parts = fold_roles(dataset, folds, train_split, validation_split, asked)
+    largest = max(parts, key=lambda part: len(part["train"]))
+    return {role: largest[role] for role in ("train", "validation")}, len(largest["left out"])
+
+
+def _trial_spec(
+    request: Request, plan: AnyPlan, roles: Mapping[str, Sequence[Case]], grids: Sequence[Grid]
+) -> dict[str, Any]:
+    """What the trials are told: the plan, and TRIAL_CASES training cases from the smallest image to the largest.
+
+    `grids` are of the training cases, then of the validation cases.
+    """
+    training = roles["train"]
+    order = np.argsort([math.prod(grid.extent) for grid in grids[: len(training)]])
+    chosen = [training[i] for i in dict.fromkeys(order[np.linspace(0, len(order) - 1, TRIAL_CASES).astype(int)])]
+    template = [case for case in training if case.id == plan.training.template and case not in chosen]
+    return {
+        "method": request.method.name,
+        "network": plan.network.model_dump(mode="json"),
+        "training": plan.training.model_dump(mode="json"),
+        "device": request.device,
+        "precision": choose_precision(plan.training.precision, request.device),
+        "roles": {"train": [c.id for c in [*chosen, *template]], "validation": [c.id for c in roles["validation"][:1]]},
+        "largest": chosen[-1].id,
+        "typical": chosen[len(chosen) // 2].id,
+    }
+
+
+def _training_bytes(trained: Mapping[str, Any], cases: int, device: str, cache_memory_gib: float) -> float:
+    """The peak of the trial, and what the images of all cases need more where the cache is held in memory."""
+    cached = trained["cached"] * cases
+    if device != "cpu" or cached > cache_memory_gib * GIB:
+        return trained["peak"]
+    return trained["peak"] + max(0.0, cached - trained["cached"] * trained["cases"])
 
 
 def _table(stages: Sequence[StageEstimate]) -> list[str]:
