@@ -1,6 +1,8 @@
 """What the server answers, asked as the page asks: the study, cases, images, changes, and refusals in one line."""
 
 import json
+import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from anatomark.review.api import ReviewApi
 from anatomark.review.app import PAGE, make_app
 from anatomark.review.assistant import Assistant
 from anatomark.review.record import Record
+from anatomark.review.serve import adapt_command
 from anatomark.review.study import open_study
 from anatomark.web.access import decide_access
 from tests.review.made import Client, made_set, without_annotations
@@ -67,6 +70,20 @@ def test_the_study_and_a_case(opened):
         assert mark["mine"] is None
     bounds = [mark["model"]["bound"] for mark in case["landmarks"] if mark["model"]["state"] == "present"]
     assert study["cases"][0]["need"] == max(bounds)
+
+
+def test_the_command_that_adapts_the_model_is_offered(opened, tmp_path):
+    assert opened.get("/api/study")["adapt"] is None
+    study = opened.study
+    command = adapt_command("runs/first", study, None, None)
+    words = shlex.split(command)
+    assert words[:4] == ["anatomark", "calibrate", "runs/first", str(study.dataset.path)]
+    assert words[words.index("--reviews") + 1] == str(study.folder)
+    assert words[words.index("--out") + 1] == f"runs/first_{study.dataset.name}"
+    assert adapt_command("ceph19", study, "test", "my data").endswith("--split test --root 'my data'")
+    assert adapt_command("ceph19", replace(study, dataset=replace(study.dataset, path=None)), None, None) == ""
+    offered = ReviewApi(study, opened.record, adapt=command).overview()["adapt"]
+    assert offered == {"from": 5, "command": command}
 
 
 def test_a_change_is_answered_when_it_is_in_the_file(opened):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anatomark import evaluate, load, load_dataset, train
+from anatomark import adapt, evaluate, load, load_dataset, train
 from anatomark.cli.main import run as command
 from anatomark.combined import Answer, trimmed_mean
 from anatomark.core.grid import Grid
@@ -229,3 +229,19 @@ def test_an_average_by_hand() -> None:
     np.testing.assert_allclose(answer.error_bound, [3.0], err_msg="constant spreads say nothing")
     corrected = replace(model, presence=PresenceModel((0.0,), 0.0)).predict(image)
     np.testing.assert_allclose(corrected.presence, [0.5])
+
+
+def test_a_run_with_folds_is_adapted_whole(flat: Path, ended: Path, tmp_path: Path) -> None:
+    before = {file: file.read_bytes() for file in ended.rglob("*") if file.is_file()}
+    dataset = replace(load_dataset(flat), name="clinic")
+    adapted = adapt(ended, dataset, split="train", out=tmp_path / "new", device="cpu")
+    assert {file: file.read_bytes() for file in ended.rglob("*") if file.is_file()} == before
+    old, new = load(ended, device="cpu"), load(adapted.out, device="cpu")
+    assert len(new.members) == 3
+    assert new.offsets is not None
+    image = dataset.cases[0].read_image()
+    first = old.predict(image)
+    expected = new.offsets.apply(first.landmarks.points, first.presence)
+    np.testing.assert_allclose(new.predict(image).landmarks.points, expected, atol=1e-6)
+    with pytest.raises(SettingsError, match="have learned from the subjects"):
+        adapt(adapted.out, load_dataset(flat), split="train", out=tmp_path / "newer", device="cpu")

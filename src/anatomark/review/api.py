@@ -13,12 +13,17 @@ from anatomark.review.record import Record
 from anatomark.review.study import CasePrediction, Study
 from anatomark.review.view import viewer_from_world
 
+ADAPT_FROM = 5  # accepted cases
+
 
 class ReviewApi:
-    """Answers, ready for JSON, about the cases of `study` by number."""
+    """Answers, ready for JSON, about the cases of `study` by number.
 
-    def __init__(self, study: Study, record: Record, assistant: Assistant | None = None) -> None:
-        self.study, self.record, self.assistant = study, record, assistant
+    `adapt` is the command that adapts the model to the accepted cases, which the page shows once they are enough.
+    """
+
+    def __init__(self, study: Study, record: Record, assistant: Assistant | None = None, adapt: str = "") -> None:
+        self.study, self.record, self.assistant, self.adapt = study, record, assistant, adapt
         self.images = ImageCache(study.cases)
         self._names = study.dataset.names
 
@@ -34,6 +39,7 @@ class ReviewApi:
             "landmarks": list(self._names),
             "splits": list(dataset.splits),
             "assistant": None if self.assistant is None else self.assistant.model.dataset,
+            "adapt": {"from": ADAPT_FROM, "command": self.adapt} if self.adapt else None,
             "cases": [self.summary(number) for number in range(len(self.study.cases))],
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import shlex
 import socket
 import webbrowser
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from anatomark.review.api import ReviewApi
 from anatomark.review.app import make_app
 from anatomark.review.assistant import Assistant
 from anatomark.review.record import Record, checked_name
-from anatomark.review.study import open_study
+from anatomark.review.study import Study, open_study
 from anatomark.web.access import decide_access, make_token
 from anatomark.web.server import address, listen, require_server, serve
 
@@ -77,13 +78,26 @@ def review(
             if browser:
                 webbrowser.open(url)
 
-        asyncio.run(serve(make_app(ReviewApi(study, record, assistant), access), listening, started=started))
+        api = ReviewApi(study, record, assistant, "" if model is None else adapt_command(model, study, split, root))
+        asyncio.run(serve(make_app(api, access), listening, started=started))
     finally:
         listening.close()
         if assistant is not None:
             assistant.close()
         if record is not None:
             record.close()
+
+
+def adapt_command(model: str | Path, study: Study, split: str | None, root: str | Path | None) -> str:
+    """The command that adapts `model` to the accepted cases; "" for a folder of images, which needs a description."""
+    if study.dataset.path is None:
+        return ""
+    out = f"{Path(model).name}_{study.dataset.name}"
+    out = str(Path("runs") / out) if Path(model).parent == Path() else str(Path(model).parent / out)
+    words = ["anatomark", "calibrate", model, study.dataset.path, "--reviews", study.folder, "--out", out]
+    words += [] if split is None else ["--split", split]
+    words += [] if root is None else ["--root", root]
+    return shlex.join(map(str, words))
 
 
 def login_name() -> str:

@@ -111,6 +111,9 @@ export class CaseList {
     const all = this.session.lines.length
     byId('progress').textContent = `${done} of ${all} accepted`
       + (this.shown.length < all ? ` · ${this.shown.length} shown` : '')
+    const { adapt } = this.session.study
+    byId('adapt').hidden = !adapt || done < adapt.from
+    if (adapt) byId('adapt-command').textContent = adapt.command
   }
 
   // The case `way` places further in the list that is shown, or null at its end.
