@@ -164,12 +164,13 @@ def test_scaled_bounds_hold_as_often_as_they_promise() -> None:
     first = ErrorBounds.fitted(errors, spread, subjects=[str(k) for k in range(200)], names=list("abcdefghij"))
     elsewhere = 2.5 * rng.rayleigh(1.0, (400, 10)) * np.linspace(1, 3, 10)
     assert (elsewhere <= first.bound(np.ones((400, 10)))).mean() < 0.6
+    none = ErrorBounds.withheld(first.names, "never made").scaled(elsewhere[:5], np.ones((5, 10)), source="five cases")
+    assert none.reason("a") == "five cases are too few for error bounds"
+    scaled = first.scaled(elsewhere[:5], np.ones((5, 10)), source="five cases")
+    assert scaled.source == f"five cases; their errors scaled the bounds from {first.source}"
     shares = []
     for k in range(30):
         part = elsewhere[5 * k : 5 * k + 5]
         scaled = first.scaled(part, np.ones((5, 10)), source="five cases")
         shares.append((elsewhere[150:] <= scaled.bound(np.ones((250, 10)))).mean())
     assert np.mean(shares) == pytest.approx(0.9, abs=0.02)
-    assert "five cases; their errors scaled the bounds from" in scaled.source
-    none = ErrorBounds.withheld(first.names, "never made").scaled(part, np.ones((5, 10)), source="five cases")
-    assert none.reason("a") == "five cases are too few for error bounds"

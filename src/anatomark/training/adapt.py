@@ -21,7 +21,7 @@ from anatomark.formats.atomic import new_folder
 from anatomark.loading import load
 from anatomark.methods.error_bound import NAME as BOUNDS
 from anatomark.methods.error_bound import OWN, ErrorBounds
-from anatomark.methods.offsets import LEAST, Offsets, learn_offsets
+from anatomark.methods.offsets import LEAST, PRESENT_FROM, Offsets, learn_offsets
 from anatomark.methods.suitability import NAME as SUITABILITY
 from anatomark.model import Model
 from anatomark.ready_made import ABOUT, run_folder
@@ -92,7 +92,7 @@ def adapt(
     require_no_codes(dataset)
     cases, source = calibration_cases(folder, model, dataset, split, reviews)
     found = found_in(model, cases, progress)
-    there = np.where((found.presence >= 0.5)[..., None], found.points, np.nan)
+    there = np.where((found.presence >= PRESENT_FROM)[..., None], found.points, np.nan)
     taught = learned(model, there, found.references, found.spread, subjects=found.subjects, source=source)
     known = dataset.name != model.dataset or seen((fold_folders(folder) or [folder])[0]) is not None
     with new_folder(out.absolute().parent):
