@@ -65,14 +65,14 @@ class View:
 
 
 def orientations(ndim: int) -> list[View]:
-    """The views of other orientations, in the order of trial: in 2D all, also inverted; in 3D turns about an axis,
-    mirrored and inverted ones."""
+    """The views of other orientations, in the order of trial, likely ones first: in 2D all, also inverted; in 3D the
+    inverted one, turns about an axis, and mirrored ones."""
     unchanged = View(np.eye(ndim), "inverted (black and white exchanged)", inverted=True)
     if ndim == 3:
-        return [*_turns(), *_mirrored(), unchanged]
+        return [unchanged, *_turns(), *_mirrored()]
     turned = _orientations_2d()
     both = [replace(view, words=f"{view.words} and inverted", inverted=True) for view in turned]
-    return [*turned, unchanged, *both]
+    return [turned[0], unchanged, *turned[1:], *both]
 
 
 def spacings(grid: Grid, extent: float) -> list[View]:
@@ -141,10 +141,10 @@ def _orientations_2d() -> list[View]:
     mirror = np.diag([-1.0, 1.0])
     return [
         View(mirror, "mirrored"),
-        View(np.diag([1.0, -1.0]), "mirrored top to bottom"),
         View(np.diag([-1.0, -1.0]), "upside down"),
         View(clockwise, "turned by 90 degrees counterclockwise"),
         View(clockwise.T, "turned by 90 degrees clockwise"),
+        View(np.diag([1.0, -1.0]), "mirrored top to bottom"),
         View(mirror @ clockwise, "mirrored and turned by 90 degrees"),
         View(mirror @ clockwise.T, "mirrored and turned by 90 degrees"),
     ]
