@@ -25,6 +25,7 @@ SUBJECTS = {
     "service": "answers, waiting time and memory of the service with many clients",
     "training": "steps and patches a second, compared with single patches and a conventional loader",
     "suitability": "whether images unlike the training images are flagged",
+    "suspects": "whether wrong references are found: faults planted in the cases of a split",
     "ship": "make a ready-made model from a run, with its card",
     "startup": "time to help, to import and to a first predicted X-ray",
     "transfer": "error of transferred landmarks where they are known",

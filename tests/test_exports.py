@@ -55,6 +55,7 @@ def test_the_list_of_exports():
         "adapt",
         "calibrate",
         "check",
+        "check_references",
         "compare",
         "compare_observers",
         "convert",

@@ -20,6 +20,7 @@ from benchmarks.report.review import loop, review
 from benchmarks.report.service import service
 from benchmarks.report.startup import startup
 from benchmarks.report.suitability import suitability
+from benchmarks.report.suspects import suspects
 from benchmarks.report.training import training
 from benchmarks.report.transfer import transfer
 from benchmarks.results import FOLDER, read_all
@@ -38,6 +39,7 @@ SECTIONS = {  # of all results of a kind, in their order
     "transfer": transfer,
     "suitability": suitability,
     "clinic": clinic,
+    "suspects": suspects,
     "prediction": prediction,
     "precision": precision,
     "training": training,

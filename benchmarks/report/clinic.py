@@ -11,9 +11,9 @@ def clinic(results: list[dict[str, Any]]) -> str:
     """A table a model."""
     lines = ["## Another clinic", ""]
     lines += [
-        "Offsets and error bounds are learned from a few cases of a split and scored on the rest of it. Figures are means "
-        "over draws; `5 to 95 %` are those of the MRE. `worse` is the proportion of draws whose MRE is larger than "
-        "without offsets, on the same cases.",
+        "Offsets and error bounds are learned from a few cases of a split and scored on the rest of it. Figures are "
+        "means over draws; `5 to 95 %` are those of the MRE. `worse` is the proportion of draws whose MRE is larger "
+        "than without offsets, on the same cases.",
         "",
     ]
     for result in results:

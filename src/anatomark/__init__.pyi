@@ -8,6 +8,7 @@ from .data.description import load_dataset as load_dataset
 from .data.init import init_dataset as init_dataset
 from .data.phantoms import make_phantoms as make_phantoms
 from .errors import AnatomarkError as AnatomarkError
+from .evaluation.check_references import check_references as check_references
 from .evaluation.compare import compare as compare
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.observer_study import compare_observers as compare_observers

@@ -112,13 +112,13 @@ def _case_tiles(rows: Rows, i: int, image: Image, title: str) -> list[Tile]:
     across = image.canonical().grid.extent[1] / max(image.grid.extent)
     size = min(_TALL, round(_HALF / across)) if flat else _PAGE
     picture = overlay(image, predicted=predicted, reference=reference, radius=radius if drawn else None, size=size)
-    tiles = [Tile(_embed(picture), title, text)]
+    tiles = [Tile(embed(picture), title, text)]
     if not flat:
         k = int(np.argmax(np.where(rows.found[i], rows.radial[i], -1)))
         error = number(float(rows.radial[i, k]))
         text = f"slices through its worst landmark, {rows.names[k]}: {error} {rows.unit}{_bound(rows, i, k)}"
         width = 0.5 * max(image.grid.extent)
-        tiles.append(Tile(_embed(_crop(rows, i, k, image, width=width, size=354)), title, text))
+        tiles.append(Tile(embed(_crop(rows, i, k, image, width=width, size=354)), title, text))
     return tiles
 
 
@@ -130,7 +130,7 @@ def _point_tile(rows: Rows, where: tuple[int, int], image: Image) -> Tile:
     width = min(max(0.12 * longest, needed), longest)
     picture = _crop(rows, i, k, image, width=width, size=220 if image.grid.ndim == 2 else 172)
     title = f"{rows.names[k]}: {number(error)} {rows.unit}"
-    return Tile(_embed(picture), title, f"{rows.cases[i]}, {width:.0f} {rows.unit} wide{_bound(rows, i, k)}")
+    return Tile(embed(picture), title, f"{rows.cases[i]}, {width:.0f} {rows.unit} wide{_bound(rows, i, k)}")
 
 
 def _crop(rows: Rows, i: int, k: int, image: Image, *, width: float, size: int) -> Pillow.Image:
@@ -144,7 +144,8 @@ def _bound(rows: Rows, i: int, k: int) -> str:
     return f", bound {number(bound)} {rows.unit}" if bound == bound else ""
 
 
-def _embed(picture: Pillow.Image) -> str:
+def embed(picture: Pillow.Image) -> str:
+    """The picture as a data URI, a JPEG file."""
     data = io.BytesIO()
     picture.save(data, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
