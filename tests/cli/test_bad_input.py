@@ -225,7 +225,11 @@ def test_the_others_of_a_batch_are_predicted(
     rows = (out / "predictions.csv").read_text().splitlines()[1:]
     assert {row.split(",")[0] for row in rows} == {c.id for c in dataset.cases[:2]}
     names = {p.name.removesuffix(".nii.gz") for p in good}
-    expected = {"predictions.csv", "overlays"} | {f"{n}.fcsv" for n in names} | {f"overlays/{n}.png" for n in names}
+    expected = (
+        {"predictions.csv", "images.csv", "overlays"}
+        | {f"{n}.fcsv" for n in names}
+        | {f"overlays/{n}.png" for n in names}
+    )
     assert set(tree(out)) == expected
 
 
