@@ -117,8 +117,7 @@ class Model:
         """
         self.require_fitting(image, source)
         answer = self._answer(image, source)
-        usual = self.members[0].suitability.usual
-        if answer.judgement.reason is None or usual is None:
+        if answer.judgement.reason is None or (usual := self.members[0].suitability.usual) is None:
             return self.prediction_of(answer, coverage=coverage)
 
         quick = self._first_look if self.detector.first_look or len(self.members) > 1 else None
