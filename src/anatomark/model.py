@@ -135,7 +135,7 @@ class Model:
                 error_bound=prediction.error_bound / view.scale,
                 taken_for=view.words,
             )
-        reason = f"the image looks {view.words}: taken so, its points lie as usual (--orient auto does that)"
+        reason = f"the image looks {view.words}; corrected, its points lie as usual (--orient auto does that)"
         explained = replace(answer, judgement=replace(answer.judgement, reason=reason))
         return self.prediction_of(explained, coverage=coverage)
 

@@ -85,9 +85,10 @@ def spacings(grid: Grid, extent: float) -> list[View]:
 def scaled(ndim: int, factor: float, unit: Unit) -> View:
     """The view of an image whose lengths are `factor` times as long."""
     times = f"{'only ' if factor > 1 else ''}{1 / factor:.2g} times"
-    what = "given with a spacing" if unit == "mm" else "shown"
-    size = "what suits (check the spacing)" if unit == "mm" else "the size of the training images"
-    return View(factor * np.eye(ndim), f"{what} {times} {size}")
+    words = f"as if its spacing were {times} the true one (check the spacing)"
+    if unit == "px":
+        words = f"{times} as large as the training images"
+    return View(factor * np.eye(ndim), words)
 
 
 def usual_view(

@@ -65,7 +65,9 @@ class Prediction:
     def remarks(self) -> str | None:
         """Warning and unsuitability in one line, None if there is neither."""
         doubt = f"doubtful points, {self.unsuitable}" if self.unsuitable else None
-        taken = f"the image looks {self.taken_for}; taken so" if self.taken_for else None
+        taken = (
+            f"the image looks {self.taken_for}; its points are those of the corrected image" if self.taken_for else None
+        )
         return "; ".join(filter(None, (self.warning, taken, doubt))) or None
 
     @property
