@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 from anatomark.core.grid import Grid
-from anatomark.core.image import Image
+from anatomark.core.image import Image, require_usable
 from anatomark.errors import AnatomarkError, ImageError, OutputError, SpacingError
 from anatomark.formats.images import (
     image_name,
@@ -20,7 +20,6 @@ from anatomark.formats.images import (
     list_images,
     read_grid,
     read_image,
-    require_usable,
     write_image,
 )
 from anatomark.formats.picture_files import photos

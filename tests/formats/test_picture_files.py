@@ -13,8 +13,9 @@ import pytest
 import SimpleITK as sitk
 
 from anatomark import read_image
+from anatomark.core.image import require_usable
 from anatomark.errors import AnatomarkError, ImageError
-from anatomark.formats.images import is_image, list_images, load_image, read_header, require_usable
+from anatomark.formats.images import is_image, list_images, load_image, read_header
 from anatomark.formats.picture_files import photos
 
 

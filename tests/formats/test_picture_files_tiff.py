@@ -12,8 +12,9 @@ import SimpleITK as sitk
 import tifffile
 
 from anatomark import read_image
+from anatomark.core.image import require_usable
 from anatomark.errors import AnatomarkError, ImageError
-from anatomark.formats.images import load_image, read_header, require_usable
+from anatomark.formats.images import load_image, read_header
 
 SHAPE = (13, 19)
 TYPES = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]
