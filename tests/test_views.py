@@ -74,7 +74,7 @@ def model_for(ndim: int) -> Model:
 
 def stored(view: View, image: Image) -> Image:
     """`image` as it is in a file that `view` would put right, its grid along the axes of the world again."""
-    undo = View(np.linalg.inv(view.matrix), "", view.inverted)
+    undo = View(np.asarray(np.linalg.inv(view.matrix), dtype=np.float64), "", view.inverted)
     return undo.of(image).canonical()
 
 
