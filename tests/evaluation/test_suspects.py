@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from anatomark.core.grid import Unit
 from anatomark.core.landmarks import State
 from anatomark.evaluation.rows import Answer, Rows
 from anatomark.evaluation.suspects import find_suspects, limits
@@ -17,7 +18,7 @@ SHAPE = np.array([
 ], dtype=float)  # fmt: skip
 
 
-def sound(ndim, cases=30, *, bounds=True, unit="mm", seed=3):
+def sound(ndim, cases=30, *, bounds=True, unit: Unit = "mm", seed=3):
     """Rows without a fault: people of many sizes, errors of about 1 mm, some points absent or not annotated."""
     rng = np.random.default_rng(seed)
     base = SHAPE[:, [0, 2]] if ndim == 2 else SHAPE
