@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from anatomark.core.grid import Grid
-    from anatomark.core.image import Image, require_usable
+    from anatomark.core.image import Image
     from anatomark.data.cache import Cache
     from anatomark.methods.interface import AnyDetector, Staged
     from anatomark.methods.settings import Network
@@ -184,6 +184,7 @@ def parts_of_whole(network: Network, image: Image, locate: Callable[[], None]) -
 
     from anatomark.core.landmarks import Landmarks
     from anatomark.data.working import working_image
+    from anatomark.core.image import require_usable
     from anatomark.formats.images import read_image, write_image
     from anatomark.formats.table import write_table
     from anatomark.methods.prediction import Prediction, prediction_table
