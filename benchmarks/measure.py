@@ -182,9 +182,9 @@ def parts_of_whole(network: Network, image: Image, locate: Callable[[], None]) -
     """Seconds to "read" the image from a file, "prepare" it, ask the "network", and "write" a table and a picture."""
     import numpy as np
 
+    from anatomark.core.image import require_usable
     from anatomark.core.landmarks import Landmarks
     from anatomark.data.working import working_image
-    from anatomark.core.image import require_usable
     from anatomark.formats.images import read_image, write_image
     from anatomark.formats.table import write_table
     from anatomark.methods.prediction import Prediction, prediction_table
