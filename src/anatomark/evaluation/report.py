@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import jinja2
 from markupsafe import Markup, escape
 
 from anatomark.core.grid import Floats
@@ -13,6 +11,7 @@ from anatomark.data.cases import Case
 from anatomark.evaluation import sections
 from anatomark.evaluation.charts import embed
 from anatomark.evaluation.numbers import NONE, digits_of, interval, number, p_value, signed
+from anatomark.evaluation.pages import page_templates
 from anatomark.evaluation.results import Evaluation
 from anatomark.evaluation.rows import Rows
 from anatomark.evaluation.sentences import between_observers, end_radii, interval_note, sentences
@@ -34,13 +33,7 @@ def report_html(
     """
     from plotly.offline import get_plotlyjs
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = page_templates()
     environment.filters |= {
         "digits": digits_of,
         "number": number,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import jinja2
 import numpy as np
 
 from anatomark.core.image import Image
@@ -18,6 +16,7 @@ from anatomark.data.parse import parse
 from anatomark.data.yaml_file import read_yaml
 from anatomark.errors import AnatomarkError
 from anatomark.evaluation.gallery import embed
+from anatomark.evaluation.pages import page_templates
 from anatomark.evaluation.rows import Answer, Rows
 from anatomark.evaluation.suspects import Suspect
 from anatomark.pictures import crop, overlay
@@ -50,15 +49,12 @@ def suspects_html(
             continue
         pictures |= {k: _picture(rows, suspects[k], image) for k in chosen if suspects[k].case == case}
     shown = [Shown(f, pictures.get(k, ""), leave_out(data, f.case)) for k, f in enumerate(findings)]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("suspects.html.j2").render(
-        name=data.name, shown=shown, cases=len(rows.cases), points=int(rows.found.sum()), review=review, notes=notes
+    return (
+        page_templates()
+        .get_template("suspects.html.j2")
+        .render(
+            name=data.name, shown=shown, cases=len(rows.cases), points=int(rows.found.sum()), review=review, notes=notes
+        )
     )
 
 
