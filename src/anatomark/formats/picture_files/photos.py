@@ -26,7 +26,7 @@ from anatomark.formats import itk
 from anatomark.formats.header import Header, Orientation
 from anatomark.formats.picture_files import png, tiff, tiff_pages, tiff_tags, turned
 from anatomark.formats.picture_files.picture_kinds import kind_of, require_common_jpeg
-from anatomark.formats.picture_files.pillow import unlimited, without_warnings
+from anatomark.formats.picture_files.pillow import opened
 from anatomark.formats.picture_files.wholeness import require_whole
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -58,7 +58,7 @@ def read(path: Path, orientation: Orientation = "shown", page: int | None = None
     `page` is one of several pictures in a TIFF file, counted from 1.
     """
     about = _stored(path, page)
-    require_whole(path)
+    require_whole(path, about.more if isinstance(about.more, png.Chunks) else None)
     if isinstance(about.more, tiff_pages.Page):
         array, remarks = tiff.grey(about.more)
     else:
@@ -152,11 +152,8 @@ def _opened(path: Path, kind: str, data: bytes | None = None) -> Generator[Any]:
         "WebP": WebPImagePlugin.WebPImageFile,
     }[kind]
     try:
-        with unlimited():
-            with without_warnings():
-                picture = opener(str(path) if data is None else io.BytesIO(data))
-            with picture:
-                yield picture
+        with opened(lambda: opener(str(path) if data is None else io.BytesIO(data))) as picture:
+            yield picture
     except ImageError:
         raise
     except (OSError, ValueError, SyntaxError, KeyError, IndexError, RuntimeError, MemoryError, OverflowError) as error:

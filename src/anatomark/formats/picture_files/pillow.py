@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Any
 
 from anatomark.formats import itk
 
@@ -15,7 +16,7 @@ _limit: int | None = None
 
 
 @contextmanager
-def unlimited() -> Generator[None]:
+def _unlimited() -> Generator[None]:
     """Pillow decodes pictures of any size, and what its libraries print reaches nobody.
 
     A user's own film may have more pixels than Pillow allows; the service judges sizes by the header, before. Calls may
@@ -39,8 +40,15 @@ def unlimited() -> Generator[None]:
 
 
 @contextmanager
-def without_warnings() -> Generator[None]:
-    """For opening a file, where Pillow warns of faults in tags that are of no weight; one thread at a time."""
-    with _opening, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def opened(open_image: Callable[[], Any]) -> Generator[Any]:
+    """The picture that `open_image` opens, of any size; what Pillow's libraries print reaches nobody.
+
+    Neither do Pillow's warnings while it opens a file, of faults in tags that are of no weight; for that, one thread
+    opens at a time.
+    """
+    with _unlimited():
+        with _opening, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture = open_image()
+        with picture:
+            yield picture

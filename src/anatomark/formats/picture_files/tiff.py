@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from anatomark.errors import ImageError
 from anatomark.formats import itk
 from anatomark.formats.picture_files import tiff_tags
-from anatomark.formats.picture_files.pillow import unlimited
+from anatomark.formats.picture_files.pillow import opened
 from anatomark.formats.picture_files.tiff_pages import Page
 from anatomark.formats.picture_files.tiff_tags import Directory
 
@@ -271,7 +271,8 @@ def _by_pillow(page: Page, tags: Directory, segments: list[bytes], compression: 
     from PIL import TiffImagePlugin
 
     try:
-        with unlimited(), TiffImagePlugin.TiffImageFile(io.BytesIO(tiff_tags.written(tags, segments))) as picture:
+        file = io.BytesIO(tiff_tags.written(tags, segments))
+        with opened(lambda: TiffImagePlugin.TiffImageFile(file)) as picture:
             return np.asarray(picture)
     except (OSError, ValueError, SyntaxError, KeyError, RuntimeError, MemoryError) as error:
         name = {**_BYTES, **_FAX, _JPEG: "JPEG"}[compression]

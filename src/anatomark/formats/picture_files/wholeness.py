@@ -11,9 +11,9 @@ from anatomark.formats.volume_files.nifti_header import require_whole_nifti
 from anatomark.formats.volume_files.packed import cut_short
 
 
-def require_whole(path: Path) -> None:
+def require_whole(path: Path, chunks: png.Chunks | None = None) -> None:
     """Raises `ImageError` if a NIfTI, JPEG, PNG, BMP or WebP file ends before its image does; other kinds'
-    readers check that themselves."""
+    readers check that themselves. `chunks` are those of a PNG file, where they are known already."""
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
         require_whole_nifti(path)
@@ -31,7 +31,7 @@ def require_whole(path: Path) -> None:
         if path.stat().st_size < struct.unpack("<I", head[4:8])[0] + 8:
             raise ImageError(cut_short(path))
     elif head[:8] == png.SIGNATURE:
-        chunks = png.chunks(path)
+        chunks = chunks or png.chunks(path)
         if chunks is None or not chunks.whole:
             raise ImageError(cut_short(path))
 
