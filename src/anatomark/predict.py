@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anatomark.core.image import Image
-from anatomark.data.inputs import ImageInput, find_inputs
+from anatomark.data.cases import Case
+from anatomark.data.inputs import find_inputs
 from anatomark.errors import AnatomarkError, SettingsError, UnknownNameError
 from anatomark.formats.atomic import new_folder
 from anatomark.formats.landmark_files.dicom_sr import require_reportable
-from anatomark.formats.table import write_table
 from anatomark.loading import load
 from anatomark.methods.error_bound import COVERAGE
-from anatomark.methods.prediction import Orient, Prediction, prediction_table
-from anatomark.prediction_files import FORMATS, file_name, write_images_table, write_overlay, write_prediction
+from anatomark.methods.prediction import Orient, Prediction
+from anatomark.prediction_files import FORMATS, TABLE, file_name, write_overlay, write_prediction, write_tables
 
 if TYPE_CHECKING:
     from anatomark.model import Model
@@ -88,15 +88,15 @@ def predict_to_folder(
     folder = Path(out)
     reasons = {name: model.bounds.reason(name, coverage) for name in model.names}
     withheld = {name: reason for name, reason in reasons.items() if reason is not None}
-    summary = Summary(folder / "predictions.csv", withheld=withheld)
-    images = find_inputs(inputs, split=split, spacing=spacing, root=root, stack=stack)
+    summary = Summary(folder / TABLE, withheld=withheld)
+    cases = find_inputs(inputs, split=split, spacing=spacing, root=root, stack=stack)
     with new_folder(folder / "overlays" if overlays else folder):
-        return _predict_each(model, images, summary, formats, overlays, coverage, orient, progress)
+        return _predict_each(model, cases, summary, formats, overlays, coverage, orient, progress)
 
 
 def _predict_each(
     model: Model,
-    inputs: Sequence[ImageInput],
+    cases: Sequence[Case],
     summary: Summary,
     formats: Sequence[str],
     overlays: bool,
@@ -109,31 +109,31 @@ def _predict_each(
     results: dict[str, Prediction] = {}
     first_error: AnatomarkError | None = None
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        coming = reader.submit(_read, inputs[0], formats)
+        coming = reader.submit(_read, cases[0], formats)
         written: Future[None] | None = None
-        for done, given in enumerate(inputs):
-            progress(done, len(inputs), given.id)
+        for done, case in enumerate(cases):
+            progress(done, len(cases), case.id)
             reading = coming
             marks = [time.perf_counter()]
             try:
                 wait((reading,))
-                if done + 1 < len(inputs):
-                    coming = reader.submit(_read, inputs[done + 1], formats)
+                if done + 1 < len(cases):
+                    coming = reader.submit(_read, cases[done + 1], formats)
                 image = reading.result()
                 marks.append(time.perf_counter())
-                result = model.predict(image, source=str(given.path), coverage=coverage, orient=orient)
+                result = model.predict(image, source=str(case.image_path), coverage=coverage, orient=orient)
             except AnatomarkError as error:
-                summary.failed[given.id] = str(error)
+                summary.failed[case.id] = str(error)
                 first_error = first_error or error
                 continue
             marks.append(time.perf_counter())
-            results[given.id] = result
-            summary.predicted.append(given.id)
+            results[case.id] = result
+            summary.predicted.append(case.id)
             if result.remarks is not None:
-                summary.warnings[given.id] = f"{given.path}: {result.remarks}"
+                summary.warnings[case.id] = f"{case.image_path}: {result.remarks}"
             if written is not None:
                 written.result()
-            written = writer.submit(_write, folder, model, given, image, result, formats, overlays)
+            written = writer.submit(_write, folder, model, case, image, result, formats, overlays)
             marks.append(time.perf_counter())
             for step, start, end in zip(summary.seconds, marks, marks[1:], strict=False):
                 summary.seconds[step] += end - start
@@ -141,27 +141,26 @@ def _predict_each(
             began = time.perf_counter()
             written.result()
             summary.seconds["write"] += time.perf_counter() - began
-    progress(len(inputs), len(inputs), "")
+    progress(len(cases), len(cases), "")
     if first_error is not None and not results:
         if len(summary.failed) == 1:
             raise first_error
-        raise type(first_error)(f"none of {len(inputs)} images could be predicted; the first error: {first_error}")
-    write_table(prediction_table(results), summary.table)
-    write_images_table(folder / "images.csv", results, summary.failed)
+        raise type(first_error)(f"none of {len(cases)} images could be predicted; the first error: {first_error}")
+    write_tables(folder, results, summary.failed)
     return summary
 
 
-def _read(given: ImageInput, formats: Sequence[str]) -> Image:
-    image = given.read()
+def _read(case: Case, formats: Sequence[str]) -> Image:
+    image = case.read_image()
     if "dicom-sr" in formats:
-        require_reportable(given.path, image.grid.ndim)
+        require_reportable(case.image_path, image.grid.ndim)
     return image
 
 
 def _write(
     folder: Path,
     model: Model,
-    given: ImageInput,
+    case: Case,
     image: Image,
     result: Prediction,
     formats: Sequence[str],
@@ -169,7 +168,7 @@ def _write(
 ) -> None:
     for name in formats:
         if name != "csv":
-            target = folder / file_name(given.id, name)
-            write_prediction(result, target, name, source=given.path, grid=image.grid, model=model.dataset)
+            target = folder / file_name(case.id, name)
+            write_prediction(result, target, name, source=case.image_path, grid=image.grid, model=model.dataset)
     if overlays:
-        write_overlay(image, result, folder / "overlays" / f"{given.id}.png")
+        write_overlay(image, result, folder / "overlays" / f"{case.id}.png")

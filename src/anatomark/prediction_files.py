@@ -1,4 +1,4 @@
-"""The files of one predicted image: landmark files, the DICOM report, the overlay picture."""
+"""The files of predicted images: the tables of all, and landmark files, DICOM report and overlay picture of each."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ from anatomark.core.image import Image
 from anatomark.formats.atomic import replacing
 from anatomark.formats.landmark_files.dicom_sr import write_dicom_sr
 from anatomark.formats.landmarks import write_landmarks
-from anatomark.methods.prediction import Prediction
+from anatomark.formats.table import write_table
+from anatomark.methods.prediction import Prediction, prediction_table
 from anatomark.pictures import overlay
 
+TABLE = "predictions.csv"
 IMAGE_COLUMNS = ("image", "suitability", "unsuitable", "taken_for", "warning", "error")
 FORMATS = ("csv", "mrk.json", "fcsv", "dicom-sr")
 _ENDINGS = {"dicom-sr": "sr.dcm"}
 
 
-def write_images_table(path: Path, predictions: Mapping[str, Prediction], failed: Mapping[str, str]) -> None:
+def write_tables(folder: Path, predictions: Mapping[str, Prediction], failed: Mapping[str, str]) -> None:
+    """Write predictions.csv, a row for each landmark of each predicted image, and images.csv (`_write_images`)."""
+    write_table(prediction_table(predictions), folder / TABLE)
+    _write_images(folder / "images.csv", predictions, failed)
+
+
+def _write_images(path: Path, predictions: Mapping[str, Prediction], failed: Mapping[str, str]) -> None:
     """Write images.csv: a row for each image, with its suitability, and why it should be checked or has no points.
 
     `suitability` is the proportion of suitable images that deviate more, empty where the model cannot judge;

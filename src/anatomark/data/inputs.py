@@ -1,44 +1,20 @@
-"""What a user gives to be predicted (images, folders of images, data sets), as images with names of their own."""
+"""What a user gives to be predicted (images, folders of images, data sets), as cases with names of their own."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from anatomark.core.image import Image
 from anatomark.data.case_list import named_pages
 from anatomark.data.cases import Case
 from anatomark.data.description import load_dataset
 from anatomark.data.image_files import distinct_names
 from anatomark.data.label_maps import find_label_maps
 from anatomark.errors import DescriptionError, ImageError, UnknownNameError
-from anatomark.formats.header import Orientation, tell
-from anatomark.formats.images import is_image, list_images, read_image
-
-
-@dataclass(frozen=True)
-class ImageInput:
-    """An image and how to read it; `id` is its name in tables and in the names of files.
-
-    `spacing` is mm along x, y[, z] where the file has none; `orientation` and `page` are as in `read_image`.
-    """
-
-    id: str
-    path: Path
-    spacing: tuple[float, ...] | None = None
-    orientation: Orientation = "shown"
-    page: int | None = None
-
-    @classmethod
-    def of_case(cls, case: Case, spacing: Sequence[float] | None) -> ImageInput:
-        """The image of a described case; its own spacing comes before `spacing`."""
-        own = case.spacing or (tuple(spacing) if spacing else None)
-        return cls(case.id, case.image_path, own, case.orientation, case.page)
-
-    def read(self) -> Image:
-        return read_image(self.path, spacing=self.spacing, orientation=self.orientation, page=self.page)
+from anatomark.formats.header import tell
+from anatomark.formats.images import is_image, list_images
 
 
 def find_inputs(
@@ -48,23 +24,25 @@ def find_inputs(
     spacing: Sequence[float] | None = None,
     root: str | Path | None = None,
     stack: bool = False,
-) -> tuple[ImageInput, ...]:
-    """The images that `paths` (images, folders of images, data sets) stand for, those of data sets first.
+) -> tuple[Case, ...]:
+    """The cases that `paths` (images, folders of images, data sets) stand for, those of data sets first.
 
     `split` chooses cases of data sets, whose data lie under `root`; `spacing` (x, y[, z] in mm) is for images that have
-    none. With `stack`, every page of an image file is an image. Images of the same name get as many of their folders
-    put before it as tell them apart. Label maps beside images are left out, with a remark.
+    none. An image that no data set describes is a case of its own; with `stack`, every page of an image file is. Images
+    of the same name get as many of their folders put before it as tell them apart. Label maps beside images are left
+    out, with a remark.
 
     Raises ImageError where a path or a folder holds no image, UnknownNameError for `split` where images have none,
     DescriptionError for images whose names are the same.
     """
     files: list[Path] = []
-    found: list[ImageInput] = []
+    found: list[Case] = []
+    lengths = tuple(float(length) for length in spacing) if spacing is not None else None
     for path in map(Path, paths):
         if path.suffix.lower() in (".yaml", ".yml") or (path / "dataset.yaml").is_file():
             dataset = load_dataset(path, root)
             cases = dataset.cases if split is None else dataset.split(split)
-            found += [ImageInput.of_case(case, spacing) for case in cases]
+            found += [replace(case, spacing=case.spacing or lengths) for case in cases]
         elif not path.exists():
             raise ImageError(f"{path}: no such file or folder; give an image, a folder of images or a dataset.yaml")
         elif path.is_dir() and not is_image(path):
@@ -73,7 +51,7 @@ def find_inputs(
             files.append(path)
     if files and split is not None:
         raise UnknownNameError(f"--split {split} needs a dataset.yaml: {files[0]} has no splits")
-    found += _named(files, spacing, stack)
+    found += _named(files, lengths, stack)
     if not found:
         raise ImageError("no image to predict: give image files, folders of images or a dataset.yaml")
     _require_distinct(found)
@@ -95,19 +73,18 @@ def _images_in(folder: Path) -> list[Path]:
     return [file for file in files if file not in left_out]
 
 
-def _named(files: Sequence[Path], spacing: Sequence[float] | None, stack: bool) -> list[ImageInput]:
-    lengths = tuple(float(length) for length in spacing) if spacing is not None else None
+def _named(files: Sequence[Path], spacing: tuple[float, ...] | None, stack: bool) -> list[Case]:
     named = list(zip(distinct_names(files), files, strict=True))
     if not stack:
-        return [ImageInput(name, file, lengths) for name, file in named]
-    return [ImageInput(page_name, file, lengths, page=page)
+        return [Case(name, file, name, spacing=spacing) for name, file in named]
+    return [Case(page_name, file, name, spacing=spacing, page=page)
             for name, file in named for page_name, page in named_pages(file, name)]  # fmt: skip
 
 
-def _require_distinct(images: Sequence[ImageInput]) -> None:
-    twice = [name for name, count in Counter(image.id for image in images).items() if count > 1]
+def _require_distinct(cases: Sequence[Case]) -> None:
+    twice = [name for name, count in Counter(case.id for case in cases).items() if count > 1]
     if twice:
-        paths = " and ".join(str(image.path) for image in images if image.id == twice[0])
+        paths = " and ".join(str(case.image_path) for case in cases if case.id == twice[0])
         raise DescriptionError(
             f"two inputs have the case name {twice[0]!r}: {paths}; predict them into separate folders"
         )
