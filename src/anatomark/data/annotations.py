@@ -18,13 +18,10 @@ from anatomark.data.findings import Finding
 from anatomark.data.schema import Annotations
 from anatomark.errors import AnatomarkError, DescriptionError, SpacingError, UnknownNameError
 from anatomark.formats.frames import FilePoints, swap_ras
-from anatomark.formats.header import tell
-from anatomark.formats.image_names import ImageNames, Matches, existing, guess_remark
-from anatomark.formats.landmark_files.long_table import LONG_TABLE
+from anatomark.formats.image_names import ImageNames, Matches, existing
 from anatomark.formats.landmarks import read_placements
 from anatomark.formats.missing import NOTHING, MissingValues
 from anatomark.formats.placements import one_image
-from anatomark.formats.recognise import format_of
 from anatomark.formats.text import composed
 
 
@@ -203,16 +200,14 @@ def open_table(
     table = read_placements(
         path, frame=part.frame, grid_of=grid_of, columns=columns or None, names=names, missing=missing
     )
-    lines = format_of(path) is LONG_TABLE  # one row a line, below a header
     if table.coordinates.shape[1] != ndim:
         raise DescriptionError(
             f"{path}: {table.coordinates.shape[1]} coordinates per row in a {ndim}D data set; "
             "correct `dimension`, or the columns of `annotations`"
         )
     named, image = _codes(table.image)
-    matches = images.match(named)
+    matches = images.match(named, path)
     case_of = np.array(matches.images, dtype=np.int64)
-    tell(guess_remark(matches, list(at), path))
     labels, label = _codes(table.landmark)
     landmark_of = numbers_of(labels, names)
     observers, observer = _codes(table.observer)
@@ -228,7 +223,7 @@ def open_table(
                 "error",
                 "unknown-landmark",
                 f"unknown landmark {labels[code]!r}{did_you_mean(labels[code], names)} "
-                f"({f'line {rows[0] + 2}, ' if lines else ''}{len(rows)} in all)",
+                f"({'' if table.line is None else f'line {table.line[rows[0]]}, '}{len(rows)} in all)",
                 "rename it in the table, or add it to `landmarks` of the description",
                 case=str(table.image[rows[0]]),
                 file=str(path),
@@ -246,7 +241,7 @@ def open_table(
                 "error",
                 "duplicate-landmark",
                 f"duplicate landmark {str(table.landmark[second])!r}"
-                + (f" (lines {first + 2} and {second + 2})" if lines else ""),
+                + ("" if table.line is None else f" (lines {table.line[first]} and {table.line[second]})"),
                 "keep one row, or distinguish the observers with an `observer` column",
                 case=str(table.image[second]),
                 file=str(path),

@@ -14,8 +14,6 @@ from anatomark.data.cases import Case
 from anatomark.data.description import Dataset
 from anatomark.errors import FrameError, LandmarkFileError, UnknownNameError
 from anatomark.evaluation.rows import Answer, Rows, reference_block
-from anatomark.formats.header import tell
-from anatomark.formats.image_names import guess_remark
 from anatomark.formats.table import LandmarkTable
 from anatomark.methods.prediction import predicted_absent
 
@@ -144,13 +142,12 @@ def _check_table(dataset: Dataset, table: LandmarkTable, source: str) -> None:
 def _match_images(images: Sequence[str], cases: Sequence[Case], source: str) -> tuple[NDArray[np.int64], list[str]]:
     """Index of the case of each image, -1 for none, and the images without one (see `formats.image_names`)."""
     ids = [case.id for case in cases]
-    matches = names_of(cases).match(images)
+    matches = names_of(cases).match(images, source)
     for image, several in matches.several.items():
         raise UnknownNameError(
             f"image {image!r} of {source} may be any of the cases {_some([ids[c] for c in several])}; "
             "write the case name in the column image"
         )
-    tell(guess_remark(matches, ids, source))
     case_of_image = np.array(matches.images, dtype=np.int64)
     return case_of_image, [image for image, case in zip(images, case_of_image, strict=True) if case < 0]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from anatomark.formats.header import tell
 from anatomark.formats.images import SUFFIXES
 from anatomark.formats.text import composed
 
@@ -41,7 +42,7 @@ class ImageNames:
         self._ids: dict[str, int] = {}
         self._files: dict[str, list[int]] = {}
         self._stems: dict[str, list[int]] = {}
-        self._paths = paths
+        self._every_id, self._paths = ids, paths
         for number, (id, path) in enumerate(zip(ids, paths, strict=True)):
             name = composed(path.name)
             self._ids.setdefault(composed(id).strip(), number)  # tables keep no spaces at the ends of a cell
@@ -75,8 +76,8 @@ class ImageNames:
             return self.candidates("/".join([*folders, own]))
         return self._in_folders(numbers, folders)
 
-    def match(self, names: Sequence[str]) -> Matches:
-        """The image that each of `names` means."""
+    def match(self, names: Sequence[str], source: str | Path | None = None) -> Matches:
+        """The image that each of `names` means; of names in the file `source`, a remark tells which were guessed."""
         found = [self.candidates(name) for name in names]
         images = [numbers[0] if len(numbers) == 1 else -1 for numbers in found]
         several = {name: numbers for name, numbers in zip(names, found, strict=True) if len(numbers) > 1}
@@ -94,7 +95,10 @@ class ImageNames:
             if len(candidates) == 1 and self._other_file(names[row], candidates[0])
         ]
         guesses += [(row, images[row]) for row in elsewhere]
-        return Matches(tuple(images), several, tuple((names[row], number) for row, number in guesses))
+        matches = Matches(tuple(images), several, tuple((names[row], number) for row, number in guesses))
+        if source is not None:
+            tell(guess_remark(matches, self._every_id, source))
+        return matches
 
     def _other_file(self, name: str, number: int) -> bool:
         """Whether `name` has folders that are not those of the image, and a file lies there: train/1.png for the

@@ -61,7 +61,8 @@ class LandmarkTable:
     `presence` (R,) a probability and `spread` (R,) a length in `unit`, NaN where the file has none. `bound` (R,) is a
     length in `unit` that the error stays below (`methods.error_bound`), NaN where it was withheld, infinite in an image
     that is unsuitable for the model, None where the table has no such column. `changed` (R,) is the text of a time,
-    None where the table has no such column. Arrays are read-only.
+    None where the table has no such column. `line` (R,) is where each row begins in the one file that all come from,
+    counted from 1, None where rows are not lines of a file. Arrays are read-only.
     """
 
     image: Texts
@@ -75,6 +76,7 @@ class LandmarkTable:
     spread: Floats
     bound: Floats | None = None
     changed: Texts | None = None
+    line: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.image)
@@ -132,7 +134,7 @@ class LandmarkTable:
 
 def join_tables(tables: Sequence[LandmarkTable]) -> LandmarkTable:
     """The rows of all `tables`, which have one frame, unit and dimension, and bounds and times all or none."""
-    first = tables[0]
+    first = replace(tables[0], line=None)
     kinds = {(t.frame, t.unit, t.ndim, t.bound is None, t.changed is None) for t in tables}
     if len(kinds) > 1:
         raise ValueError(f"tables of several kinds cannot be joined: {kinds}")
@@ -273,6 +275,7 @@ def _read(
         number.get("spread", none),
         number.get("bound"),
         text.get("changed"),
+        line,
     )
 
 
