@@ -229,17 +229,15 @@ def untrained(name: str, settings: Mapping[str, Any], grid: Grid, landmarks: int
     for stage, module in made.items():
         tensors |= with_prefix(stage, module.state_dict())
     presence = PresenceModel.unfitted(network.answers)
-    return detector_class(name).load(network, tensors, presence, source="untrained").to(torch.device(device))
+    return detector_class(name).load(network, tensors, presence, device=torch.device(device), source="untrained")
 
 
 def planned_stages(name: str, settings: Mapping[str, Any], grid: Grid, landmarks: int, device: str) -> Staged:
     """The stages of the method `name` as planned for images on `grid`; a local window is the smallest one."""
     from anatomark.methods import detector_class
     from anatomark.methods.global_to_local.plan import size_local
-    from anatomark.methods.global_to_local.stages import GlobalToLocalStages
-    from anatomark.methods.heatmap.stages import HeatmapStages
     from anatomark.methods.interface import DataFacts
-    from anatomark.methods.two_stage.stages import TwoStageStages
+    from anatomark.methods.networks import NetworkDetector
     from anatomark.nets.devices import available_memory_bytes
     from anatomark.training.request import resolve_settings
 
@@ -247,11 +245,9 @@ def planned_stages(name: str, settings: Mapping[str, Any], grid: Grid, landmarks
     facts = DataFacts((grid.canonical(),), landmarks, False, available_memory_bytes(device), on_gpu=device == "cuda")
     plan = kind.plan(resolve_settings(kind, grid.ndim, None, settings), facts)
     if name == "global-to-local":
-        return GlobalToLocalStages(size_local(plan, []))  # without errors, as after a good global stage
-    if name == "two-stage":
-        return TwoStageStages(plan)
-    if name == "heatmap":
-        return HeatmapStages(plan)
+        plan = size_local(plan, [])  # without errors, as after a good global stage
+    if issubclass(kind, NetworkDetector):
+        return kind.stages_type(plan)
     raise SystemExit(f"{name} has no stages to train; choose global-to-local, two-stage or heatmap")
 
 

@@ -106,7 +106,8 @@ def steps_of(
 ) -> dict[str, Any]:
     """{"step": median seconds, "network_share": percent, "patches_per_second": where it learns from patches}."""
     from anatomark.nets.devices import choose_precision
-    from anatomark.training.loop import train_stage
+    from anatomark.training.log import RunLog
+    from anatomark.training.loop import RunContext, StageLoop
     from anatomark.training.run import progress_bar
     from anatomark.training.run_folder import RunFolder
     from anatomark.training.trainer import fabric_of
@@ -117,7 +118,8 @@ def steps_of(
     watched = Watched(staged.with_steps(stage, 3 + steps + 1), fabric.device, loader)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
-        train_stage(fabric, watched, stage, networks, cache, run, progress_bar(False), lambda *_: None)
+        context = RunContext(fabric, run, RunLog(run.log, lambda *_: None), progress_bar(False))
+        StageLoop(context, watched, stage, networks, cache).run()
     whole = watched.steps()[3:]
     drawn = watched.drawn[4:]  # the batch of the next step is drawn between two starts
     patches = staged.stage_plan(stage).patches

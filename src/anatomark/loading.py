@@ -62,9 +62,11 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
     tensors, _ = load_tensors(weights)
     template = tensors.pop(TEMPLATE, None)
     presence = PresenceModel(**card.presence.model_dump())
-    detector = kind.load(network, tensors, presence, source=str(weights)).to(torch.device(chosen))
+    detector = kind.load(network, tensors, presence, device=torch.device(chosen), source=str(weights))
     alignment = _alignment(folder, card, template)
     suitability = Suitability.load(folder, len(card.landmarks), card.ndim)
+    offsets = Offsets.load(folder, len(card.landmarks), card.ndim)
+    bounds = ErrorBounds.load(folder, card.landmarks, card.unit)
     return Model(
         card.landmarks,
         card.pairs,
@@ -72,9 +74,9 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
         card.unit,
         card.dataset,
         (Member(detector, alignment, suitability),),
-        ErrorBounds.load(folder, card.landmarks, card.unit),
+        bounds,
         device=chosen,
-        offsets=Offsets.load(folder, len(card.landmarks), card.ndim),
+        offsets=offsets,
     )
 
 

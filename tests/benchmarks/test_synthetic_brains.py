@@ -118,8 +118,8 @@ def test_the_cache_holds_the_subjects_and_landmarks_outside_are_absent(template:
     beyond = Template(template.image, template.field, np.vstack([template.points_world, [[500.0, 500.0, 500.0]]]))
     network = Network(landmarks=13, spacing=(3.0, 3.0, 3.0), pool=(1, 1, 1), align="none")
     cache = brain_cache(beyond, {"train": [4], "validation": [9]}, network, seed=1)
-    assert [case.id for case in cache.role("validation")] == ["subject9"]
-    case = cache.role("train")[0]
+    assert [case.id for case in cache.validation] == ["subject9"]
+    case = cache.training[0]
     np.testing.assert_array_equal(case.image.fine, subject(beyond, seed=1, index=4)[0].array)
     assert case.states.tolist() == [2] * 12 + [1]
     assert np.isnan(case.points_world[-1]).all()

@@ -23,8 +23,8 @@ def test_a_cache_gives_back_cases_landmarks_and_grids(prepared: Path) -> None:
     dataset = load_dataset(prepared / "data" / "dataset.yaml")
     cache = open_cache(prepared / "cache")
     assert cache.names == dataset.names
-    assert [c.id for c in cache.role("train")] == [c.id for c in dataset.cases[:4]]
-    assert [c.id for c in cache.role("validation")] == [c.id for c in dataset.cases[4:]]
+    assert [c.id for c in cache.training] == [c.id for c in dataset.cases[:4]]
+    assert [c.id for c in cache.validation] == [c.id for c in dataset.cases[4:]]
     for cached, case in zip(cache.cases, dataset.cases, strict=True):
         np.testing.assert_array_equal(cached.points_world, case.reference.points)
         np.testing.assert_array_equal(cached.states, case.reference.states)

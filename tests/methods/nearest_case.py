@@ -40,7 +40,7 @@ class NearestCase:
 
     @classmethod
     def fit(cls, plan: Plan[Network, Training], cache: Cache, trainer: Trainer) -> NearestCase:
-        cases = cache.role("train")
+        cases = cache.training
         copies = np.stack([small(case.image) for case in cases])
         sizes = np.array([case.image.fine.shape for case in cases])[:, None]
         places = np.stack([case.image.fine_grid.world_to_index(case.points_world) for case in cases]) / sizes
@@ -51,15 +51,18 @@ class NearestCase:
 
     @classmethod
     def load(
-        cls, network: Network, tensors: Mapping[str, Tensor], presence: PresenceModel, *, source: str
+        cls,
+        network: Network,
+        tensors: Mapping[str, Tensor],
+        presence: PresenceModel,
+        *,
+        device: torch.device,
+        source: str,
     ) -> NearestCase:
         return cls(network, tensors["copies"].numpy(), tensors["places"].numpy(), presence)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"copies": torch.from_numpy(self.copies), "places": torch.from_numpy(self.places)}
-
-    def to(self, device: torch.device) -> NearestCase:
-        return self
 
     def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
         differences = np.abs(self.copies - small(image)).mean(axis=1)

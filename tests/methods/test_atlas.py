@@ -23,7 +23,7 @@ from anatomark.methods.atlas.method import Atlas
 from anatomark.methods.atlas.plan import AtlasPlan
 from anatomark.methods.atlas.registration import full_map
 from anatomark.methods.atlas.settings import AtlasSettings
-from anatomark.methods.interface import DataFacts, Located, Networks, Staged, StagedT
+from anatomark.methods.interface import DataFacts, Located, Networks, StagedT
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 CPU = torch.device("cpu")
@@ -52,10 +52,7 @@ class NoTrainer:
 
     device = CPU
 
-    def begin(self, staged: StagedT, stage: str, networks: Networks, cache: Cache) -> StagedT:
-        raise AssertionError("the atlas has no stages")
-
-    def train(self, staged: Staged, stage: str, networks: Networks, cache: Cache) -> torch.nn.Module:
+    def train(self, staged: StagedT, stage: str, networks: Networks, cache: Cache) -> tuple[StagedT, torch.nn.Module]:
         raise AssertionError("the atlas has no stages")
 
 
@@ -314,7 +311,7 @@ def test_a_plan_can_be_written() -> None:
 
 
 def load_again(method: Atlas, tensors: dict[str, torch.Tensor]) -> Atlas:
-    return Atlas.load(method.network, tensors, method.presence, source="model.safetensors")
+    return Atlas.load(method.network, tensors, method.presence, device=CPU, source="model.safetensors")
 
 
 def test_a_library_comes_back_whole_from_its_tensors() -> None:

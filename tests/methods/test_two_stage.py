@@ -11,7 +11,7 @@ from anatomark import Grid, State, votes
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
 from anatomark.errors import SettingsError
-from anatomark.methods.interface import DataFacts, Networks, Staged, StagedT
+from anatomark.methods.interface import DataFacts, Networks, StagedT
 from anatomark.methods.presence import PresenceModel
 from anatomark.methods.two_stage.config import TwoStageNetwork
 from anatomark.methods.two_stage.joint import JointNet, displacements_grid_mm, patch_centers_grid_mm
@@ -398,19 +398,16 @@ class FewSteps:
 
     device = CPU
 
-    def begin(self, staged: StagedT, stage: str, networks: Networks, cache: Cache) -> StagedT:
-        return staged
-
-    def train(self, staged: Staged, stage: str, networks: Networks, cache: Cache) -> torch.nn.Module:
+    def train(self, staged: StagedT, stage: str, networks: Networks, cache: Cache) -> tuple[StagedT, torch.nn.Module]:
         network = staged.make(stage, networks, cache).train()
         optimiser = torch.optim.AdamW((p for p in network.parameters() if p.requires_grad), lr=2e-3)
         rng = np.random.default_rng(0)
         for _ in range(staged.stage_plan(stage).steps):
-            batch = staged.batch(stage, cache.role("train"), cache.mirrored, rng, CPU)
+            batch = staged.batch(stage, cache.training, cache.mirrored, rng, CPU)
             optimiser.zero_grad()
             torch.stack(list(staged.loss(stage, network, batch).values())).sum().backward()
             optimiser.step()
-        return network
+        return staged, network
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -426,7 +423,7 @@ def test_a_fitted_detector_holds_its_two_networks_and_comes_back_from_its_tensor
     assert sorted(detector.networks) == ["stage1", "stage2"]
     assert 0 <= float(detector.tensors()["stage2.refinement.blend_weight"]) <= 1
     assert len(detector.presence.weights) == plan.network.answers == 2
-    again = TwoStage.load(plan.network, detector.tensors(), detector.presence, source="model")
+    again = TwoStage.load(plan.network, detector.tensors(), detector.presence, device=CPU, source="model")
     for one, two in zip(detector.locate(case.image, CPU), again.locate(case.image, CPU), strict=True):
         np.testing.assert_array_equal(one.points_world, two.points_world)
         np.testing.assert_array_equal(one.mass, two.mass)
@@ -438,7 +435,7 @@ def test_the_frozen_stage_leaves_the_network_of_stage_1_as_it_was() -> None:
     stages = TwoStageStages(plan_for(case, frozen_steps=3))
     first = {"stage1": stages.make("stage1", {}, cache)}
     before = {name: tensor.clone() for name, tensor in first["stage1"].state_dict().items()}
-    frozen = FewSteps().train(stages, "stage2_frozen", first, cache)
+    _, frozen = FewSteps().train(stages, "stage2_frozen", first, cache)
     for name, tensor in before.items():
         assert torch.equal(first["stage1"].state_dict()[name], tensor)
         assert torch.equal(frozen.state_dict()[f"patches.{name}"], tensor)
@@ -483,7 +480,7 @@ def test_models_of_format_1_load_by_the_names_of_their_time(look: dict[str, Any]
     old = {name_of_format_1(name): tensor for name, tensor in detector.tensors().items()}
     assert "stage2.patches.ladder.0.body.0.convolve.weight" in old
     assert ("stage2.look.share" in old) == ("stage2.look.net.body.0.weight" in old) == bool(look)
-    loaded = TwoStage.load(network, old, detector.presence, source="model")
+    loaded = TwoStage.load(network, old, detector.presence, device=CPU, source="model")
     for one, two in zip(detector.locate(case.image, CPU), loaded.locate(case.image, CPU), strict=True):
         np.testing.assert_array_equal(one.points_world, two.points_world)
 

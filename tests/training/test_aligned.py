@@ -227,7 +227,7 @@ def test_a_stopped_run_keeps_its_template(
     monkeypatch.setattr("anatomark.training.template.most_typical", lambda _: 1)
     few = {**settings, "global_steps": 1, "local_steps": 1}
     with monkeypatch.context() as stopped:
-        stopped.setattr("anatomark.training.trainer.train_stage", stop)
+        stopped.setattr("anatomark.training.loop.StageLoop.run", stop)
         with pytest.raises(KeyboardInterrupt):
             train(dataset, out=tmp_path / "run", device="cpu", settings=few)
     monkeypatch.setattr(

@@ -15,7 +15,8 @@ from anatomark.methods.global_to_local.method import GlobalToLocal
 from anatomark.methods.global_to_local.settings import GlobalToLocalSettings
 from anatomark.methods.global_to_local.stages import GlobalToLocalStages
 from anatomark.methods.interface import DataFacts
-from anatomark.training.loop import MIN_VALIDATION_CASES, train_stage
+from anatomark.training.log import RunLog
+from anatomark.training.loop import MIN_VALIDATION_CASES, RunContext, StageLoop
 from anatomark.training.run import progress_bar
 from anatomark.training.run_folder import RunFolder
 from anatomark.training.trainer import fabric_of
@@ -54,8 +55,9 @@ def test_few_cases_do_not_choose(tiny: dict[str, Any], tmp_path: Path, cases: in
     roles = ["train", "train", *["validation"] * cases]
     cache = Cache(("a", "b"), (), tuple(case(grid, role, k) for k, role in enumerate(roles)), in_memory=True)
     staged: Any = Scripted(GlobalToLocalStages(plan), [3.0, 1.0, 2.0, 2.5])
-    run, fabric = RunFolder(tmp_path), fabric_of("cpu", "32-true")
-    network, error = train_stage(fabric, staged, "global", {}, cache, run, progress_bar(False), lambda *_: None)
+    run = RunFolder(tmp_path)
+    context = RunContext(fabric_of("cpu", "32-true"), run, RunLog(run.log, lambda *_: None), progress_bar(False))
+    network, error = StageLoop(context, staged, "global", {}, cache).run()
     assert len(staged.seen) == validated, "with enough cases, patience has ended it"
     assert error == [3.0, 1.0, 2.0, 2.5][kept]
     assert torch.equal(next(network.parameters()), staged.seen[kept])

@@ -7,9 +7,14 @@ from typing import Any
 import pytest
 
 from anatomark.errors import OutputError, SettingsError
+from anatomark.training.log import RunLog
 from anatomark.training.run_folder import RunFolder
 
 REQUEST: dict[str, Any] = {"method": "global-to-local", "settings": {"seed": 1}, "train": ["a", "b"]}
+
+
+def log_of(run: RunFolder) -> RunLog:
+    return RunLog(run.log, lambda *_: None)
 
 
 def logged(run: RunFolder) -> list[tuple[str, int]]:
@@ -24,7 +29,7 @@ def run(tmp_path: Path) -> RunFolder:
     run.open(REQUEST)
     for stage, steps in (("global", (10, 20, 20, 30)), ("local", (10, 20, 20))):
         for step in steps:
-            run.append_log({"stage": stage, "step": step, "loss": 1.5})
+            log_of(run).add(stage, step, {"loss": 1.5})
     return run
 
 
@@ -42,7 +47,7 @@ def test_an_empty_folder_will_do(tmp_path: Path) -> None:
 def test_another_request_is_told_what_differs(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.open(REQUEST)
-    run.append_log({"stage": "global", "step": 10})
+    log_of(run).add("global", 10, {})
     other = {**REQUEST, "settings": {"seed": 2}, "preset": "noothout2020"}
     with pytest.raises(SettingsError) as caught:
         RunFolder(tmp_path).open(other)
@@ -57,7 +62,7 @@ def test_another_list_of_cases_is_told_in_short(tmp_path: Path) -> None:
     many = [f"case_{k:04d}" for k in range(500)]
     run = RunFolder(tmp_path)
     run.open({**REQUEST, "train": many})
-    run.append_log({"stage": "global", "step": 10})
+    log_of(run).add("global", 10, {})
     with pytest.raises(SettingsError, match="train was") as caught:
         RunFolder(tmp_path).open({**REQUEST, "train": many[1:]})
     assert len(str(caught.value)) < 1000
@@ -98,30 +103,30 @@ def test_finished_means_that_there_is_a_model(run: RunFolder) -> None:
 
 
 def test_rewind_drops_the_steps_that_are_done_again(run: RunFolder) -> None:
-    run.rewind_log("local", 10)
+    log_of(run).rewind("local", 10)
     assert logged(run) == [("global", 10), ("global", 20), ("global", 20), ("global", 30), ("local", 10)]
-    run.append_log({"stage": "local", "step": 20})
+    log_of(run).add("local", 20, {})
     assert logged(run)[-1] == ("local", 20)
 
 
 def test_rewind_keeps_the_validation_of_the_checkpointed_step(run: RunFolder) -> None:
-    run.rewind_log("local", 20)
+    log_of(run).rewind("local", 20)
     assert logged(run)[-2:] == [("local", 20), ("local", 20)]
     assert len(logged(run)) == 7
 
 
 def test_rewind_to_the_start_of_a_stage_keeps_the_stage_before(run: RunFolder) -> None:
-    run.rewind_log("local", 0)
+    log_of(run).rewind("local", 0)
     assert logged(run) == [("global", 10), ("global", 20), ("global", 20), ("global", 30)]
 
 
 def test_rewind_in_an_earlier_stage_drops_all_that_came_after(run: RunFolder) -> None:
-    run.rewind_log("global", 20)
+    log_of(run).rewind("global", 20)
     assert logged(run) == [("global", 10), ("global", 20), ("global", 20)]
 
 
 def test_rewind_of_everything(run: RunFolder) -> None:
-    run.rewind_log(None, 0)
+    log_of(run).rewind(None, 0)
     assert run.log.read_text() == ""
 
 
@@ -132,11 +137,11 @@ def test_rewind_drops_a_line_that_a_kill_has_cut(run: RunFolder, tail: str) -> N
     whole = logged(run)
     with open(run.log, "a") as file:
         file.write(tail)
-    run.rewind_log("local", 20)
+    log_of(run).rewind("local", 20)
     assert logged(run) == whole
     assert run.log.read_text().endswith("\n")
 
 
 def test_rewind_without_a_log(tmp_path: Path) -> None:
-    RunFolder(tmp_path).rewind_log("global", 0)
+    log_of(RunFolder(tmp_path)).rewind("global", 0)
     assert list(tmp_path.iterdir()) == []

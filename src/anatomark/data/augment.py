@@ -208,6 +208,33 @@ def sample(array: NDArray[np.generic], window: tuple[float, float], warp: Warp, 
     return values.view(-1, *warp.shape[:d])
 
 
+def plain_windows(
+    array: NDArray[np.generic],
+    window: tuple[float, float],
+    spacing: Sequence[float],
+    shape: Sequence[int],
+    center_index: Floats,
+    device: torch.device,
+) -> tuple[Tensor, Floats]:
+    """Unwarped windows (K, *shape) around `center_index` (K, d), and the source index (K, d) of their first elements.
+
+    Window elements coincide with source elements, so nothing is interpolated; outside the image there is 0.
+    """
+    size = np.asarray(shape)
+    last = np.maximum(np.asarray(array.shape) - 1, 0)
+    start = np.floor(np.clip(center_index, 0, last) - (size - 1) / 2 + 0.5)
+    k, d = start.shape
+    warp = Warp(
+        tuple(shape),
+        np.asarray(spacing, dtype=float),
+        np.asarray(spacing, dtype=float),
+        start + (size - 1) / 2,
+        np.tile(np.eye(d), (k, 1, 1)),
+        None,
+    )
+    return sample(array, window, warp, device), start
+
+
 def _part(low: float, high: float, size: int) -> slice:
     """The elements between two indices and their neighbours, of `size`; one at least, be it at the border."""
     first = min(max(math.floor(low), 0), size - 1)

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
@@ -56,6 +57,14 @@ class Cache:
     cases: tuple[CachedCase, ...]
     in_memory: bool
     alignment: Alignment | None = None
+
+    @cached_property
+    def training(self) -> tuple[CachedCase, ...]:
+        return self.role("train")
+
+    @cached_property
+    def validation(self) -> tuple[CachedCase, ...]:
+        return self.role("validation")
 
     def role(self, role: str) -> tuple[CachedCase, ...]:
         return tuple(case for case in self.cases if case.role == role)

@@ -69,6 +69,36 @@ def window_centers(
     return np.where(present[..., None], points_index + offset, elsewhere)
 
 
+def warped_windows(
+    array: NDArray[np.generic],
+    window: tuple[float, float],
+    spacing: Sequence[float],
+    rng: np.random.Generator,
+    device: torch.device,
+    *,
+    shape: Sequence[int],
+    center_index: Floats,
+    points_index: Floats,
+    strength: Strength,
+    mirror: bool,
+) -> tuple[Tensor, Floats]:
+    """Windows (K, *shape) of `array`, warped and changed in grey at random, and where points (K, M, d) lie in them.
+
+    `window` and `spacing` are those of the array; `center_index` (K, d) and points are in its elements.
+    """
+    warp = draw_warp(
+        rng,
+        shape=shape,
+        spacing=spacing,
+        source_spacing=spacing,
+        center_index=center_index,
+        strength=strength,
+        mirror=mirror,
+    )
+    values = draw_grey_change(rng, strength).apply(sample(array, window, warp, device))
+    return values, warp.points_to_window(points_index)
+
+
 def crop_example(
     case: CachedCase,
     training: AugmentedTraining,
@@ -101,15 +131,16 @@ def crop_example(
         center = points_index[rng.choice(known)] + rng.uniform(-0.5, 0.5, size=len(inner)) * inner
     extent = float((inner * grid.spacing).max())
     strength = strength_of(training, elastic_mm=training.elastic * extent, elastic_fine=training.elastic_fine)
-    warp = draw_warp(
+    values, points_window = warped_windows(
+        array,
+        case.image.window,
+        grid.spacing,
         rng,
+        device,
         shape=tuple(int(n) + 2 * margin for n in crop),
-        spacing=grid.spacing,
-        source_spacing=grid.spacing,
         center_index=center[None],
+        points_index=points_index[None],
         strength=strength,
         mirror=mirror,
     )
-    values = draw_grey_change(rng, strength).apply(sample(array, case.image.window, warp, device))
-    points_window = warp.points_to_window(points_index[None])[0] - margin
-    return values, torch.from_numpy(points_window).float(), torch.from_numpy(states)
+    return values, torch.from_numpy(points_window[0] - margin).float(), torch.from_numpy(states)

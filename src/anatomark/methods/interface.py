@@ -110,17 +110,19 @@ class Detector(Protocol[SettingsT, NetworkT, TrainingT]):
 
     @classmethod
     def load(
-        cls, network: NetworkT, tensors: Mapping[str, Tensor], presence: PresenceModel, *, source: str
+        cls,
+        network: NetworkT,
+        tensors: Mapping[str, Tensor],
+        presence: PresenceModel,
+        *,
+        device: torch.device,
+        source: str,
     ) -> Detector[SettingsT, NetworkT, TrainingT]:
-        """The detector that has `tensors`, on the CPU; ModelError, which names `source`, where these do not fit."""
+        """The detector that has `tensors`, on `device`; ModelError, which names `source`, where these do not fit."""
         ...
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it learned but presence."""
-        ...
-
-    def to(self, device: torch.device) -> Detector[SettingsT, NetworkT, TrainingT]:
-        """The same on `device`."""
         ...
 
     def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
@@ -185,12 +187,11 @@ class Trainer(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def begin(self, staged: StagedT, stage: str, networks: Networks, cache: Cache) -> StagedT:
-        """`staged` with the steps that a time budget, if there is one, leaves to `stage`; the run records it."""
-        ...
+    def train(self, staged: StagedT, stage: str, networks: Networks, cache: Cache) -> tuple[StagedT, nn.Module]:
+        """`staged` with the steps that a time budget, if there is one, leaves to `stage`, and the network of `stage`.
 
-    def train(self, staged: Staged, stage: str, networks: Networks, cache: Cache) -> nn.Module:
-        """The network of `stage` with the weights that it ends with; those kept, if it has ended before."""
+        The network has the weights that the stage ends with; those kept, if it has ended before.
+        """
         ...
 
 
@@ -202,6 +203,5 @@ def fit_stages(staged: StagedT, cache: Cache, trainer: Trainer) -> tuple[StagedT
     networks: dict[str, nn.Module] = {}
     for stage in staged.stages:
         staged = staged.adapted(stage, networks, cache, trainer.device)
-        staged = trainer.begin(staged, stage, networks, cache)
-        networks[stage] = trainer.train(staged, stage, networks, cache)
+        staged, networks[stage] = trainer.train(staged, stage, networks, cache)
     return staged, networks

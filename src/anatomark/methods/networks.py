@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from anatomark.core.grid import Floats
 from anatomark.data.cache import Cache
@@ -22,7 +22,6 @@ from anatomark.methods.interface import (
     NetworkT,
     Plan,
     SettingsT,
-    Staged,
     Trainer,
     TrainingT,
     fit_stages,
@@ -30,6 +29,7 @@ from anatomark.methods.interface import (
 from anatomark.methods.memory import require_memory
 from anatomark.methods.presence import PresenceModel, fit_presence
 from anatomark.methods.settings import Network, Settings, Training
+from anatomark.methods.staged import NetworkStages
 from anatomark.nets.weights import load_network, under_prefix, with_prefix
 
 
@@ -37,7 +37,7 @@ from anatomark.nets.weights import load_network, under_prefix, with_prefix
 class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
     """The `network` that was planned, the trained `networks` of its stages in evaluation mode, and `presence`.
 
-    A method adds its name and types, `planned`, `staged`, `untrained` and `locate`.
+    A method adds its name and types, `planned` and `locate`.
     """
 
     network: NetworkT
@@ -49,6 +49,7 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
     settings_type: ClassVar[type[Settings]]
     network_type: ClassVar[type[Network]]
     training_type: ClassVar[type[Training]]
+    stages_type: ClassVar[type[NetworkStages[Any, Any]]]  # how the networks of a plan learn
     first_look: ClassVar[str | None] = None
     replaced: ClassVar[frozenset[str]] = frozenset()  # stages whose network the next one goes on with
     earlier_tensors: ClassVar[Mapping[str, str]] = {}  # beginnings of names in models of format 1: the first that fits
@@ -62,16 +63,6 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
     def planned(cls, asked: SettingsT, facts: DataFacts) -> Plan[NetworkT, TrainingT]:
         """`plan` before its stages are checked against the memory."""
 
-    @classmethod
-    @abstractmethod
-    def staged(cls, plan: Plan[NetworkT, TrainingT]) -> Staged:
-        """How the networks of `plan` learn."""
-
-    @classmethod
-    @abstractmethod
-    def untrained(cls, network: NetworkT) -> dict[str, nn.Module]:
-        """The networks that a detector has, by their stages."""
-
     @abstractmethod
     def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
         """The answer of each stage, up to stage `upto`, for one image. Pure."""
@@ -80,7 +71,7 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
     def plan(cls, asked: SettingsT, facts: DataFacts) -> Plan[NetworkT, TrainingT]:
         """Network and training completed from the data; SettingsError where they do not fit them or the memory."""
         planned = cls.planned(asked, facts)
-        require_memory(cls.staged(planned), facts.memory_bytes)
+        require_memory(cls.stages_type(planned), facts.memory_bytes)
         return planned
 
     @classmethod
@@ -89,7 +80,7 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
 
         Presence is fitted to validation cases, or to all where few of those lack landmarks.
         """
-        staged, networks = fit_stages(cls.staged(plan), cache, trainer)
+        staged, networks = fit_stages(cls.stages_type(plan), cache, trainer)
         network: NetworkT = staged.plan.network
         kept = {stage: module for stage, module in networks.items() if stage not in cls.replaced}
         detector = cls(network, kept, PresenceModel.unfitted(network.answers))
@@ -108,12 +99,23 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
         return replace(self, presence=fit_presence(masses, len(self.presence.weights), cache))
 
     @classmethod
-    def load(cls, network: NetworkT, tensors: Mapping[str, Tensor], presence: PresenceModel, *, source: str) -> Self:
-        """The detector that has `tensors`, on the CPU; ModelError, which names `source`, where these do not fit."""
-        networks = cls.untrained(network)
+    def load(
+        cls,
+        network: NetworkT,
+        tensors: Mapping[str, Tensor],
+        presence: PresenceModel,
+        *,
+        device: torch.device,
+        source: str,
+    ) -> Self:
+        """The detector that has `tensors`, on `device`; ModelError, which names `source`, where these do not fit."""
+        networks = cls.stages_type.untrained(network)
         present = {_present_name(name, cls.earlier_tensors): tensor for name, tensor in tensors.items()}
         _load_networks(networks, present, source)
-        return cls(network, networks, presence)
+        detector = cls(network, networks, presence)
+        for module in networks.values():
+            module.to(device)
+        return detector
 
     def tensors(self) -> dict[str, Tensor]:
         """The weights of all networks, each under the name of its stage."""
@@ -122,11 +124,6 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
             for stage, module in self.networks.items()
             for name, tensor in with_prefix(stage, module.state_dict()).items()
         }
-
-    def to(self, device: torch.device) -> Self:
-        for module in self.networks.values():
-            module.to(device)
-        return self
 
 
 def _load_networks(networks: Networks, tensors: Mapping[str, Tensor], source: str) -> None:

@@ -7,22 +7,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from anatomark.core.grid import Floats
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
-from anatomark.methods.interface import Located, Networks, NetworkT, Plan, TrainingT
+from anatomark.methods.interface import Batch, Located, Networks, NetworkT, Plan, StagePlan, TrainingT
 from anatomark.methods.validation import errors_of, mean_error
 
 
 @dataclass(frozen=True)
 class NetworkStages(ABC, Generic[NetworkT, TrainingT]):
-    """The stages of a plan. A method adds `make`, `stage_plan`, `batch`, `loss` and `located`."""
+    """The stages of a plan. A method adds `untrained`, `make`, `stage_plan`, `batch`, `loss` and
+    `located`."""
 
     plan: Plan[NetworkT, TrainingT]
 
     steps: ClassVar[Mapping[str, str]]  # {stage: the setting that is its length}
+
+    @classmethod
+    @abstractmethod
+    def untrained(cls, network: NetworkT) -> dict[str, nn.Module]:
+        """The networks that a detector has, by their stages."""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -37,6 +46,25 @@ class NetworkStages(ABC, Generic[NetworkT, TrainingT]):
         return replace(self, plan=replace(self.plan, training=training))
 
     @abstractmethod
+    def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module: ...
+
+    @abstractmethod
+    def stage_plan(self, stage: str) -> StagePlan: ...
+
+    @abstractmethod
+    def batch(
+        self,
+        stage: str,
+        cases: Sequence[CachedCase],
+        mirrored: NDArray[np.int64],
+        rng: np.random.Generator,
+        device: torch.device,
+    ) -> Batch: ...
+
+    @abstractmethod
+    def loss(self, stage: str, network: nn.Module, batch: Batch) -> dict[str, Tensor]: ...
+
+    @abstractmethod
     def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
         """The last answer of `stage` for an image."""
 
@@ -48,4 +76,5 @@ class NetworkStages(ABC, Generic[NetworkT, TrainingT]):
         """(C, N) radial errors of the stage for C cases; NaN unless a landmark is present."""
         for module in networks.values():
             module.eval()
-        return errors_of(lambda image: self.located(stage, networks, image, device).points_world, cases)
+        points = [self.located(stage, networks, case.image, device).points_world for case in cases]
+        return errors_of(points, cases)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,17 +11,16 @@ from anatomark.core.grid import Floats
 
 if TYPE_CHECKING:
     from anatomark.data.cache import CachedCase
-    from anatomark.data.working import WorkingImage
 
 
-def errors_of(points_in: Callable[[WorkingImage], Floats], cases: Sequence[CachedCase]) -> Floats:
-    """(C, N) radial errors (world units) of the points (N, d) that are found in the images of C cases.
+def errors_of(points_world: Sequence[Floats], cases: Sequence[CachedCase]) -> Floats:
+    """(C, N) radial errors (world units) of the points (N, d) that were found in each of C cases.
 
     NaN unless a landmark is present.
     """
     errors = np.full((len(cases), len(cases[0].states) if cases else 0), np.nan)
-    for row, case in enumerate(cases):
-        errors[row] = np.linalg.norm(points_in(case.image) - case.points_world, axis=1)
+    for row, (points, case) in enumerate(zip(points_world, cases, strict=True)):
+        errors[row] = np.linalg.norm(points - case.points_world, axis=1)
     return errors
 
 

@@ -16,6 +16,18 @@ from anatomark.nets.cpu import matching_layout, to_channels_last_
 from anatomark.nets.layers import AveragePool2, Chain, Conv, batch_norm, bias_of, conv
 
 
+def crop_values(
+    crop: Sequence[int], *, stem: int, blocks: Sequence[int], channels: Sequence[int], downsample: Sequence[bool]
+) -> float:
+    """About how many values the training of the network keeps of a crop for its backward pass."""
+    elements = math.prod(crop) / 2 ** len(crop)
+    total = elements * stem * 3
+    for count, wide, down in zip(blocks, channels, downsample, strict=True):
+        elements /= 2 ** len(crop) if down else 1
+        total += elements * wide * count * 6
+    return total
+
+
 class ResidualBlock(nn.Module):
     """conv3-BN-ReLU-conv3-BN-ReLU, then the shortcut is added (1x1 convolution where channels change)."""
 

@@ -59,7 +59,7 @@ def stage_budget(
     fabric: Fabric, staged: Staged, stage: str, networks: Networks, cache: Cache, *, ends: float
 ) -> Budget:
     """The Budget of `stage`, of a training that is to end at `ends`, a time of time.monotonic()."""
-    training, cases = staged.plan.training, len(cache.role("validation"))
+    training, cases = staged.plan.training, len(cache.validation)
     times = time_stage(fabric, staged, stage, networks, cache)
     waiting = staged.stages[staged.stages.index(stage) :]
     locating = times.validation
@@ -89,5 +89,5 @@ def _locating(fabric: Fabric, staged: Staged, stage: str, networks: dict[str, nn
     *between, last = staged.stages[staged.stages.index(stage) + 1 :]
     for name in (*between, last):
         networks[name] = staged.make(name, networks, cache).to(fabric.device)
-    one = [typical_case(cache.role("validation") or cache.role("train"))]
+    one = [typical_case(cache.validation or cache.training)]
     return seconds_of(lambda: staged.validate(last, networks, one, fabric.device), fabric.device)

@@ -23,9 +23,10 @@ from anatomark.errors import ModelError
 from anatomark.nets.weights import load_network, load_tensors, save_tensors, under_prefix, with_prefix
 from anatomark.training.budget import Budget
 from anatomark.training.checkpoint import optimizer_tensors, restore_optimizer
-from anatomark.training.curves import Plot
+from anatomark.training.learner import Learner
+from anatomark.training.log import RunLog
 from anatomark.training.run_folder import RunFolder
-from anatomark.training.schedule import rate_factor, shuffled, update_average
+from anatomark.training.schedule import shuffled
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -51,95 +52,76 @@ class Progressed:
     validated: list[float] = field(default_factory=list[float])  # seconds of each validation
 
 
-def train_stage(
-    fabric: Fabric,
-    staged: Staged,
-    stage: str,
-    networks: Networks,
-    cache: Cache,
-    run: RunFolder,
-    progress: Progress,
-    plot: Plot,
-    *,
-    budget: Budget | None = None,
-) -> tuple[nn.Module, float | None]:
-    """The network of `stage` with the weights it is to keep, trained on `cache`, and its error on validation cases.
+@dataclass(frozen=True, eq=False)
+class RunContext:
+    """What the stages of a run share: the device, the run folder with its log, and the progress bar."""
 
-    `networks` are of the stages before. Kept are the averaged weights (EMA) of the validation with the lowest mean
-    radial error; the last ones where fewer than MIN_VALIDATION_CASES cases validate, for so few choose by chance.
-    With a `budget` the number of steps is corrected on the way, so that the stage ends when its time is over.
-    """
-    loop = StageLoop(fabric, staged, stage, networks, cache, run, progress, plot, budget)
-    loop.resume()
-    loop.run_steps()
-    return loop.kept, loop.state.best_score
+    fabric: Fabric
+    run: RunFolder
+    log: RunLog
+    progress: Progress
 
 
 class StageLoop:
-    """One stage in training: its network, the average and the best of its weights, the optimizer, and its progress."""
+    """One stage in training: its network that learns, the best weights so far, and its progress.
+
+    `networks` are of the stages before. With a `budget` the number of steps is corrected on the way, so that the stage
+    ends when its time is over.
+    """
 
     def __init__(
         self,
-        fabric: Fabric,
+        context: RunContext,
         staged: Staged,
         stage: str,
         networks: Networks,
         cache: Cache,
-        run: RunFolder,
-        progress: Progress,
-        plot: Plot,
-        budget: Budget | None,
+        budget: Budget | None = None,
     ) -> None:
-        self.fabric, self.staged, self.stage, self.networks, self.cache = fabric, staged, stage, networks, cache
-        self.run, self.progress, self.plot, self.budget = run, progress, plot, budget
-        self.training, self.plan = staged.plan.training, staged.stage_plan(stage)
-        self.cases, self.validation = cache.role("train"), cache.role("validation")
-        self.state = Progressed(stage, self.plan.steps)
-        self.network = staged.make(stage, networks, cache)
-        training, rate = self.training, self.plan.learning_rate
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=rate, weight_decay=training.weight_decay, amsgrad=training.amsgrad
-        )
-        self.wrapped, self.wrapped_optimizer = fabric.setup(self.network, self.optimizer)
-        self.averaged, self.best = copy.deepcopy(self.network), copy.deepcopy(self.network)
+        self.staged, self.stage, self.networks, self.cache, self.budget = staged, stage, networks, cache, budget
+        self.fabric, self.run_folder, self.log = context.fabric, context.run, context.log
+        self.progress, self.training = context.progress, staged.plan.training
+        self.learner = Learner(context.fabric, staged, stage, networks, cache)
+        self.plan, self.state = self.learner.plan, Progressed(stage, self.learner.plan.steps)
+        self.best = copy.deepcopy(self.learner.network)
         self.sums: dict[str, torch.Tensor] = {}  # of the loss terms since the last line of the log
-        self.bar = progress.add_task(stage, total=self.state.steps, status="")
+        self.bar = self.progress.add_task(stage, total=self.state.steps, status="")
 
-    @property
-    def kept(self) -> nn.Module:
-        """The network with the weights that the stage ends with."""
-        return self.best if self.validation else self.candidate
+    def run(self) -> tuple[nn.Module, float | None]:
+        """The network with the weights it is to keep, trained on the cache, and its error on validation cases.
 
-    @property
-    def candidate(self) -> nn.Module:
-        """The network with the weights of now."""
-        return self.averaged if self.training.ema else self.network
+        Kept are the averaged weights (EMA) of the validation with the lowest mean radial error; the last ones where
+        fewer than MIN_VALIDATION_CASES cases validate, for so few choose by chance.
+        """
+        self._resume()
+        self._run_steps()
+        return self.best if self.cache.validation else self.learner.candidate, self.state.best_score
 
-    def resume(self) -> None:
+    def _resume(self) -> None:
         """Go on from the checkpoint of the run, where it is of this stage."""
-        if self.run.checkpoint.exists():
-            tensors, metadata = load_tensors(self.run.checkpoint)
+        if self.run_folder.checkpoint.exists():
+            tensors, metadata = load_tensors(self.run_folder.checkpoint)
             saved = json.loads(metadata["state"])
             if saved["stage"] == self.stage:
                 self.state = Progressed(**saved)
                 for part, module in self._parts().items():
-                    load_network(module, under_prefix(part, tensors), str(self.run.checkpoint))
-                restore_optimizer(self.optimizer, under_prefix("optimizer", tensors))
+                    load_network(module, under_prefix(part, tensors), str(self.run_folder.checkpoint))
+                restore_optimizer(self.learner.optimizer, under_prefix("optimizer", tensors))
                 self.fabric.print(f"{self.stage}: resuming from step {self.state.step}")
-        self.run.rewind_log(self.stage, self.state.step)
+        self.log.rewind(self.stage, self.state.step)
 
-    def run_steps(self) -> None:
+    def _run_steps(self) -> None:
         """All steps that are left, with their validations, log and checkpoints."""
         state, device = self.state, self.fabric.device
         reader = None if self.cache.in_memory else ThreadPoolExecutor(1)
         upcoming = reader.submit(self._draw, state.step) if reader else None
         self.progress.update(self.bar, completed=state.step, total=state.steps)
-        self.network.train()
+        self.learner.network.train()
         began, worked = time.monotonic() - state.seconds, time.process_time() - state.core_seconds
         while state.step < state.steps:
             batch = upcoming.result() if upcoming else self._draw(state.step)
             upcoming = reader.submit(self._draw, state.step + 1) if reader and state.step + 1 < state.steps else None
-            for name, value in self._learn(batch).items():
+            for name, value in self.learner.learn(batch, step=state.step, steps=state.steps).items():
                 self.sums[name] = self.sums.get(name, torch.zeros((), device=device)) + value.detach()
             every = max(1, state.steps // (self.budget or self.training).validations)
             state.step += 1
@@ -147,7 +129,7 @@ class StageLoop:
             self.progress.update(self.bar, completed=state.step)
             if state.step % LOG_EVERY == 0 or state.step == state.steps:
                 self._log()
-            if self.validation and (state.step % every == 0 or state.step == state.steps):
+            if self.cache.validation and (state.step % every == 0 or state.step == state.steps):
                 self._validate()
                 if state.step - state.best_step >= self.training.patience * every:
                     since = f"no improvement since step {state.best_step}"
@@ -162,30 +144,14 @@ class StageLoop:
                 self._save()
         if reader:
             reader.shutdown()
-        self.progress.update(self.bar, completed=state.steps, status=self._score() if self.validation else "")
+        self.progress.update(self.bar, completed=state.steps, status=self._score() if self.cache.validation else "")
 
     def _draw(self, step: int) -> Batch:
-        fabric, batch, seed = self.fabric, self.plan.batch, self.training.seed
+        fabric, batch, seed, cases = self.fabric, self.plan.batch, self.training.seed, self.cache.training
         rng = np.random.default_rng([seed, self.staged.stages.index(self.stage), step, fabric.global_rank])
         first = (step * fabric.world_size + fabric.global_rank) * batch
-        chosen = [self.cases[shuffled(first + i, len(self.cases), seed)] for i in range(batch)]
+        chosen = [cases[shuffled(first + i, len(cases), seed)] for i in range(batch)]
         return self.staged.batch(self.stage, chosen, self.cache.mirrored, rng, fabric.device)
-
-    def _learn(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """One step; its loss terms and their sum, "loss"."""
-        step, steps = self.state.step, self.state.steps
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.learning_rate * rate_factor(self.plan.schedule, step, steps)
-        terms = self.staged.loss(self.stage, self.wrapped, batch)
-        total = torch.stack(list(terms.values())).sum()
-        self.wrapped_optimizer.zero_grad()
-        self.fabric.backward(total)
-        if clip := self.training.gradient_clip:
-            self.fabric.clip_gradients(self.wrapped, self.wrapped_optimizer, max_norm=clip, error_if_nonfinite=False)
-        self.wrapped_optimizer.step()
-        if self.training.ema:
-            update_average(self.averaged, self.network, min(self.training.ema, (1 + step) / (10 + step)))
-        return {**terms, "loss": total}
 
     def _log(self) -> None:
         """A line with the mean losses since the last one; ModelError where they are no numbers any more."""
@@ -198,27 +164,24 @@ class StageLoop:
             raise ModelError(f"{self.stage}: the loss is {means['loss']} at step {state.step}; {todo}")
         seen = _patches_seen(self.plan.patches * self.fabric.world_size, state.step, state.seconds)
         spent = {"seconds": round(state.seconds, 1), "core_seconds": round(state.core_seconds, 1)}
-        self.run.append_log({"stage": self.stage, "step": state.step, **means, **seen, **spent})
+        self.log.add(self.stage, state.step, means, **seen, **spent)
         if seen:
             speed = f"{seen['patches'] / 1e6:.2f} M patches, {seen['patches_per_second']:,} a second"
             validated = [self._score()] if state.validated else []
             self.progress.update(self.bar, status="; ".join([speed, *validated]))
-        for name, value in means.items():
-            self.plot(f"{self.stage}/{name}", value, state.step)
 
     def _validate(self) -> None:
         """The error of the weights of now; they are kept where it is the lowest, or where too few cases validate."""
         state, started = self.state, time.monotonic()
-        networks = {**self.networks, self.stage: self.candidate}
-        score = self.staged.validate(self.stage, networks, self.validation, self.fabric.device)
-        self.network.train()
-        self.run.append_log({"stage": self.stage, "step": state.step, "validation_mre": round(score, 6)})
-        self.plot(f"{self.stage}/validation_mre", score, state.step)
+        networks = {**self.networks, self.stage: self.learner.candidate}
+        score = self.staged.validate(self.stage, networks, self.cache.validation, self.fabric.device)
+        self.learner.network.train()
+        self.log.add(self.stage, state.step, {"validation_mre": round(score, 6)})
         self.progress.update(self.bar, status=f"validation {score:.2f}")
-        few = len(self.validation) < MIN_VALIDATION_CASES
+        few = len(self.cache.validation) < MIN_VALIDATION_CASES
         if few or state.best_score is None or not score >= state.best_score:
             state.best_score, state.best_step = score, state.step
-            self.best.load_state_dict(self.candidate.state_dict())
+            self.best.load_state_dict(self.learner.candidate.state_dict())
         state.validated.append(round(time.monotonic() - started, 3))
 
     def _score(self) -> str:
@@ -228,12 +191,12 @@ class StageLoop:
         tensors = {
             k: v for name, part in self._parts().items() for k, v in with_prefix(name, part.state_dict()).items()
         }
-        tensors |= with_prefix("optimizer", optimizer_tensors(self.optimizer))
+        tensors |= with_prefix("optimizer", optimizer_tensors(self.learner.optimizer))
         if self.fabric.is_global_zero:
-            save_tensors(self.run.checkpoint, tensors, {"state": json.dumps(asdict(self.state))})
+            save_tensors(self.run_folder.checkpoint, tensors, {"state": json.dumps(asdict(self.state))})
 
     def _parts(self) -> dict[str, nn.Module]:
-        return {"network": self.network, "averaged": self.averaged, "best": self.best}
+        return {"network": self.learner.network, "averaged": self.learner.averaged, "best": self.best}
 
 
 def _patches_seen(each: int, steps: int, seconds: float) -> dict[str, int]:

@@ -25,11 +25,12 @@ from anatomark.methods.validation import errors_of, mean_error
 from anatomark.model import Member, Model
 from anatomark.nets.devices import available_memory_bytes, choose_precision
 from anatomark.training.calibrate import learn_from_cache
-from anatomark.training.curves import curves
 from anatomark.training.data import TrainingData, data_of
+from anatomark.training.log import open_log
+from anatomark.training.loop import RunContext
 from anatomark.training.request import Request
 from anatomark.training.run_folder import RunFolder
-from anatomark.training.trainer import RunTrainer, error_line, fabric_of, read_plan, write_plan
+from anatomark.training.trainer import RunTrainer, error_line, fabric_of
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
@@ -88,14 +89,15 @@ def train_from_cache(
                 run.discard(keep_folder=existed)
             raise
         fabric = fabric_of(request.device, precision)
-        with curves(run.tensorboard) as plot:
-            trainer = RunTrainer(fabric, run, progress, plot, say, data.unit, began)
+        with open_log(run.log, run.tensorboard) as log:
+            trainer = RunTrainer(RunContext(fabric, run, log, progress), say, data.unit, began)
             detector = request.method.fit(plan, cache, trainer)
 
-    cases = cache.role("validation")
+    cases = cache.validation
     if cases and not run.stages():  # of a method without stages nothing has been shown
-        errors = errors_of(lambda image: detector.locate(image, fabric.device)[-1].points_world, cases)
-        say(error_line(request.method.name, mean_error(errors), len(cases), cache, data.unit))
+        points = [detector.locate(case.image, fabric.device)[-1].points_world for case in cases]
+        errors = errors_of(points, cases)
+        say(error_line(request.method.name, mean_error(errors), cache, data.unit))
     learned = learn_from_cache(detector, cache, fabric.device, names=data.names, unit=data.unit)
     Model(
         data.names,
@@ -121,9 +123,9 @@ def planned(request: Request, data: TrainingData, run: RunFolder) -> AnyPlan:
     Raises SettingsError where it does not fit the data, or the memory of the device.
     """
     if run.settings.exists():
-        return read_plan(run, request.method)
+        return run.read_plan(request.method)
     plan = plan_for(request, data)
-    write_plan(run, plan)
+    run.write_plan(plan)
     return plan
 
 

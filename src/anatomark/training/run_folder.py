@@ -23,15 +23,17 @@ import json
 import reprlib
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from anatomark.errors import OutputError, SettingsError
-from anatomark.formats.atomic import new_folder, write_json, write_text
+from anatomark.errors import SettingsError
+from anatomark.formats.atomic import new_folder, write_json
+from anatomark.methods.interface import AnyDetector, AnyPlan, Plan
 
 _SHORT = reprlib.Repr()  # a list of cases may be long
 _SHORT.maxlist, _SHORT.maxstring = 4, 60
 
 
+FORMAT = 2  # of settings.json
 FOLDS = "folds.json"  # of a run with folds, in whose folder each fold has a run folder
 OUT_OF_FOLD = "out_of_fold.csv"  # predictions of each case by the fold that has not seen it
 
@@ -53,7 +55,7 @@ def fold_folder(run: Path, number: int) -> Path:
 
 
 class RunFolder:
-    """Paths of a run and its log. `open` makes or continues the folder."""
+    """Paths of a run and its plan. `open` makes or continues the folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -125,30 +127,25 @@ class RunFolder:
         if not keep_folder:
             self.path.rmdir()
 
-    def append_log(self, record: dict[str, Any]) -> None:
-        """Add a line; OutputError where it cannot be written."""
-        try:
-            with open(self.log, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            todo = "make room and give the same command again"
-            raise OutputError(f"{self.log} cannot be written: {error.strerror}; {todo}") from error
+    def write_plan(self, plan: AnyPlan) -> None:
+        """Write settings.json: the complete network and training."""
+        parts = {"network": plan.network.model_dump(), "training": plan.training.model_dump()}
+        write_json(self.settings, {"format": FORMAT, **parts, "undecided": plan.undecided})
 
-    def rewind_log(self, stage: str | None, step: int) -> None:
-        """Drop log lines past `step` of `stage` (all lines where `stage` is None): those steps are done again."""
-        if not self.log.exists():
-            return
-        kept = []
-        for line in self.log.read_text(encoding="utf-8").splitlines():
-            try:
-                record = json.loads(line)
-                late = stage is None or (record["stage"] == stage and record["step"] > step)
-            except (ValueError, KeyError, TypeError):
-                break  # a kill can cut the last line
-            if late:
-                break
-            kept.append(line + "\n")
-        write_text(self.log, "".join(kept))
+    def read_plan(self, kind: type[AnyDetector]) -> AnyPlan:
+        """What `write_plan` wrote of a method; SettingsError where it is damaged or of another version."""
+        try:
+            held = cast("dict[str, Any]", json.loads(self.settings.read_text(encoding="utf-8")))
+            if held.get("format") != FORMAT:
+                raise SettingsError(
+                    f"{self.settings} belongs to another version of anatomark, which began this run; "
+                    "finish it with that one, or choose another --out"
+                )
+            network = kind.network_type.model_validate(held["network"])
+            training = kind.training_type.model_validate(held["training"])
+            return Plan(network, training, tuple(map(str, held["undecided"])))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise SettingsError(f"{self.settings} is damaged; choose another --out") from None
 
 
 def _flat(request: dict[str, Any]) -> dict[str, Any]:

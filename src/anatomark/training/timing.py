@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from torch import nn
 
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.methods.interface import Networks, Staged
-from anatomark.training.schedule import update_average
+from anatomark.training.learner import Learner
 
 WARM_UP = 2
 MOST_STEPS = 20
@@ -39,32 +38,23 @@ def time_stage(
     The random numbers of the training itself are not touched.
     """
     with torch.random.fork_rng(devices=[]):
-        plan, training, device = staged.stage_plan(stage), staged.plan.training, fabric.device
-        network = staged.make(stage, networks, cache)
-        optimizer = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, amsgrad=training.amsgrad)
-        wrapped, wrapped_optimizer = fabric.setup(network, optimizer)
-        averaged = copy.deepcopy(network)
-        cases, validation = cache.role("train"), cache.role("validation")
+        learner, device = Learner(fabric, staged, stage, networks, cache), fabric.device
+        cases, size, steps = cache.training, learner.plan.batch, learner.plan.steps
 
         def step(number: int) -> None:
-            rng = np.random.default_rng([training.seed, number])
-            chosen = [cases[(number * plan.batch + k) % len(cases)] for k in range(plan.batch)]
-            terms = staged.loss(stage, wrapped, staged.batch(stage, chosen, cache.mirrored, rng, device))
-            wrapped_optimizer.zero_grad()
-            fabric.backward(torch.stack(list(terms.values())).sum())
-            wrapped_optimizer.step()
-            if training.ema:
-                update_average(averaged, network, 0.5)
+            rng = np.random.default_rng([staged.plan.training.seed, number])
+            chosen = [cases[(number * size + k) % len(cases)] for k in range(size)]
+            learner.learn(staged.batch(stage, chosen, cache.mirrored, rng, device), step=number, steps=steps)
 
-        network.train()
+        learner.network.train()
         for number in range(WARM_UP):
             step(number)
         times: list[float] = []
         while len(times) < MOST_STEPS and (len(times) < 1 or sum(times) < seconds):
             times.append(seconds_of(lambda: step(WARM_UP + len(times)), device))
-        one = [typical_case(validation or cases)]
-        validated = seconds_of(lambda: staged.validate(stage, {**networks, stage: network}, one, device), device)
-    return StageTimes(median(times), validated, network)
+        one, trained = [typical_case(cache.validation or cases)], {**networks, stage: learner.network}
+        validated = seconds_of(lambda: staged.validate(stage, trained, one, device), device)
+    return StageTimes(median(times), validated, learner.network)
 
 
 def typical_case(cases: Sequence[CachedCase]) -> CachedCase:

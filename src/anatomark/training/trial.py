@@ -26,7 +26,7 @@ from anatomark.errors import AnatomarkError, SettingsError
 from anatomark.loading import load_model
 from anatomark.methods import detector_class
 from anatomark.methods.error_bound import ErrorBounds
-from anatomark.methods.interface import Networks, Plan, Staged, StagedT
+from anatomark.methods.interface import Networks, Plan, StagedT
 from anatomark.model import Member, Model
 from anatomark.nets.weights import save_tensors
 from anatomark.training.data import prepare_cache
@@ -44,10 +44,7 @@ class TrialTrainer:
     precision: str
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def begin(self, staged: StagedT, stage: str, networks: Networks, cache: Cache) -> StagedT:
-        return staged
-
-    def train(self, staged: Staged, stage: str, networks: Networks, cache: Cache) -> nn.Module:
+    def train(self, staged: StagedT, stage: str, networks: Networks, cache: Cache) -> tuple[StagedT, nn.Module]:
         times = time_stage(fabric_of(self.device.type, self.precision), staged, stage, networks, cache)
         plan = staged.stage_plan(stage)
         weights = {
@@ -68,7 +65,7 @@ class TrialTrainer:
             "smaller": plan.smaller,
             "validations_after": plan.validations_after,
         }
-        return times.network
+        return staged, times.network
 
 
 def run_trial(what: str, spec: Mapping[str, Any], dataset: Dataset, folder: Path) -> dict[str, Any]:

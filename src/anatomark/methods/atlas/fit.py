@@ -71,7 +71,7 @@ def fit_presence(
     states = np.array([case.states for case in cases], dtype=np.uint8).reshape(len(cases), network.landmarks)
     annotated = states != State.NOT_ANNOTATED
     if not (states == State.ABSENT).any():  # a constant, for which nothing needs to be registered
-        present = sum(int((case.states == State.PRESENT).sum()) for case in cache.role("train"))
+        present = sum(int((case.states == State.PRESENT).sum()) for case in cache.training)
         count = max(int(annotated.sum()), present)
         return PresenceModel.fitted(np.zeros((count, 1)), np.ones(count, dtype=bool))
     same = [[n for n, subject in enumerate(subjects) if subject == case.subject] for case in cases]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -49,13 +49,19 @@ class Atlas:
     @classmethod
     def fit(cls, plan: AtlasPlan, cache: Cache, trainer: Trainer) -> Atlas:
         """Keep some of the training cases as atlases, and fit presence; there is nothing for the `trainer` to do."""
-        library, atlases = keep_atlases(plan.network, cache.role("train"), plan.training.atlases)
+        library, atlases = keep_atlases(plan.network, cache.training, plan.training.atlases)
         network = plan.network.model_copy(update={"atlas_shapes": library.shapes})
         return cls(network, library, fit_presence(network, library, atlases, cache))
 
     @classmethod
     def load(
-        cls, network: AtlasNetwork, tensors: Mapping[str, Tensor], presence: PresenceModel, *, source: str
+        cls,
+        network: AtlasNetwork,
+        tensors: Mapping[str, Tensor],
+        presence: PresenceModel,
+        *,
+        device: torch.device,
+        source: str,
     ) -> Atlas:
         library = AtlasLibrary.load(
             tensors, shapes=network.atlas_shapes, ndim=network.ndim, landmarks=network.landmarks, source=source
@@ -65,9 +71,6 @@ class Atlas:
     def tensors(self) -> dict[str, Tensor]:
         """The library, under names that begin with "atlases."."""
         return self.library.tensors()
-
-    def to(self, device: torch.device) -> Self:
-        return self
 
     def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
         """The one answer for an image; without stages, `upto` shortens nothing."""

@@ -9,17 +9,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
 
 from anatomark.data.working import WorkingImage
 from anatomark.methods.global_to_local.config import GlobalToLocalNetwork, GlobalToLocalTraining
 from anatomark.methods.global_to_local.locate import locate
 from anatomark.methods.global_to_local.plan import GlobalToLocalPlan, plan
 from anatomark.methods.global_to_local.settings import PRESETS, GlobalToLocalSettings
-from anatomark.methods.global_to_local.stages import GlobalToLocalStages, make_network, stages_of
-from anatomark.methods.interface import DataFacts, Located, Staged
+from anatomark.methods.global_to_local.stages import GlobalToLocalStages
+from anatomark.methods.interface import DataFacts, Located
 from anatomark.methods.networks import NetworkDetector
 from anatomark.methods.settings import Network, Settings, Training
+from anatomark.methods.staged import NetworkStages
 
 
 class GlobalToLocal(NetworkDetector[GlobalToLocalSettings, GlobalToLocalNetwork, GlobalToLocalTraining]):
@@ -30,19 +30,12 @@ class GlobalToLocal(NetworkDetector[GlobalToLocalSettings, GlobalToLocalNetwork,
     settings_type: ClassVar[type[Settings]] = GlobalToLocalSettings
     network_type: ClassVar[type[Network]] = GlobalToLocalNetwork
     training_type: ClassVar[type[Training]] = GlobalToLocalTraining
+    stages_type: ClassVar[type[NetworkStages[Any, Any]]] = GlobalToLocalStages
     first_look: ClassVar[str | None] = "global"
 
     @classmethod
     def planned(cls, asked: GlobalToLocalSettings, facts: DataFacts) -> GlobalToLocalPlan:
         return plan(asked, facts)
-
-    @classmethod
-    def staged(cls, plan: GlobalToLocalPlan) -> Staged:
-        return GlobalToLocalStages(plan)
-
-    @classmethod
-    def untrained(cls, network: GlobalToLocalNetwork) -> dict[str, nn.Module]:
-        return {stage: make_network(network, stage) for stage in stages_of(network)}
 
     def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
         return locate(self.network, self.networks, image, device, upto=upto)

@@ -15,6 +15,7 @@ from anatomark.methods.interface import DataFacts, Plan
 from anatomark.methods.settings import planned_augmentation, stage_steps, take
 from anatomark.methods.vote_loss import CLASS_WEIGHT
 from anatomark.nets.grouped import window_values
+from anatomark.nets.residual import crop_values
 
 GlobalToLocalPlan = Plan[GlobalToLocalNetwork, GlobalToLocalTraining]
 
@@ -60,9 +61,14 @@ def plan(asked: GlobalToLocalSettings, facts: DataFacts) -> GlobalToLocalPlan:
         raise SettingsError(f"global_crop {crop} must be multiples of {stride}, the stride of the global network")
     window = asked.local_window or largest_window(d)
     budget = 0.4 * facts.memory_bytes
-    global_batch = asked.global_batch or _batch(
-        BATCH[d], global_bytes(asked, downsample, crop), budget, "global_crop or global_channels"
+    one_crop = BYTES_PER_ACTIVATION * crop_values(
+        crop,
+        stem=asked.global_stem,
+        blocks=asked.global_blocks,
+        channels=asked.global_channels,
+        downsample=downsample,
     )
+    global_batch = asked.global_batch or _batch(BATCH[d], one_crop, budget, "global_crop or global_channels")
     one_landmark = window_values(channels, window) * BYTES_PER_ACTIVATION
     chosen = asked.local_landmarks_per_step or int(min(facts.landmarks, max(1, budget // one_landmark)))
     local_batch = asked.local_batch or _batch(
@@ -166,18 +172,6 @@ def largest_window(ndim: int) -> tuple[int, ...]:
 
 def round_up(value: float, multiple: int) -> int:
     return multiple * math.ceil(value / multiple - 1e-9)
-
-
-def global_bytes(
-    network: GlobalToLocalSettings | GlobalToLocalNetwork, downsample: Sequence[bool], crop: Sequence[int]
-) -> float:
-    """Rough memory (bytes) that training of the global network takes for one crop."""
-    elements = math.prod(crop) / 2 ** len(crop)
-    total = elements * network.global_stem * 3
-    for blocks, channels, down in zip(network.global_blocks, network.global_channels, downsample, strict=True):
-        elements /= 2 ** len(crop) if down else 1
-        total += elements * channels * blocks * 6
-    return total * BYTES_PER_ACTIVATION
 
 
 def _batch(most: int, bytes_each: float, budget: float, setting: str) -> int:

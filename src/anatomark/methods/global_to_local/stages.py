@@ -17,13 +17,13 @@ from anatomark.data.working import WorkingImage
 from anatomark.methods.examples import crop_example, stacked
 from anatomark.methods.global_to_local.config import GlobalToLocalNetwork, GlobalToLocalTraining
 from anatomark.methods.global_to_local.locate import locate
-from anatomark.methods.global_to_local.plan import BYTES_PER_ACTIVATION, SHARE, global_bytes, size_local
+from anatomark.methods.global_to_local.plan import BYTES_PER_ACTIVATION, SHARE, size_local
 from anatomark.methods.global_to_local.windows import local_example
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
 from anatomark.methods.staged import NetworkStages
 from anatomark.methods.vote_loss import vote_loss
 from anatomark.nets.grouped import GroupedNet, window_values
-from anatomark.nets.residual import ResidualNet
+from anatomark.nets.residual import ResidualNet, crop_values
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,13 @@ class GlobalToLocalStages(NetworkStages[GlobalToLocalNetwork, GlobalToLocalTrain
         """For the local stage: windows sized by the global stage's errors on validation cases."""
         if stage != "local" or not self.plan.undecided:
             return self
-        cases = cache.role("validation") or cache.role("train")
+        cases = cache.validation or cache.training
         errors = self.errors("global", networks, cases, device)
         return replace(self, plan=size_local(self.plan, errors.ravel().tolist()))
+
+    @classmethod
+    def untrained(cls, network: GlobalToLocalNetwork) -> dict[str, nn.Module]:
+        return {stage: make_network(network, stage) for stage in stages_of(network)}
 
     def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module:
         network, training = self.plan.network, self.plan.training
@@ -59,13 +63,20 @@ class GlobalToLocalStages(NetworkStages[GlobalToLocalNetwork, GlobalToLocalTrain
     def stage_plan(self, stage: str) -> StagePlan:
         network, training = self.plan.network, self.plan.training
         if stage == "global":
+            one_crop = crop_values(
+                training.global_crop,
+                stem=network.global_stem,
+                blocks=network.global_blocks,
+                channels=network.global_channels,
+                downsample=network.global_downsample,
+            )
             return StagePlan(
                 training.global_steps,
                 training.global_batch,
                 training.global_learning_rate,
                 training.global_schedule,
                 share=SHARE[stage] if network.local else 1.0,
-                case_bytes=global_bytes(network, network.global_downsample, training.global_crop),
+                case_bytes=one_crop * BYTES_PER_ACTIVATION,
                 smaller=("global_batch", "global_crop", "global_channels"),
             )
         one_landmark = window_values(network.local_channels, network.local_window) * BYTES_PER_ACTIVATION
@@ -92,12 +103,12 @@ class GlobalToLocalStages(NetworkStages[GlobalToLocalNetwork, GlobalToLocalTrain
         first = 0
         if stage == "global":
             crop = training.global_crop
-            examples = [crop_example(c, training, mirrored, rng, device, level="coarse", crop=crop) for c in cases]
+            examples = (crop_example(c, training, mirrored, rng, device, level="coarse", crop=crop) for c in cases)
         else:
             count, every = network.local_landmarks_per_step, network.landmarks
             first = int(rng.integers(every - count + 1)) if count < every else 0
             chosen = slice(first, first + count)
-            examples = [local_example(c, self.plan, mirrored, rng, device, chosen) for c in cases]
+            examples = (local_example(c, self.plan, mirrored, rng, device, chosen) for c in cases)
         values, points, states = stacked(examples)
         return {
             "values": values,

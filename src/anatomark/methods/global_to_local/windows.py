@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
-from anatomark.data.augment import Warp, draw_grey_change, draw_warp, sample
 from anatomark.data.cache import CachedCase
-from anatomark.methods.examples import Example, reference_of, strength_of, window_centers
+from anatomark.methods.examples import Example, reference_of, strength_of, warped_windows, window_centers
 from anatomark.methods.global_to_local.plan import GlobalToLocalPlan
 
 
@@ -44,43 +39,16 @@ def local_example(
         jitter=training.window_jitter / np.asarray(grid.spacing),
         uniform=training.uniform_window_fraction,
     )
-    strength = strength_of(training)
-    warp = draw_warp(
+    values, points_window = warped_windows(
+        case.image.fine,
+        case.image.window,
+        grid.spacing,
         rng,
+        device,
         shape=shape,
-        spacing=grid.spacing,
-        source_spacing=grid.spacing,
         center_index=center,
-        strength=strength,
+        points_index=points_index[:, None],
+        strength=strength_of(training),
         mirror=mirror,
     )
-    values = draw_grey_change(rng, strength).apply(sample(case.image.fine, case.image.window, warp, device))
-    points_window = warp.points_to_window(points_index[:, None])[:, 0]
-    return values, torch.from_numpy(points_window).float(), torch.from_numpy(states)
-
-
-def plain_windows(
-    array: NDArray[np.generic],
-    window: tuple[float, float],
-    spacing: Sequence[float],
-    shape: Sequence[int],
-    center_index: Floats,
-    device: torch.device,
-) -> tuple[Tensor, Floats]:
-    """Unwarped windows (K, *shape) around `center_index` (K, d), and the source index (K, d) of their first elements.
-
-    Window elements coincide with source elements, so nothing is interpolated; outside the image there is 0.
-    """
-    size = np.asarray(shape)
-    last = np.maximum(np.asarray(array.shape) - 1, 0)
-    start = np.floor(np.clip(center_index, 0, last) - (size - 1) / 2 + 0.5)
-    k, d = start.shape
-    warp = Warp(
-        tuple(shape),
-        np.asarray(spacing, dtype=float),
-        np.asarray(spacing, dtype=float),
-        start + (size - 1) / 2,
-        np.tile(np.eye(d), (k, 1, 1)),
-        None,
-    )
-    return sample(array, window, warp, device), start
+    return values, torch.from_numpy(points_window[:, 0]).float(), torch.from_numpy(states)

@@ -6,10 +6,9 @@ are nnU-Net's; the losses are this project's choice (see `loss`).
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
-from torch import nn
 
 from anatomark.data.working import WorkingImage
 from anatomark.methods.heatmap.config import HeatmapNetwork, HeatmapTraining
@@ -17,10 +16,11 @@ from anatomark.methods.heatmap.locate import locate
 from anatomark.methods.heatmap.network import HeatmapNet
 from anatomark.methods.heatmap.plan import HeatmapPlan, plan
 from anatomark.methods.heatmap.settings import HeatmapSettings
-from anatomark.methods.heatmap.stages import STAGE, HeatmapStages, make_network
-from anatomark.methods.interface import DataFacts, Located, Staged
+from anatomark.methods.heatmap.stages import STAGE, HeatmapStages
+from anatomark.methods.interface import DataFacts, Located
 from anatomark.methods.networks import NetworkDetector
 from anatomark.methods.settings import Network, Settings, Training
+from anatomark.methods.staged import NetworkStages
 
 
 class Heatmap(NetworkDetector[HeatmapSettings, HeatmapNetwork, HeatmapTraining]):
@@ -30,18 +30,11 @@ class Heatmap(NetworkDetector[HeatmapSettings, HeatmapNetwork, HeatmapTraining])
     settings_type: ClassVar[type[Settings]] = HeatmapSettings
     network_type: ClassVar[type[Network]] = HeatmapNetwork
     training_type: ClassVar[type[Training]] = HeatmapTraining
+    stages_type: ClassVar[type[NetworkStages[Any, Any]]] = HeatmapStages
 
     @classmethod
     def planned(cls, asked: HeatmapSettings, facts: DataFacts) -> HeatmapPlan:
         return plan(asked, facts)
-
-    @classmethod
-    def staged(cls, plan: HeatmapPlan) -> Staged:
-        return HeatmapStages(plan)
-
-    @classmethod
-    def untrained(cls, network: HeatmapNetwork) -> dict[str, nn.Module]:
-        return {STAGE: make_network(network)}
 
     def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
         return [locate(self.network, cast("HeatmapNet", self.networks[STAGE]), image, device)]

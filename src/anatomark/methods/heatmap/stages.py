@@ -32,6 +32,10 @@ class HeatmapStages(NetworkStages[HeatmapNetwork, HeatmapTraining]):
 
     steps: ClassVar[Mapping[str, str]] = {STAGE: "steps"}
 
+    @classmethod
+    def untrained(cls, network: HeatmapNetwork) -> dict[str, nn.Module]:
+        return {STAGE: make_network(network)}
+
     def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module:
         torch.manual_seed(self.plan.training.seed)
         return make_network(self.plan.network)

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
-from torch import nn
 
 from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
-from anatomark.methods.interface import DataFacts, Located, Networks, Staged
+from anatomark.methods.interface import DataFacts, Located, Networks
 from anatomark.methods.networks import NetworkDetector
 from anatomark.methods.settings import Network, Settings, Training
+from anatomark.methods.staged import NetworkStages
 from anatomark.methods.two_stage.config import TwoStageNetwork, TwoStageTraining
 from anatomark.methods.two_stage.joint import JointNet
 from anatomark.methods.two_stage.locate import fixed_votes, locate
 from anatomark.methods.two_stage.plan import TwoStagePlan, plan
 from anatomark.methods.two_stage.refinement import fit_blend_weight
 from anatomark.methods.two_stage.settings import TwoStageSettings
-from anatomark.methods.two_stage.stages import TwoStageStages, make_joint, make_patches
+from anatomark.methods.two_stage.stages import TwoStageStages
 from anatomark.nets.patch_net import PatchNet
 
 
@@ -33,6 +33,7 @@ class TwoStage(NetworkDetector[TwoStageSettings, TwoStageNetwork, TwoStageTraini
     settings_type: ClassVar[type[Settings]] = TwoStageSettings
     network_type: ClassVar[type[Network]] = TwoStageNetwork
     training_type: ClassVar[type[Training]] = TwoStageTraining
+    stages_type: ClassVar[type[NetworkStages[Any, Any]]] = TwoStageStages
     replaced: ClassVar[frozenset[str]] = frozenset({"stage2_frozen"})
     earlier_tensors: ClassVar[Mapping[str, str]] = {
         "stage1.ladder.": "stage1.body.",
@@ -47,17 +48,9 @@ class TwoStage(NetworkDetector[TwoStageSettings, TwoStageNetwork, TwoStageTraini
     def planned(cls, asked: TwoStageSettings, facts: DataFacts) -> TwoStagePlan:
         return plan(asked, facts)
 
-    @classmethod
-    def staged(cls, plan: TwoStagePlan) -> Staged:
-        return TwoStageStages(plan)
-
-    @classmethod
-    def untrained(cls, network: TwoStageNetwork) -> dict[str, nn.Module]:
-        return {"stage1": make_patches(network), "stage2": make_joint(network, make_patches(network))}
-
     def completed(self, cache: Cache, device: torch.device) -> Self:
         """The same with the blend weight of the refinement, fitted to validation cases."""
-        _fit_blend_weight(self.networks, cache.role("validation"), device)
+        _fit_blend_weight(self.networks, cache.validation, device)
         return self
 
     def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:

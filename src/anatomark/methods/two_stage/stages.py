@@ -46,6 +46,10 @@ class TwoStageStages(NetworkStages[TwoStageNetwork, TwoStageTraining]):
         "stage2": "stage2_steps",
     }
 
+    @classmethod
+    def untrained(cls, network: TwoStageNetwork) -> dict[str, nn.Module]:
+        return {"stage1": make_patches(network), "stage2": make_joint(network, make_patches(network))}
+
     def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module:
         network, training = self.plan.network, self.plan.training
         torch.manual_seed(training.seed + self.stages.index(stage))
@@ -244,7 +248,7 @@ def make_joint(
 def _mean_shape(cache: Cache) -> Tensor:
     """(N, d) the mean of the training shapes in the grid frame, about the mean of its points; 0 where unknown."""
     shapes: list[Floats] = []
-    for case in cache.role("train"):
+    for case in cache.training:
         grid = case.image.fine_grid
         index = grid.world_to_index(case.points_world)
         points = np.where((case.states == State.PRESENT)[:, None], index, np.nan) * np.asarray(grid.spacing)

@@ -1,0 +1,52 @@
+"""A network that learns: its optimizer, its learning rate from step to step, and the running average of its weights."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from anatomark.training.schedule import rate_factor, update_average
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from anatomark.data.cache import Cache
+    from anatomark.methods.interface import Batch, Networks, Staged
+
+
+class Learner:
+    """The network of a stage in training. `networks` are of the stages before."""
+
+    def __init__(self, fabric: Fabric, staged: Staged, stage: str, networks: Networks, cache: Cache) -> None:
+        self.fabric, self.staged, self.stage = fabric, staged, stage
+        self.training, self.plan = staged.plan.training, staged.stage_plan(stage)
+        self.network = staged.make(stage, networks, cache)
+        training, rate = self.training, self.plan.learning_rate
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=rate, weight_decay=training.weight_decay, amsgrad=training.amsgrad
+        )
+        self.wrapped, self.wrapped_optimizer = fabric.setup(self.network, self.optimizer)
+        self.averaged = copy.deepcopy(self.network)
+
+    @property
+    def candidate(self) -> nn.Module:
+        """The network with the weights that would be kept now."""
+        return self.averaged if self.training.ema else self.network
+
+    def learn(self, batch: Batch, *, step: int, steps: int) -> dict[str, torch.Tensor]:
+        """Take one step, number `step` of `steps`; its loss terms and their sum, "loss"."""
+        terms = self.staged.loss(self.stage, self.wrapped, batch)
+        total = torch.stack(list(terms.values())).sum()
+        self.wrapped_optimizer.zero_grad()
+        self.fabric.backward(total)
+        if clip := self.training.gradient_clip:
+            self.fabric.clip_gradients(self.wrapped, self.wrapped_optimizer, max_norm=clip, error_if_nonfinite=False)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.learning_rate * rate_factor(self.plan.schedule, step, steps)
+        self.wrapped_optimizer.step()
+        if self.training.ema:
+            update_average(self.averaged, self.network, min(self.training.ema, (1 + step) / (10 + step)))
+        return {**terms, "loss": total}
