@@ -14,6 +14,7 @@ from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
 from anatomark.data.augment import Strength, draw_grey_change, draw_warp, sample
 from anatomark.data.cache import CachedCase
+from anatomark.data.field_of_view import draw_cut
 from anatomark.methods.settings import AugmentedTraining
 
 Example = tuple[Tensor, Tensor, Tensor]  # grey values, points in index units, states
@@ -38,6 +39,11 @@ def strength_of(training: AugmentedTraining, *, elastic_mm: float = 0.0, elastic
         gamma=training.gamma,
         noise=training.noise,
     )
+
+
+def maybe_cut(case: CachedCase, training: AugmentedTraining, rng: np.random.Generator) -> CachedCase:
+    """`case`, or with the probability that `training` gives a copy with a smaller field of view."""
+    return draw_cut(case, rng) if training.cut_fraction and rng.random() < training.cut_fraction else case
 
 
 def reference_of(case: CachedCase, mirror: bool, mirrored: NDArray[np.int64]) -> tuple[Floats, NDArray[np.uint8]]:
@@ -116,6 +122,7 @@ def crop_example(
     Crops lie uniformly over the image; where the image is smaller than the crop, it lies uniformly in the crop. A part
     `landmark_crop_fraction` of the crops holds a random present landmark instead. The margin is what lies around.
     """
+    case = maybe_cut(case, training, rng)
     grid, array = {
         "fine": (case.image.fine_grid, case.image.fine),
         "coarse": (case.image.coarse_grid, case.image.coarse),

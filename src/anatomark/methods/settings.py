@@ -142,6 +142,13 @@ class AugmentedSettings(Settings):
     noise: NonNegativeFloat | None = Field(
         None, description="largest s.d. of noise, relative to the range of grey values"
     )
+    cut_fraction: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="part of the training examples whose image is cut off at a random side, and the landmarks beyond "
+        "are absent; without, that of the augmentation level",
+    )
 
 
 class Network(BaseModel):
@@ -198,23 +205,24 @@ class AugmentedTraining(Training):
     shift: NonNegativeFloat
     gamma: NonNegativeFloat
     noise: NonNegativeFloat
+    cut_fraction: float = Field(0.0, ge=0, le=1)
 
 
+_DEFAULT = {
+    "rotation_degrees": 12.0,
+    "scale": 0.12,
+    "shear": 0.05,
+    "elastic": 0.01,
+    "elastic_fine": 0.0,
+    "gain": 0.25,
+    "shift": 0.1,
+    "gamma": 0.35,
+    "noise": 0.04,
+    "cut_fraction": 0.2,
+}
 STRENGTHS: Mapping[Level, Mapping[str, float]] = {
-    "none": dict.fromkeys(
-        ("rotation_degrees", "scale", "shear", "elastic", "elastic_fine", "gain", "shift", "gamma", "noise"), 0.0
-    ),
-    "default": {
-        "rotation_degrees": 12.0,
-        "scale": 0.12,
-        "shear": 0.05,
-        "elastic": 0.01,
-        "elastic_fine": 0.0,
-        "gain": 0.25,
-        "shift": 0.1,
-        "gamma": 0.35,
-        "noise": 0.04,
-    },
+    "none": dict.fromkeys(_DEFAULT, 0.0),
+    "default": _DEFAULT,
     "strong": {
         "rotation_degrees": 25.0,
         "scale": 0.2,
@@ -225,6 +233,7 @@ STRENGTHS: Mapping[Level, Mapping[str, float]] = {
         "shift": 0.2,
         "gamma": 0.5,
         "noise": 0.08,
+        "cut_fraction": 0.3,
     },
 }
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from anatomark.core.landmarks import State
 from anatomark.data.cache import CachedCase
-from anatomark.methods.examples import Example, reference_of, strength_of, warped_windows, window_centers
+from anatomark.methods.examples import Example, maybe_cut, reference_of, strength_of, warped_windows, window_centers
 from anatomark.methods.global_to_local.plan import GlobalToLocalPlan
 
 
@@ -26,6 +26,7 @@ def local_example(
     the landmark. An absent landmark gets a window anywhere in the image, to learn what is not the landmark.
     """
     training, shape = plan.training, plan.network.local_window
+    case = maybe_cut(case, training, rng)
     grid = case.image.fine_grid
     mirror = training.mirror and rng.random() < 0.5
     points, states = reference_of(case, mirror, mirrored)
