@@ -142,12 +142,12 @@ class AugmentedSettings(Settings):
     noise: NonNegativeFloat | None = Field(
         None, description="largest s.d. of noise, relative to the range of grey values"
     )
-    cut_fraction: float | None = Field(
-        None,
+    cut_fraction: float = Field(
+        0.0,
         ge=0,
         le=1,
         description="part of the training examples whose image is cut off at a random side, and the landmarks beyond "
-        "are absent; without, that of the augmentation level",
+        "are absent",
     )
 
 
@@ -218,7 +218,6 @@ _DEFAULT = {
     "shift": 0.1,
     "gamma": 0.35,
     "noise": 0.04,
-    "cut_fraction": 0.2,
 }
 STRENGTHS: Mapping[Level, Mapping[str, float]] = {
     "none": dict.fromkeys(_DEFAULT, 0.0),
@@ -233,7 +232,6 @@ STRENGTHS: Mapping[Level, Mapping[str, float]] = {
         "shift": 0.2,
         "gamma": 0.5,
         "noise": 0.08,
-        "cut_fraction": 0.3,
     },
 }
 
