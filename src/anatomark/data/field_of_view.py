@@ -84,4 +84,4 @@ def _cropped(
 def _inside(grid: Grid, points_world: Floats) -> NDArray[np.bool_]:
     """(N,) whether points (N, d) lie in an element of `grid`; NaN does not."""
     index = grid.world_to_index(points_world)
-    return ((index >= -0.5) & (index < np.asarray(grid.shape) - 0.5)).all(axis=1)
+    return np.all((index >= -0.5) & (index < np.asarray(grid.shape) - 0.5), axis=1)
