@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,13 @@ Floats = NDArray[np.float64]
 def transform_points(affine: Floats, points: ArrayLike) -> Floats:
     """Points (..., d) after an affine map (d+1, d+1)."""
     return np.asarray(points, dtype=np.float64) @ affine[:-1, :-1].T + affine[:-1, -1]
+
+
+def nearest_orthogonal(matrix: Floats) -> Floats:
+    """The orthogonal matrix (d, d) nearest to `matrix`, by polar decomposition: its rotation, or reflection."""
+    from scipy.linalg import polar
+
+    return cast("Floats", polar(matrix)[0])
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomark.core.grid import Grid
+from anatomark.core.interpolation import smoothed, transformed
 from anatomark.errors import ImageError
 
 
@@ -39,8 +40,6 @@ class Image:
         Where `grid` is coarser, the image is first smoothed (Gaussian, sigma_index = 0.5 * sqrt(ratio^2 - 1)
         along each array axis, so that a sample stands for its whole element) against aliasing.
         """
-        from scipy import ndimage
-
         if grid.ndim != self.grid.ndim:
             raise ValueError(f"a {self.grid.ndim}D image cannot be resampled onto a {grid.ndim}D Grid")
         if grid == self.grid:
@@ -51,19 +50,10 @@ class Image:
         sigma_index = 0.5 * np.sqrt(np.maximum(step**2 - 1, 0))
         array = self.array.astype(np.float32)
         if (sigma_index > 0.05).any():
-            array = ndimage.gaussian_filter(array, sigma_index, mode="nearest", truncate=3)
+            array = smoothed(array, sigma_index, mode="nearest", truncate=3)
         diagonal = np.allclose(linear, np.diag(np.diag(linear)), rtol=0, atol=1e-9)
         transform = np.diag(linear).copy() if diagonal else linear
-        result = ndimage.affine_transform(
-            array,
-            transform,
-            offset,  # pyright: ignore[reportArgumentType]  # scipy takes one number an axis, its stub does not
-            output_shape=grid.shape,
-            order=1,
-            mode="nearest",
-            output=np.float32,
-        )
-        return Image(result, grid)
+        return Image(transformed(array, transform, offset, grid.shape), grid)
 
 
 def require_usable(image: Image, source: str | Path) -> None:

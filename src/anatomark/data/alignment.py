@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from anatomark.core.grid import Floats, Grid, transform_points
+from anatomark.core.grid import Floats, Grid, nearest_orthogonal, transform_points
 from anatomark.core.image import Image
 from anatomark.data.working import WorkingImage, working_image
 from anatomark.errors import RegistrationError
@@ -95,6 +95,4 @@ def place(alignment: Alignment | None, image: Image) -> Placement:
 
 def _straight_axes(grid: Grid) -> Floats:
     """(d, d) the directions at right angles that are nearest to those of the canonical array axes of `grid`."""
-    from scipy.linalg import polar
-
-    return np.asarray(polar(grid.canonical().direction)[0])
+    return nearest_orthogonal(grid.canonical().direction)

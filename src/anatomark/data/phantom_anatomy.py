@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats, Grid
+from anatomark.core.interpolation import smoothed, spline_coefficients, spline_values
 
 MARKED = 40  # so many landmarks get a shape of their own; more would overlap, and rely on texture and context
 RADIUS = 0.62  # landmarks lie in this part of the box, so that the drawn deformations keep them in view
@@ -34,19 +35,12 @@ class Anatomy:
 
     def sample(self, points: Floats) -> NDArray[np.float32]:
         """Grey values (...,) at template points (..., d)."""
-        from scipy import ndimage
-
-        index = np.moveaxis(self.grid.world_to_index(points), -1, 0)
-        values = np.empty(index.shape[1:], dtype=np.float32)
-        ndimage.map_coordinates(self.coefficients, index, values, order=3, mode="nearest", prefilter=False)
-        return values
+        return spline_values(self.coefficients, np.moveaxis(self.grid.world_to_index(points), -1, 0))
 
 
 def template_of(values: NDArray[np.float32], grid: Grid, points: Floats) -> Anatomy:
     """An Anatomy from grey values (*grid.shape) and landmarks (N, d)."""
-    from scipy import ndimage
-
-    return Anatomy(ndimage.spline_filter(values, mode="nearest").astype(np.float32), grid, points)
+    return Anatomy(spline_coefficients(values), grid, points)
 
 
 def pair_count(landmarks: int, ndim: int) -> int:
@@ -171,8 +165,6 @@ def _marker(kind: int, o: Floats) -> Floats:
 
 def _tube(rng: np.random.Generator, grid: Grid, half: Floats) -> NDArray[np.float32]:
     """A soft line along a random smooth curve, (*grid.shape), at most 1."""
-    from scipy import ndimage
-
     turns = rng.uniform(-1, 1, size=(3, grid.ndim)) / np.array([[1.0], [2.0], [3.0]])
     along = np.linspace(0, 1, 600)[:, None]
     phases = rng.uniform(0, 2 * np.pi, size=(3, grid.ndim))
@@ -180,19 +172,17 @@ def _tube(rng: np.random.Generator, grid: Grid, half: Floats) -> NDArray[np.floa
     curve *= 0.6 / max(1e-6, float(np.linalg.norm(curve, axis=1).max()))
     line = np.zeros(grid.shape, dtype=np.float32)
     np.add.at(line, tuple(np.round(grid.world_to_index(curve * half)).astype(int).T), 1)
-    line = ndimage.gaussian_filter(np.minimum(line, 1), rng.uniform(0.015, 0.03) * half.min() / grid.spacing[0])
+    line = smoothed(np.minimum(line, 1), rng.uniform(0.015, 0.03) * half.min() / grid.spacing[0])
     return line / line.max()
 
 
 def _texture(rng: np.random.Generator, grid: Grid, sigma_mm: float) -> NDArray[np.float32]:
     """Smooth noise of mean 0 and standard deviation 1, (*grid.shape)."""
-    from scipy import ndimage
-
-    noise = ndimage.gaussian_filter(rng.standard_normal(grid.shape, dtype=np.float32), sigma_mm / grid.spacing[0])
+    noise = smoothed(rng.standard_normal(grid.shape, dtype=np.float32), sigma_mm / grid.spacing[0])
     return (noise - noise.mean()) / noise.std()
 
 
-def _soft(distance: NDArray, width: float) -> NDArray:
+def _soft(distance: NDArray[np.floating], width: float) -> NDArray[np.floating]:
     """A smooth step: 0 far below zero, 1 far above."""
     return 0.5 * (1 + np.tanh(distance / width))
 

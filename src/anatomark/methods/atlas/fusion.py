@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from anatomark.core.geometric_median import geometric_median
 from anatomark.core.grid import Floats, Grid, transform_points
 from anatomark.core.image import Image
+from anatomark.core.interpolation import interpolated
 from anatomark.registration.information import shared_information
 
 LEAST_OVERLAP = 64  # elements: fewer make no meaningful histogram
@@ -41,7 +41,7 @@ def agreement(fixed: Image, moving: Image, matrix: Floats) -> float:
     if inside.sum() < LEAST_OVERLAP:
         return 0.0
     at = moving.grid.world_to_index(places[inside])
-    sampled = np.asarray(ndimage.map_coordinates(moving.array, at.T, order=1, mode="nearest"))
+    sampled = interpolated(moving.array, at.T)
     information = shared_information(fixed.array.reshape(-1)[inside], sampled)
     element = abs(np.linalg.det(fixed.grid.affine[:-1, :-1]) * np.linalg.det(matrix[:-1, :-1]))
     view = min(inside.size * element, moving.array.size * abs(np.linalg.det(moving.grid.affine[:-1, :-1])))

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import polar
 from torch import Tensor
 
-from anatomark.core.grid import Floats, Grid, Unit
+from anatomark.core.grid import Floats, Grid, Unit, nearest_orthogonal
 from anatomark.core.image import Image
 from anatomark.core.landmarks import State
 from anatomark.data.working import WorkingImage
@@ -29,7 +28,7 @@ def straightened(grid: Grid) -> Grid:
     patient lay, and their result rotates with the image.
     """
     linear = grid.affine[:-1, :-1]
-    rotation: Floats = np.asarray(polar(linear[:, ::-1])[0])
+    rotation = nearest_orthogonal(linear[:, ::-1])
     if np.linalg.det(rotation) < 0:  # a reflection is no rotation
         rotation = rotation * np.where(np.arange(grid.ndim) == 0, -1.0, 1.0)
     # Rounded, so that what rounding errors the world's frame makes cannot change a registration.
@@ -125,7 +124,7 @@ class AtlasLibrary:
         }
         for number, (grey, affine) in enumerate(zip(self.grey, self.affines, strict=True)):
             arrays |= {f"grey_{number}": grey, f"affine_{number}": affine}
-        return {f"{PREFIX}.{name}": torch.from_numpy(array) for name, array in arrays.items()}
+        return {f"{PREFIX}.{name}": torch.as_tensor(array) for name, array in arrays.items()}
 
     def __len__(self) -> int:
         return len(self.grey)
