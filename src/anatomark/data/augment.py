@@ -90,7 +90,7 @@ class Warp:
             places = places + line * columns[..., axis].view(k, *(1,) * d, d)
         if self.elastic is not None:
             controls = (self.elastic * scale.reshape(1, d, *(1,) * d))[:, ::-1].astype(np.float32)
-            places += _between(torch.from_numpy(controls).to(device), self.shape)
+            places += _between(torch.as_tensor(controls).to(device), self.shape)
         return places
 
     def points_to_window(self, points_index: Floats) -> Floats:
@@ -105,10 +105,10 @@ class Warp:
 
     def _between_controls(self, elastic: NDArray[np.float32], offset: Floats) -> Floats:
         """Displacements (K, M, d) in mm of control points `elastic` at window offsets (K, M, d) in mm."""
-        at = torch.from_numpy(np.nan_to_num(offset / np.maximum(self.half, 1e-9))[..., ::-1].astype(np.float32).copy())
+        at = torch.as_tensor(np.nan_to_num(offset / np.maximum(self.half, 1e-9))[..., ::-1].astype(np.float32).copy())
         k, m, d = at.shape
         values = F.grid_sample(
-            torch.from_numpy(elastic),
+            torch.as_tensor(elastic),
             at.view(k, m, *(1,) * (d - 1), d),
             align_corners=True,
             padding_mode="border",
@@ -169,7 +169,7 @@ def _draw_elastic(
         scale = (strength.elastic_fine * apart).reshape(1, d, *(1,) * d)
         bent = (scale * rng.standard_normal((windows, d, *fine))).astype(np.float32)
         if elastic is not None:
-            bent += _between(torch.from_numpy(elastic), fine).movedim(-1, 1).numpy()
+            bent += _between(torch.as_tensor(elastic), fine).movedim(-1, 1).numpy()
         elastic = bent
     return elastic
 
@@ -200,7 +200,7 @@ def sample(array: NDArray[np.generic], window: tuple[float, float], warp: Warp, 
     """
     d = len(warp.shape)
     region = tuple(_part(low, high, n) for low, high, n in zip(*warp.reach(), array.shape, strict=True))
-    part = torch.from_numpy(np.array(array[region])).to(device).float()
+    part = torch.as_tensor(np.array(array[region])).to(device).float()
     source = (part - window[0]) / (window[1] - window[0])
     places = warp.places(np.array([r.start for r in region]), np.array(source.shape), device)
     tall = places.flatten(0, 1).unsqueeze(0)  # all windows as one tall one: grid_sample reads one source

@@ -239,18 +239,19 @@ def open_cache(folder: Path, *, memory_limit_bytes: int = 4 << 30) -> Cache:
 
 
 def _read_case(entry: dict[str, Any], raw: NDArray[np.uint8]) -> CachedCase:
-    levels = []
-    for level in ("fine", "coarse"):
-        grid = Grid.from_dict(entry[level]["grid"])
-        dtype = np.dtype(entry[level]["dtype"])
-        start = entry[level]["offset"]
-        array = raw[start : start + dtype.itemsize * int(np.prod(grid.shape))].view(dtype).reshape(grid.shape)
-        levels += [array, grid]
-    image = WorkingImage(*levels, window=tuple(entry["window"]))
+    fine, fine_grid = _read_level(entry["fine"], raw)
+    coarse, coarse_grid = _read_level(entry["coarse"], raw)
+    image = WorkingImage(fine, fine_grid, coarse, coarse_grid, window=tuple(entry["window"]))
     points = np.array([p or [np.nan] * image.fine_grid.ndim for p in entry["points"]], dtype=float)
     states = np.array(entry["states"], dtype=np.uint8)
     matrix = None if entry.get("matrix") is None else np.array(entry["matrix"], dtype=float)
     return CachedCase(entry["id"], entry["subject"], entry["role"], image, points, states, entry.get("failure"), matrix)
+
+
+def _read_level(entry: dict[str, Any], raw: NDArray[np.uint8]) -> tuple[NDArray[Any], Grid]:
+    grid, dtype, start = Grid.from_dict(entry["grid"]), np.dtype(entry["dtype"]), int(entry["offset"])
+    array = raw[start : start + dtype.itemsize * int(np.prod(grid.shape))].view(dtype)
+    return array.reshape(grid.shape), grid
 
 
 def _read_alignment(entry: dict[str, Any], raw: NDArray[np.uint8]) -> Alignment:

@@ -136,7 +136,7 @@ def draw_deformation(rng: np.random.Generator, box: Sequence[float]) -> Deformat
 def render(anatomy: Anatomy, deformation: Deformation, grid: Grid) -> NDArray[np.float32]:
     """The template's grey values seen through `deformation` on `grid`, (*grid.shape)."""
     slab = max(1, 250_000 // int(np.prod(grid.shape[1:])))  # bounds the memory that coordinates take
-    parts = []
+    parts: list[NDArray[np.float32]] = []
     for start in range(0, grid.shape[0], slab):
         rows = min(slab, grid.shape[0] - start)
         part = grid.crop((start, *[0] * (grid.ndim - 1)), (rows, *grid.shape[1:]))
@@ -208,7 +208,7 @@ def make_phantoms(
     if foreign:
         raise OutputError(f"{folder} already holds other images, such as {foreign[0]}; name an empty folder")
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    truths = []
+    truths: list[Landmarks] = []
     for index, path in enumerate(files):
         image, truth = phantom(seed, index, spec)
         write_image(image, path)
@@ -304,7 +304,7 @@ def _expose(
     slope = rng.uniform(-1, 1, size=(2, grid.ndim))
     ramps = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in grid.shape), indexing="ij", sparse=True)
     bias = sum(slope[0, k] * ramps[k] + slope[1, k] * (ramps[k] ** 2 - 0.4) for k in range(grid.ndim))
-    grey = gain * np.clip(values, 0, None) ** gamma * np.exp(strength * bias)
+    grey: Floats = gain * np.clip(values, 0, None) ** gamma * np.exp(strength * bias)
     grey += noise * rng.standard_normal(grid.shape, dtype=np.float32)
     if spec.modality == "radiograph":
         return np.clip(np.round(grey * 255), 0, 255).astype(np.uint8)

@@ -123,7 +123,8 @@ def _listed(value: object) -> list[object]:
 
 
 def _pattern_or_list(value: object) -> object:
-    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str | int) for v in _listed(value))):
+    entries = _listed(value)
+    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str | int) for v in entries)):
         return value
     raise ValueError(f"expected a shell pattern or a list of subjects or cases, got {value!r:.60}")
 
@@ -293,7 +294,10 @@ class Description(_Part):
     @field_validator("annotations", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
-        return [value] if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        one: list[object] = [value]
+        return one
 
     @field_validator("landmarks", mode="before")
     @classmethod

@@ -83,7 +83,7 @@ def average_pool(array: NDArray[Any], grid: Grid, factor: Sequence[int]) -> tupl
     rest = [(-n) % f for n, f in zip(array.shape, factor, strict=True)]
     padded = np.pad(array, [(0, r) for r in rest], mode="edge") if any(rest) else array
     split = [part for n, f in zip(padded.shape, factor, strict=True) for part in (n // f, f)]
-    means = padded.reshape(split).mean(axis=tuple(range(1, 2 * array.ndim, 2)), dtype=np.float32)
+    means: NDArray[Any] = padded.reshape(split).mean(axis=tuple(range(1, 2 * array.ndim, 2)), dtype=np.float32)
     if np.issubdtype(array.dtype, np.integer):
         means = np.round(means)
     return means.astype(array.dtype), pooled_grid(grid, factor)

@@ -66,7 +66,7 @@ class Offsets:
 
         from anatomark.nets.weights import save_tensors
 
-        tensors = {"offset": torch.from_numpy(self.offset.copy()), "typical": torch.from_numpy(self.typical.copy())}
+        tensors = {"offset": torch.as_tensor(self.offset.copy()), "typical": torch.as_tensor(self.typical.copy())}
         save_tensors(folder / NAME, tensors, {"about": json.dumps({"source": self.source})})
 
     @classmethod

@@ -96,7 +96,6 @@ def convolve(
         if dtype in (torch.float32, torch.bfloat16):
             given = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
             along = ([n] * d if isinstance(n, int) else list(n) for n in (padding, stride, dilation))
-            convolved = torch.mkldnn_convolution(*given, *along, groups)  # pyright: ignore[reportCallIssue]
-            return cast("Tensor", convolved)
+            return cast("Tensor", torch.mkldnn_convolution(*given, *along, groups))  # pyright: ignore[reportCallIssue]
     apply = F.conv2d if d == 2 else F.conv3d
     return apply(x, weight, bias, stride, padding, dilation, groups)  # pyright: ignore[reportArgumentType]

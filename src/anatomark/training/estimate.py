@@ -127,7 +127,7 @@ def estimate(
     some of the images and takes a few steps of each stage on them. `show` gets a line at a time of what happens.
     Raises SettingsError where the training cannot fit, naming the settings to change; and what `train` raises.
     """
-    say = show or (lambda line: None)
+    say: Callable[[str], None] = show or (lambda line: None)
     if isinstance(dataset, (str, Path)):
         dataset = load_dataset(dataset, root)
     request = Request.resolved(method, dataset.ndim, preset=preset, settings=settings, device=device)
@@ -195,7 +195,7 @@ def _trial_spec(
     """
     training = roles["train"]
     order = np.argsort([math.prod(grid.extent) for grid in grids[: len(training)]])
-    chosen = [training[i] for i in dict.fromkeys(order[np.linspace(0, len(order) - 1, TRIAL_CASES).astype(int)])]
+    chosen = [training[int(i)] for i in dict.fromkeys(order[np.linspace(0, len(order) - 1, TRIAL_CASES).astype(int)])]
     template = [case for case in training if case.id == plan.training.template and case not in chosen]
     return {
         "method": request.method.name,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -59,7 +59,7 @@ def train_folds(
 
     Raises SettingsError for fewer than two folds, more folds than subjects, or a folder of another kind; as `train`.
     """
-    say = show or (lambda line: None)
+    say: Callable[[str], None] = show or (lambda line: None)
     parts = fold_roles(dataset, folds, train_split, validation_split, request.settings)
     left_out = [[case.id for case in part["left out"]] for part in parts]
     _open(out, {"folds": folds, "dataset": dataset.name, **request.record(), "left_out": left_out})
@@ -107,7 +107,7 @@ def _open(out: Path, request: dict[str, Any]) -> None:
         earlier = {}
     begun = any(fold_folder(out, number).exists() for number in range(int(request["folds"])))
     if earlier is not None and earlier != request and begun:
-        known = earlier if isinstance(earlier, dict) else {}
+        known = cast("dict[str, Any]", earlier) if isinstance(earlier, dict) else {}
         different = ", ".join(key for key in request if known.get(key) != request[key])
         raise SettingsError(f"{out} holds folds of another kind (other {different}); choose another --out")
     if earlier is None and out.exists() and (not out.is_dir() or any(out.iterdir())):

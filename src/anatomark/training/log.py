@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +57,7 @@ class RunLog:
 
 
 @contextmanager
-def open_log(file: Path, curves: Path) -> Iterator[RunLog]:
+def open_log(file: Path, curves: Path) -> Generator[RunLog]:
     """The log in `file`, with a new event file in the folder `curves`; OutputError where that cannot be."""
     from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # made at run time

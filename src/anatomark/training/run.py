@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rich.progress import (
     BarColumn,
@@ -61,7 +61,7 @@ def train_from_cache(
 ) -> Path:
     """`train` on any `data`, for which no image library is loaded: the same run folder. Raises as `train`."""
     began = time.monotonic() if began is None else began
-    say = show or (lambda line: None)
+    say: Callable[[str], None] = show or (lambda line: None)
     run = RunFolder(out)
     existed = run.path.exists()
     resumed = run.open(
@@ -164,13 +164,18 @@ def plan_text(plan: AnyPlan, request: Request, data: TrainingData, precision: st
         given = getattr(request.settings, name) is not None or name in plan.undecided
         waiting = name in STRENGTHS["none"] or (request.settings.minutes is not None and name.endswith("steps"))
         if not given and value is not None and not waiting:
-            if isinstance(value, tuple) and value and isinstance(value[0], float):
-                value = tuple(round(v, 3) for v in value)
-            value = round(value, 3) if isinstance(value, float) else value
-            lines.append(f"  {name} = {value}")
-    axes = ("slices, rows, columns", "rows, columns")[plan.network.ndim == 2]
+            lines.append(f"  {name} = {_rounded(value)}")
+    axes = "rows, columns" if plan.network.ndim == 2 else "slices, rows, columns"
     heading = f"planned from the data (settings.json has all values; --set changes any; axes are {axes}):"
     return "\n".join([heading, *lines])
+
+
+def _rounded(value: object) -> object:
+    """A value as it is shown: a number, or those of a tuple, with three decimals."""
+    if isinstance(value, tuple):
+        parts = cast("tuple[object, ...]", value)
+        return tuple(round(part, 3) if isinstance(part, float) else part for part in parts)
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def progress_bar(visible: bool) -> Progress:

@@ -52,8 +52,16 @@ def train(
             show(line)
     request = Request.resolved(method, dataset.ndim, preset=preset, settings=settings, device=device)
     if folds is not None:
-        splits = {"train_split": train_split, "validation_split": validation_split}
-        return train_folds(dataset, folds, request, out=Path(out), **splits, show=show, began=began)
+        return train_folds(
+            dataset,
+            folds,
+            request,
+            out=Path(out),
+            train_split=train_split,
+            validation_split=validation_split,
+            show=show,
+            began=began,
+        )
     asked = request.settings
     roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
     return train_cases(dataset, roles, request, out=Path(out), show=show, began=began)

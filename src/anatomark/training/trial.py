@@ -42,7 +42,7 @@ class TrialTrainer:
 
     device: torch.device
     precision: str
-    found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    found: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
 
     def train(self, staged: StagedT, stage: str, networks: Networks, cache: Cache) -> tuple[StagedT, nn.Module]:
         times = time_stage(fabric_of(self.device.type, self.precision), staged, stage, networks, cache)

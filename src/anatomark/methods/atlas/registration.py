@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import SimpleITK as sitk
 import torch
@@ -62,7 +62,7 @@ def at_once(task: Callable[[int], Result], numbers: Sequence[int]) -> list[Resul
 @contextmanager
 def _one_thread_each() -> Generator[None]:
     """SimpleITK's filters that are made here run on one thread."""
-    before: int = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    before = cast("int", sitk.ProcessObject.GetGlobalDefaultNumberOfThreads())
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
         yield

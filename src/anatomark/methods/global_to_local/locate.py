@@ -43,7 +43,7 @@ def _locate_global(network: ResidualNet, image: WorkingImage, device: torch.devi
     size = tuple(n + -n % stride for n in image.coarse.shape)  # a multiple of the stride
     low, high = image.window
     values = torch.zeros((1, 1, *size), device=device)
-    inner = torch.from_numpy(image.coarse.astype(np.float32)).to(device)
+    inner = torch.as_tensor(image.coarse.astype(np.float32)).to(device)
     values[(0, 0, *(slice(n) for n in inner.shape))] = (inner - low) / (high - low)
     logits, encoded = network(values)
     return _combined(logits, encoded, stride, np.zeros((1, image.coarse.ndim)), image.coarse_grid)

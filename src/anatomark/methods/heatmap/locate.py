@@ -71,7 +71,7 @@ def _grey_values(image: WorkingImage, start: Sequence[int], size: Sequence[int],
     low, high = image.window
     part = image.fine[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))]
     values = torch.zeros((1, 1, *size), device=device)
-    inner = torch.from_numpy(part.astype(np.float32)).to(device)
+    inner = torch.as_tensor(part.astype(np.float32)).to(device)
     values[(0, 0, *(slice(n) for n in part.shape))] = (inner - low) / (high - low)
     return values
 

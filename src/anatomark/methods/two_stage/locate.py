@@ -61,7 +61,7 @@ def single_vote_errors(network: PatchNet, case: CachedCase, device: torch.device
         centers, patch_votes = _stage1_votes(network, case.image, device)
         grid = case.image.fine_grid
         reference = grid.world_to_index(case.points_world) * np.asarray(grid.spacing)
-        points_grid_mm = torch.from_numpy(reference).to(patch_votes)[None]
+        points_grid_mm = torch.as_tensor(reference).to(patch_votes)[None]
         error = (patch_votes - points_grid_mm.unsqueeze(-1)).square().sum(2).sqrt()
         near = _nearest(centers, points_grid_mm).float()
         mean = (error * near).sum(-1) / near.sum(-1)
@@ -82,7 +82,7 @@ def _padded(image: WorkingImage, patches: PatchNet, device: torch.device) -> Ten
     low, high = image.window
     size = [stride * math.ceil(n / stride) + 2 * margin for n in image.fine.shape]
     values = torch.zeros((1, 1, *size), device=device)
-    inner = torch.from_numpy(image.fine.astype(np.float32)).to(device)
+    inner = torch.as_tensor(image.fine.astype(np.float32)).to(device)
     values[(0, 0, *(slice(margin, margin + n) for n in inner.shape))] = (inner - low) / (high - low)
     return values
 

@@ -175,7 +175,7 @@ def sample_refinement_centers(
     centers = window_centers(
         points_index.double().numpy(), present.numpy(), rng, window=window, image=image, jitter=jitter
     )
-    return torch.from_numpy(centers).float()
+    return torch.as_tensor(centers).float()
 
 
 def extract_windows(

@@ -256,4 +256,4 @@ def _mean_shape(cache: Cache) -> Tensor:
     with np.errstate(invalid="ignore"):
         known = np.isfinite(shapes)
         mean = np.nansum(shapes, axis=0) / np.maximum(known.sum(axis=0), 1)
-    return torch.from_numpy(mean - mean.mean(axis=0)).float()
+    return torch.as_tensor(mean - mean.mean(axis=0)).float()
