@@ -26,7 +26,8 @@ def test_what_is_left_lies_where_it_was(case):
             (part.image.fine_grid, part.image.fine, whole.fine_grid, whole.fine),
             (part.image.coarse_grid, part.image.coarse, whole.coarse_grid, whole.coarse),
         ):
-            assert array.shape == grid.shape and array.size < before.size
+            assert array.shape == grid.shape
+            assert array.size < before.size
             first = np.round(before_grid.world_to_index(grid.index_to_world(np.zeros(len(grid.shape))))).astype(int)
             assert np.array_equal(array, before[tuple(slice(f, f + n) for f, n in zip(first, grid.shape, strict=True))])
 
