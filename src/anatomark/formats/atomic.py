@@ -20,7 +20,7 @@ def new_folder(path: str | Path) -> Generator[None]:
     Raises `OutputError` when the system refuses.
     """
     path = Path(path)
-    made = list(takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
+    created = list(takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -30,7 +30,7 @@ def new_folder(path: str | Path) -> Generator[None]:
         yield
     except BaseException:
         with suppress(OSError):  # one that is not empty stays, and those around it
-            for folder in made:
+            for folder in created:
                 folder.rmdir()
         raise
 

@@ -73,8 +73,8 @@ def convert(
         raise LandmarkFileError(f"{target} is the source itself; write to another name")
     if target_is_folder:
         if format is None:
-            wanted = ", ".join(WRITTEN)
-            raise LandmarkFileError(f"{target} is a folder, so the format must be one of {wanted}; got None")
+            expected = ", ".join(WRITTEN)
+            raise LandmarkFileError(f"{target} is a folder, so the format must be one of {expected}; got None")
         known, ending = named_format(format)
     else:
         known, ending = written_format(target, format)
@@ -85,10 +85,10 @@ def convert(
     written = _reframed(table, frame, grids, source)
     if target_is_folder:
         return _write_folder(written, target, known, ending, grids, source)
-    held = len(set(zip(written.image.tolist(), written.observer.tolist(), strict=True)))
-    if not known.many_images and held > 1:
+    count = len(set(zip(written.image.tolist(), written.observer.tolist(), strict=True)))
+    if not known.many_images and count > 1:
         raise LandmarkFileError(
-            f"{source} holds {held} images or observers, {target.name} takes one; write to a folder"
+            f"{source} holds {count} images or observers, {target.name} takes one; write to a folder"
         )
     _write(written, target, known, grids)
     return [target]
@@ -204,9 +204,9 @@ def _landmark_files(folder: Path) -> list[Path]:
 def _require_grids(table: LandmarkTable, grids: _Grids, source: Path) -> None:
     """Some images given, others not: their landmarks would come in different units."""
     if len(grids):
-        lacking = [name for name in dict.fromkeys(table.image.tolist()) if grids.get(name) is None]
-        if lacking:
-            raise FrameError(f"{source}: no image was given for {', '.join(lacking[:5])}; give the images of all")
+        missing = [name for name in dict.fromkeys(table.image.tolist()) if grids.get(name) is None]
+        if missing:
+            raise FrameError(f"{source}: no image was given for {', '.join(missing[:5])}; give the images of all")
 
 
 def _write_folder(
@@ -222,8 +222,8 @@ def _write_folder(
         if files.setdefault(path, image) != image:
             raise LandmarkFileError(f"{source}: {files[path]!r} and {image!r} would share {path}; rename one")
         rows.setdefault(path, []).append(row)
-    for path, held in rows.items():
-        part = table.rows(np.array(held))
+    for path, indices in rows.items():
+        part = table.rows(np.array(indices))
         if not known.many_images or known is LONG_TABLE:
             part = replace(part, image=np.full(len(part), image_name(files[path])))
         _write(replace(part, observer=np.full(len(part), "")), path, known, grids)
@@ -236,9 +236,9 @@ def _write(table: LandmarkTable, target: Path, known: LandmarkFormat, grids: _Gr
         table = replace(table, image=np.array([files[name] for name in table.image.tolist()], dtype=str))
     if known is not LONG_TABLE:
         columns = {"presence": table.presence, "spread": table.spread, "error bound": table.bound}
-        lost = [name for name, values in columns.items() if values is not None and np.isfinite(values).any()]
-        if lost:
-            tell([f"{target}: {known.title} has no place for {' and '.join(lost)}, which are left out"])
+        left_out = [name for name, values in columns.items() if values is not None and np.isfinite(values).any()]
+        if left_out:
+            tell([f"{target}: {known.title} has no place for {' and '.join(left_out)}, which are left out"])
     write_placements(table, target, known, grid_of=grids.get)
 
 
@@ -257,20 +257,20 @@ def _reframed(table: LandmarkTable, frame: Frame, grids: _Grids, source: Path) -
     rows: dict[str, list[int]] = {}
     for row, image in enumerate(images):
         rows.setdefault(image, []).append(row)
-    for image, held in rows.items():
+    for image, indices in rows.items():
         grid = grids.get(image)
-        own = table.coordinates[held]
+        own = table.coordinates[indices]
         if grid is not None:
             own = to_dimension(own, grid.ndim, f"{source} (image {image})" if image else source)
             flat += own.shape[1] < table.ndim
         points, world_unit = to_world(own, table.frame, table.unit, grid, source)
         points, own_unit = _in_frame(points, world_unit, frame, grid, source)
-        coordinates[held, : points.shape[1]] = points
+        coordinates[indices, : points.shape[1]] = points
         units.add(own_unit)
         if own_unit != table.unit and grid is not None:
             length = float(np.mean(grid.spacing))
             for lengths in (spread,) if bound is None else (spread, bound):
-                lengths[held] *= length if own_unit == "mm" else 1 / length
+                lengths[indices] *= length if own_unit == "mm" else 1 / length
     if flat:
         if flat < len(rows):
             raise FrameError(f"{source}: some images are 2D and some 3D; write them to two files")

@@ -54,14 +54,14 @@ def as_frame(value: str, source: str | Path) -> Frame:
 
 def settle_frame(stated: Frame | None, given: str | None, source: str | Path) -> Frame:
     """The one frame of coordinates: what the file states, or what the caller gives where it states none."""
-    wanted = None if given is None else as_frame(given, "the frame given")
-    if stated is None and wanted is None:
+    requested = None if given is None else as_frame(given, "the frame given")
+    if stated is None and requested is None:
         raise FrameError(f"{source} does not state its coordinate frame; state it: LPS, RAS or pixel")
-    if stated is not None and wanted is not None and stated != wanted:
+    if stated is not None and requested is not None and stated != requested:
         raise FrameError(
-            f"{source} states the frame {stated}, but {wanted} was given; leave it out or correct the file"
+            f"{source} states the frame {stated}, but {requested} was given; leave it out or correct the file"
         )
-    return wanted if stated is None else stated  # type: ignore[return-value]
+    return requested if stated is None else stated  # type: ignore[return-value]
 
 
 def to_world(

@@ -81,12 +81,12 @@ class ImageNames:
         found = [self.candidates(name) for name in names]
         images = [numbers[0] if len(numbers) == 1 else -1 for numbers in found]
         several = {name: numbers for name, numbers in zip(names, found, strict=True) if len(numbers) > 1}
-        taken = set(images)
+        matched = set(images)
         likely: dict[int, list[int]] = {}
         for row, (name, numbers) in enumerate(zip(names, found, strict=True)):
             if not numbers and len(like := self._alike.get(_alike(_last(name)), set())) == 1:
                 likely.setdefault(next(iter(like)), []).append(row)
-        guesses = [(rows[0], number) for number, rows in likely.items() if number not in taken and len(rows) == 1]
+        guesses = [(rows[0], number) for number, rows in likely.items() if number not in matched and len(rows) == 1]
         for row, number in guesses:
             images[row] = number
         elsewhere = [

@@ -131,8 +131,8 @@ def write_image(image: Image, path: str | Path) -> None:
     photo = suffix in PHOTOS
     types = {".png": ("uint8", "uint16")}.get(suffix, ("uint8", "uint16", "float32"))
     if photo and (grid.ndim != 2 or array.dtype.name not in types):
-        wanted = f"2D {' or '.join(types)}"
-        raise ImageError(f"{path} holds {wanted}, got {grid.ndim}D {array.dtype}; write .nii.gz, .nrrd or .mha")
+        expected = f"2D {' or '.join(types)}"
+        raise ImageError(f"{path} holds {expected}, got {grid.ndim}D {array.dtype}; write .nii.gz, .nrrd or .mha")
     if not photo and grid.unit == "px":
         raise SpacingError(f"{path} would call pixels mm, the image has no spacing; give the spacing, or write .png")
     sheared = not photo and grid.ndim == 3 and not _straight(grid)
@@ -241,14 +241,14 @@ def _spaced(grid: Grid, spacing: Sequence[float] | None, path: Path) -> Grid:
         return grid
     stated = np.asarray(spacing, dtype=float)
     if stated.shape != (grid.ndim,) or not np.isfinite(stated).all() or (stated <= 0).any():
-        wanted = "x,y" if grid.ndim == 2 else "x,y,z"
-        raise SpacingError(f"{path} is {grid.ndim}D and needs a spacing {wanted} in mm above 0, got {list(spacing)}")
+        expected = "x,y" if grid.ndim == 2 else "x,y,z"
+        raise SpacingError(f"{path} is {grid.ndim}D and needs a spacing {expected} in mm above 0, got {list(spacing)}")
     if grid.unit == "px":
         return Grid.from_geometry(grid.shape, spacing=stated.tolist())
-    own = np.asarray(grid.spacing[::-1])
-    if (np.abs(stated / own - 1) > 0.01).any():
+    in_file = np.asarray(grid.spacing[::-1])
+    if (np.abs(stated / in_file - 1) > 0.01).any():
         raise SpacingError(
-            f"{path} states a spacing of {_listed(own)} mm, but {_listed(stated)} was given; correct one"
+            f"{path} states a spacing of {_listed(in_file)} mm, but {_listed(stated)} was given; correct one"
         )
     return grid
 

@@ -96,9 +96,9 @@ def _redirect_stderr() -> int:
         if sys.stderr is not None:
             sys.stderr.flush()
         saved = os.dup(2)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, 2)
+        os.close(devnull)
     except (OSError, ValueError):
         return -1
     return saved

@@ -122,16 +122,19 @@ def write_landmarks(
     """
     path = Path(path)
     known, ending = written_format(path, format)
-    wanted = frame_to_write(known, frame, path)
+    target_frame = frame_to_write(known, frame, path)
     name = path.name[: -len(ending)]
     if known is SLICER_JSON:
-        write_slicer_json(landmarks, path, wanted, notes=notes)
+        write_slicer_json(landmarks, path, target_frame, notes=notes)
     elif known is FCSV:
-        write_fcsv(landmarks, path, wanted, notes=notes)
+        write_fcsv(landmarks, path, target_frame, notes=notes)
     else:
         grids = None if grid is None else {name: grid}
         write_placements(
-            landmarks_table({(name, ""): landmarks}, frame=wanted, grids=grids), path, known, grid_of=lambda _: grid
+            landmarks_table({(name, ""): landmarks}, frame=target_frame, grids=grids),
+            path,
+            known,
+            grid_of=lambda _: grid,
         )
 
 
@@ -151,8 +154,8 @@ def written_format(path: str | Path, format: str | None = None) -> tuple[Landmar
         known, _ = named_format(format)
         ending = next((e for e in sorted(known.endings, key=len, reverse=True) if name.endswith(e)), None)
         if ending is None:
-            wanted = " or ".join(known.endings)
-            raise LandmarkFileError(f"{path}: {known.name} is written to a name that ends in {wanted}; rename it")
+            endings = " or ".join(known.endings)
+            raise LandmarkFileError(f"{path}: {known.name} is written to a name that ends in {endings}; rename it")
         return known, ending
     ending = landmark_suffix(path)
     own = next((known for known in _OWN if ending in known.endings and ending != ".json"), None)
@@ -183,11 +186,11 @@ def named_format(name: str) -> tuple[LandmarkFormat, str]:
 
 def frame_to_write(known: LandmarkFormat, frame: str | None, path: str | Path) -> Frame:
     """The frame that the format is written in; `FrameError` where another is asked for."""
-    asked = None if frame is None else as_frame(frame, "the frame given")
-    own = None if known.written_frame is None else as_frame(known.written_frame, known.title)
-    if own is not None and asked not in (None, own):
-        raise FrameError(f"{path}: {known.title} is in the frame {own}, not {asked}; leave the frame out")
-    return own or asked or "LPS"
+    requested = None if frame is None else as_frame(frame, "the frame given")
+    required = None if known.written_frame is None else as_frame(known.written_frame, known.title)
+    if required is not None and requested not in (None, required):
+        raise FrameError(f"{path}: {known.title} is in the frame {required}, not {requested}; leave the frame out")
+    return required or requested or "LPS"
 
 
 def landmark_suffix(path: str | Path) -> str:
@@ -211,10 +214,10 @@ def _named(table: LandmarkTable, names: Sequence[str], path: Path) -> LandmarkTa
     called = dict.fromkeys(table.landmark.tolist())
     if set(called) <= set(names) or not all(name.isdigit() for name in called):
         return table
-    most = max(map(int, called))
-    if most != len(names):
+    highest = max(map(int, called))
+    if highest != len(names):
         raise LandmarkFileError(
-            f"{path} has no names but {most} points in order, expected {len(names)} landmarks; list as many, in the "
+            f"{path} has no names but {highest} points in order, expected {len(names)} landmarks; list as many, in the "
             "order of the file"
         )
     at = {name: names[int(name) - 1] for name in called if int(name) > 0}

@@ -83,8 +83,8 @@ def one_image(table: LandmarkTable, path: str | Path) -> FilePoints:
     by_image = table_points(table)
     if len(by_image) > 1:
         images, observers = {image for image, _ in by_image}, {observer for _, observer in by_image}
-        what = f"{len(images)} images" if len(images) > 1 else f"{len(observers)} observers"
-        raise LandmarkFileError(f"{path} holds landmarks of {what}, expected those of one; split it with convert")
+        found = f"{len(images)} images" if len(images) > 1 else f"{len(observers)} observers"
+        raise LandmarkFileError(f"{path} holds landmarks of {found}, expected those of one; split it with convert")
     empty = FilePoints((), table.coordinates, table.states, table.frame, table.unit)
     return next(iter(by_image.values()), empty)
 

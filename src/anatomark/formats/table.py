@@ -220,9 +220,9 @@ def _read(
     parts_of: dict[str, list[Floats]] = {k: [] for k in places if k in _NUMBERS}
     line_numbers: list[NDArray[np.int64]] = []
     while block := list(islice(sheet.rows, _BLOCK)):
-        where = [line for line, _ in block]
+        lines = [line for line, _ in block]
         cells = list(zip(*(row for _, row in block), strict=True))
-        line_numbers.append(np.array(where))
+        line_numbers.append(np.array(lines))
         for name, (index, codes) in texts.items():
             column = cells[places[name]]
             codes.append(np.array([index.setdefault(text.strip(), len(index)) for text in column], dtype=np.int32))
@@ -230,7 +230,7 @@ def _read(
             column = cells[places[name]]
             if missing:
                 column = ["" if text.strip().lower() in missing else text for text in column]
-            parts.append((_bounds if name == "bound" else _floats)(column, where, name, path))
+            parts.append((_bounds if name == "bound" else _floats)(column, lines, name, path))
     line = np.concatenate([np.empty(0, dtype=np.int64), *line_numbers])
     code = {k: np.concatenate([np.empty(0, dtype=np.int32), *parts]) for k, (_, parts) in texts.items()}
     words = {k: list(index) for k, (index, _) in texts.items()}
@@ -241,11 +241,11 @@ def _read(
     if coordinates.shape[1] == 3 and np.isfinite(coordinates[:, :2]).any() and np.isnan(coordinates[:, 2]).all():
         coordinates = coordinates[:, :2]
     coordinates[~_defined(code, words, line, path)] = np.nan
-    given = np.isfinite(coordinates)
-    partly = given.any(axis=1) & ~given.all(axis=1)
+    known = np.isfinite(coordinates)
+    partly = known.any(axis=1) & ~known.all(axis=1)
     if partly.any():
         raise LandmarkFileError(f"{path}, line {line[partly][0]}: a coordinate is missing; give all or none")
-    states = _states(code, words, np.all(given, axis=1), line, path)
+    states = _states(code, words, np.all(known, axis=1), line, path)
     empty_name = words["landmark"].index("") if "" in words["landmark"] else -1
     if (code["landmark"] == empty_name).any():
         at = line[code["landmark"] == empty_name][0]
@@ -290,10 +290,10 @@ def _places(header: list[str], mapping: dict[str, str], path: Path) -> tuple[dic
         if name and name.lower() in at:
             raise LandmarkFileError(f"{path} has a duplicate column {name!r}; rename one")
         at[name.lower()] = place
-    absent = [theirs for theirs in mapping.values() if theirs.strip().lower() not in at]
+    absent = [column for column in mapping.values() if column.strip().lower() not in at]
     if absent:
         raise LandmarkFileError(f"{path} has no column {absent[0]!r}; it has {', '.join(filter(None, header))}")
-    places = {ours: at[theirs.strip().lower()] for ours, theirs in mapping.items()}
+    places = {ours: at[column.strip().lower()] for ours, column in mapping.items()}
     triple = next((t for t in ("xyz", "lps", "ras") if t[0] in at and t[1] in at), "xyz")
     for ours, names in {**_TEXTS, **_NUMBERS}.items():
         if ours in "xyz":
@@ -301,20 +301,20 @@ def _places(header: list[str], mapping: dict[str, str], path: Path) -> tuple[dic
         found = next((at[name] for name in names if name in at), None)
         if ours not in places and found is not None:
             places[ours] = found
-    lacking = [name for name in ("landmark", "x", "y") if name not in places]
-    if lacking:
+    missing = [name for name in ("landmark", "x", "y") if name not in places]
+    if missing:
         only = " ".join(", ".join(filter(None, header)).split())  # a quoted name may hold line ends
-        raise LandmarkFileError(f"{path} has no column {', '.join(lacking)}, only {only}; map them")
+        raise LandmarkFileError(f"{path} has no column {', '.join(missing)}, only {only}; map them")
     from_names = triple != "xyz" and all(places.get(o) == at.get(t) for o, t in zip("xy", triple, strict=False))
     return places, triple.upper() if from_names else ""
 
 
-def _floats(column: Sequence[str], where: Sequence[int], name: str, path: Path) -> Floats:
+def _floats(column: Sequence[str], lines: Sequence[int], name: str, path: Path) -> Floats:
     """Numbers of a column, NaN where it is empty."""
     try:
         return numbers(column)
     except ValueError:
-        for cell, line in zip(column, where, strict=True):
+        for cell, line in zip(column, lines, strict=True):
             try:
                 numbers([cell])
             except ValueError as error:
@@ -324,11 +324,11 @@ def _floats(column: Sequence[str], where: Sequence[int], name: str, path: Path) 
         raise
 
 
-def _bounds(column: Sequence[str], where: Sequence[int], name: str, path: Path) -> Floats:
+def _bounds(column: Sequence[str], lines: Sequence[int], name: str, path: Path) -> Floats:
     """As `_floats`, with `inf` for points that may be anywhere, as in an unsuitable image."""
     endless = np.array([cell.strip().lower() == "inf" for cell in column], dtype=bool)
     finite = ["" if end else cell for cell, end in zip(column, endless.tolist(), strict=True)]
-    return np.where(endless, np.inf, _floats(finite, where, name, path))
+    return np.where(endless, np.inf, _floats(finite, lines, name, path))
 
 
 def _defined(
@@ -359,12 +359,12 @@ def _states(
         if not word:
             continue
         if word.lower() not in _STATES:
-            wanted = ", ".join(STATE_WORDS.values())
-            raise LandmarkFileError(f"{path}, line {line[rows][0]}: the state is {word!r}; expected {wanted}")
+            expected = ", ".join(STATE_WORDS.values())
+            raise LandmarkFileError(f"{path}, line {line[rows][0]}: the state is {word!r}; expected {expected}")
         states[rows] = _STATES[word.lower()]
-    nowhere = (states == State.PRESENT) & ~located
-    if nowhere.any():
-        raise LandmarkFileError(f"{path}, line {line[nowhere][0]}: present without coordinates; give them")
+    unlocated = (states == State.PRESENT) & ~located
+    if unlocated.any():
+        raise LandmarkFileError(f"{path}, line {line[unlocated][0]}: present without coordinates; give them")
     return states
 
 
@@ -380,8 +380,8 @@ def _require_once(
     if again.size:
         row = order[again[0] + 1]
         labels = {k: words[k][code[k][row]] for k in ("landmark", "image", "observer") if k in code}
-        what = ", ".join(f"{k} {v}" for k, v in labels.items() if v)
-        raise LandmarkFileError(f"{path}, line {line[row]}: duplicate row for {what}; keep one")
+        listed = ", ".join(f"{k} {v}" for k, v in labels.items() if v)
+        raise LandmarkFileError(f"{path}, line {line[row]}: duplicate row for {listed}; keep one")
 
 
 def _one(name: str, code: dict[str, NDArray[np.int32]], words: dict[str, list[str]], path: Path) -> str:

@@ -39,7 +39,7 @@ _NUMBER_SIGNS = frozenset("0123456789+-.eE \t")
 _SEP_LINE = re.compile(r'"?sep=(?P<separator>[^"\r\n])"?[,;\t]*', re.IGNORECASE)
 
 
-def read_text(path: str | Path, wanted: str = "a file of text in UTF-8") -> str:
+def read_text(path: str | Path, expected: str = "a file of text in UTF-8") -> str:
     """The text of a file: UTF-8, or what its byte order mark says (Excel's "Unicode text" is UTF-16).
 
     Line ends are as in the file. Raises `LandmarkFileError`; `wanted` ends the line on a file that cannot be opened.
@@ -48,7 +48,7 @@ def read_text(path: str | Path, wanted: str = "a file of text in UTF-8") -> str:
     try:
         return decode(path.read_bytes(), path)
     except OSError as error:
-        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; give {wanted}") from error
+        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; give {expected}") from error
 
 
 def read_head(path: str | Path, size: int = HEAD) -> str:
@@ -123,13 +123,13 @@ class Sheet:
     separator: str
 
 
-def read_sheet(path: str | Path, wanted: str = "a .csv or .tsv") -> Sheet:
+def read_sheet(path: str | Path, expected: str = "a .csv or .tsv") -> Sheet:
     """The table in a CSV or TSV; comma, tab or semicolon, by Excel's line `sep=;` or by what parts the header.
 
     Raises `LandmarkFileError` for what is no text, empty, or, as the rows are taken, has rows of another length.
     """
     path = Path(path)
-    return as_sheet(read_text(path, wanted), path)
+    return as_sheet(read_text(path, expected), path)
 
 
 def as_sheet(text: str, source: str | Path) -> Sheet:
@@ -192,15 +192,15 @@ def _first_line(text: str) -> tuple[str, str]:
 def _outside_quotes(text: str) -> str:
     """The first row in which anything stands, without what is quoted: a quoted name may hold any separator."""
     quoted = False
-    kept: list[str] = []
+    unquoted: list[str] = []
     for sign in text[: 1 << 20]:
         if sign == '"':
             quoted = not quoted
         elif not quoted:
-            if sign in "\r\n" and "".join(kept).strip():
+            if sign in "\r\n" and "".join(unquoted).strip():
                 break
-            kept.append(sign)
-    return "".join(kept)
+            unquoted.append(sign)
+    return "".join(unquoted)
 
 
 def _encoding(content: bytes) -> tuple[bytes, str]:
@@ -221,5 +221,5 @@ def _no_text(body: bytes, encoding: str, error: UnicodeDecodeError) -> str:
 def _every_other_zero(body: bytes) -> bool:
     """Whether every other byte is mostly zero, as in UTF-16 of a Latin script."""
     sample = body[:4096]
-    few, many = sorted((sample[0::2].count(0), sample[1::2].count(0)))
-    return many > len(sample) / 4 and few < len(sample) / 64
+    fewer, more = sorted((sample[0::2].count(0), sample[1::2].count(0)))
+    return more > len(sample) / 4 and fewer < len(sample) / 64

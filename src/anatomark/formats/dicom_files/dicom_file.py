@@ -141,15 +141,15 @@ def _is_bare(head: bytes) -> bool:
 
 
 def _inflated(path: Path, packed: bytes) -> bytes:
-    most = max(_SMALL, min(_INFLATED * len(packed), max(_LARGE, 10 * len(packed))))
+    limit = max(_SMALL, min(_INFLATED * len(packed), max(_LARGE, 10 * len(packed))))
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        body = unpacker.decompress(packed, most)
+        body = unpacker.decompress(packed, limit)
     except zlib.error as error:
         raise ImageError(f"{path} is damaged: its deflated part does not unpack; export or copy it again") from error
     if unpacker.unconsumed_tail:
         raise ImageError(
-            f"{path} unpacks to over {most // len(packed)} times its size, as no image does; export it again"
+            f"{path} unpacks to over {limit // len(packed)} times its size, as no image does; export it again"
         )
     if not unpacker.eof or len(body) < 16:
         raise ImageError(f"{path} is cut short: it ends before its image; copy or export it again")

@@ -71,9 +71,9 @@ def volume(file: DicomFile) -> tuple[NDArray[np.intp], Grid, tuple[str, ...]]:
         planes: list[Plane] = []
         missing: list[str] = []
         for index in range(count):
-            plane, lacking = plane_of(file, index, frames)
+            plane, absent = plane_of(file, index, frames)
             planes += [plane] if plane is not None else []
-            missing += [name for name in lacking if name not in missing]
+            missing += [name for name in absent if name not in missing]
         remarks: tuple[str, ...] = ()
     else:
         first, missing = plane_of(file, 0, frames)
@@ -116,13 +116,13 @@ def plane_of(file: DicomFile, index: int, frames: list[Dataset]) -> tuple[Plane 
             if len(numbers(group, keyword)) == length:
                 stated.append((group, keyword))
                 break
-    spaced = functional(header, index, "PixelMeasuresSequence", "PixelSpacing", frames)
-    spacing = stated_spacing(spaced, "PixelSpacing", str(file.path))
-    given = [keyword for _, keyword in stated]
+    measures = functional(header, index, "PixelMeasuresSequence", "PixelSpacing", frames)
+    spacing = stated_spacing(measures, "PixelSpacing", str(file.path))
+    keywords = [keyword for _, keyword in stated]
     missing = [
         keyword
         for keyword in ("ImageOrientationPatient", "ImagePositionPatient")
-        if keyword not in given and keyword.replace("Patient", "Volume") not in given
+        if keyword not in keywords and keyword.replace("Patient", "Volume") not in keywords
     ]
     missing += [] if spacing is not None else ["PixelSpacing"]
     if missing or spacing is None:
@@ -153,12 +153,12 @@ def _offsets(file: DicomFile, count: int, frames: list[Dataset]) -> tuple[Floats
     slices = numbers(header, "SliceVector")
     if len(slices) == count:  # nuclear medicine: which slice each frame is, which repeats over times
         counted = np.asarray(slices) - slices[0]
-    between = _measure(header, frames, "SpacingBetweenSlices")
-    if between is not None:
-        if between == 0:
+    distance = _measure(header, frames, "SpacingBetweenSlices")
+    if distance is not None:
+        if distance == 0:
             raise ImageError(f"{path} has a SpacingBetweenSlices of 0, which cannot be; export it again")
         # only nuclear medicine means a direction by its sign
-        step = between if text(header, "SOPClassUID") == _NUCLEAR else abs(between)
+        step = distance if text(header, "SOPClassUID") == _NUCLEAR else abs(distance)
         return counted * step, ()
     thickness = _measure(header, frames, "SliceThickness")
     if thickness and thickness > 0 and text(header, "SOPClassUID") in _TOUCHING:

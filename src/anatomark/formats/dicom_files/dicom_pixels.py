@@ -226,7 +226,7 @@ class Pixels:
 
         try:
             with quiet():
-                return pixel_array(self._alone(packed, self.photometric), raw=self.samples == 1)
+                return pixel_array(self._one_frame_file(packed, self.photometric), raw=self.samples == 1)
         except Exception as error:  # of pydicom and its plugins, on bytes that anybody may have written
             known = self.file.syntax in (*_NATIVE, _RLE, *_GDCM)
             reason = "is damaged" if known else "is of a kind that is not decoded here; write it uncompressed"
@@ -242,7 +242,7 @@ class Pixels:
         with tempfile.TemporaryDirectory(prefix="anatomark-") as folder:
             path = Path(folder) / "frame.dcm"
             with quiet():
-                self._alone(packed, photometric).save_as(path, enforce_file_format=True)
+                self._one_frame_file(packed, photometric).save_as(path, enforce_file_format=True)
             try:
                 reader = itk.header(path, "GDCMImageIO")
                 if tuple(reader.GetSize()[:2]) != self.shape[::-1]:
@@ -261,29 +261,29 @@ class Pixels:
         kind = np.dtype(f"{'i' if self.signed else 'u'}{self.bits // 8}")
         return array[..., 0].astype(kind)
 
-    def _alone(self, packed: bytes, photometric: str) -> Dataset:
+    def _one_frame_file(self, packed: bytes, photometric: str) -> Dataset:
         """A dataset with one frame and what is needed to decode it."""
         from pydicom.dataset import Dataset, FileMetaDataset
         from pydicom.encaps import encapsulate
         from pydicom.uid import UID
 
-        header, alone = self.file.dataset, Dataset()
-        alone.file_meta = FileMetaDataset()
-        alone.file_meta.TransferSyntaxUID = UID(
+        header, dataset = self.file.dataset, Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = UID(
             self.file.syntax if self.file.pieces is not None or self.file.syntax == dicom_file.BIG_ENDIAN
             else dicom_file.EXPLICIT
         )  # fmt: skip
-        alone.SOPClassUID = alone.file_meta.MediaStorageSOPClassUID = UID(_SECONDARY_CAPTURE)
-        alone.SOPInstanceUID = alone.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
-        alone.SamplesPerPixel, alone.PhotometricInterpretation = self.samples, photometric
-        alone.Rows, alone.Columns = self.shape
-        alone.BitsAllocated, alone.BitsStored = self.bits, self.stored
-        alone.HighBit, alone.PixelRepresentation = self.stored + self.shift - 1, int(self.signed)
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = UID(_SECONDARY_CAPTURE)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = self.samples, photometric
+        dataset.Rows, dataset.Columns = self.shape
+        dataset.BitsAllocated, dataset.BitsStored = self.bits, self.stored
+        dataset.HighBit, dataset.PixelRepresentation = self.stored + self.shift - 1, int(self.signed)
         if self.samples > 1:
-            alone.PlanarConfiguration = whole(header, "PlanarConfiguration")
-        alone.PixelData = packed if self.file.pieces is None else encapsulate([packed])
-        alone["PixelData"].VR = "OB" if self.file.pieces is not None or self.bits <= 8 else "OW"
-        return alone
+            dataset.PlanarConfiguration = whole(header, "PlanarConfiguration")
+        dataset.PixelData = packed if self.file.pieces is None else encapsulate([packed])
+        dataset["PixelData"].VR = "OB" if self.file.pieces is not None or self.bits <= 8 else "OW"
+        return dataset
 
     def _from_palette(self, array: NDArray[Any]) -> NDArray[Any]:
         from pydicom.pixels.processing import apply_color_lut

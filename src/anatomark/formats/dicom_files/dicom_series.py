@@ -59,7 +59,7 @@ class _Unplaced:
 def is_stack(folder: Path) -> bool:
     """Whether a folder directly holds two or more positioned slices of one series; stops when it has seen them."""
     seen: set[str] = set()
-    alone: list[_Slice] = []
+    slices: list[_Slice] = []
     for file in _images(folder, skip_damaged=True):
         one = _sliced(file)
         if not isinstance(one, _Slice):
@@ -68,8 +68,8 @@ def is_stack(folder: Path) -> bool:
         if series in seen:
             return True
         seen.add(series)
-        alone.append(one)
-    return not _not_one(alone)
+        slices.append(one)
+    return not _why_not_one_volume(slices)
 
 
 def read_stack(folder: Path) -> Stack | DicomFile:
@@ -82,19 +82,19 @@ def read_stack(folder: Path) -> Stack | DicomFile:
         raise ImageError(f"{folder} holds no DICOM series; give an image file or a folder with one series")
     if len(files) == 1:
         return files[0]
-    several = [file for file in files if frame_count(file) > 1]
-    if several:
+    multi_frame = [file for file in files if frame_count(file) > 1]
+    if multi_frame:
         raise ImageError(
-            f"{folder} holds {len(files)} DICOM images of which {len(several)} have several frames "
-            f"({several[0].path.name}), so it is not a single volume; give one of its files"
+            f"{folder} holds {len(files)} DICOM images of which {len(multi_frame)} have several frames "
+            f"({multi_frame[0].path.name}), so it is not a single volume; give one of its files"
         )
     series = _by_series(_slices(files))
     if len(series) > 1:
         if len(series) == len(files) > 2:
             raise ImageError(
                 f"{folder} holds {len(series)} DICOM series, expected one: each slice has its own, and they are not "
-                f"plainly one volume ({_not_one(_slices(files))}); keep the slices of one volume, or give its files "
-                "one by one"
+                f"plainly one volume ({_why_not_one_volume(_slices(files))}); keep the slices of one volume, or "
+                "give its files one by one"
             )
         listed = "; ".join(f"{_series_name(slices)} ({len(slices)} files, {uid})" for uid, slices in series.items())
         raise ImageError(
@@ -163,12 +163,12 @@ def _by_series(slices: Sequence[_Slice | _Unplaced]) -> dict[str, list[_Slice | 
     series: dict[str, list[_Slice | _Unplaced]] = {}
     for one in slices:
         series.setdefault(text(one.file.dataset, "SeriesInstanceUID"), []).append(one)
-    if len(series) == len(slices) and not _not_one(slices):
+    if len(series) == len(slices) and not _why_not_one_volume(slices):
         return {next(iter(series)): list(slices)}
     return series
 
 
-def _not_one(slices: Sequence[_Slice | _Unplaced]) -> str:
+def _why_not_one_volume(slices: Sequence[_Slice | _Unplaced]) -> str:
     """Why slices of several series are not plainly one volume; empty where they are.
 
     They are if they share study and frame of reference, and make one straight Grid.
@@ -205,10 +205,10 @@ def _without_localizers(slices: Sequence[_Slice], folder: Path) -> tuple[list[_S
     if not others or len(main) <= max(2, len(others)):
         return list(slices), []
     few = len(others) <= _FEW
-    stray = [one for one in others if not (_is_localizer(one) or (few and _is_turned(one, main[0], folder)))]
-    if stray:
+    unexplained = [one for one in others if not (_is_localizer(one) or (few and _is_turned(one, main[0], folder)))]
+    if unexplained:
         raise ImageError(
-            f"{folder}: the slices differ in orientation, size or spacing ({described(stray[0].plane)}; "
+            f"{folder}: the slices differ in orientation, size or spacing ({described(unexplained[0].plane)}; "
             f"{described(main[0].plane)}); keep only those of one volume"
         )
     named = ", ".join(one.file.path.name for one in others[:5]) + (", ..." if len(others) > 5 else "")
@@ -234,9 +234,9 @@ def _without_copies(slices: Sequence[_Slice], folder: Path) -> tuple[list[_Slice
     kept: list[int] = []
     copies: list[str] = []
     for k in order:
-        same = [j for j in kept[-8:] if places[k] - places[j] < SAME_PLACE and _is_copy(slices[j], slices[k])]
-        if same:
-            copies.append(f"{slices[k].file.path.name} of {slices[same[0]].file.path.name}")
+        originals = [j for j in kept[-8:] if places[k] - places[j] < SAME_PLACE and _is_copy(slices[j], slices[k])]
+        if originals:
+            copies.append(f"{slices[k].file.path.name} of {slices[originals[0]].file.path.name}")
         else:
             kept.append(k)
     if not copies:

@@ -72,26 +72,27 @@ def _is_calibrated(header: Dataset, pixel: Spacing, detector: Spacing) -> bool:
 
 
 def _of_calibrated(header: Dataset, pixel: Spacing, detector: Spacing | None, name: str) -> tuple[str, ...]:
-    factor, how = _magnification(header)
+    factor, source = _magnification(header)
     if detector is None and factor is not None and not text(header, "PixelSpacingCalibrationType"):
         return (
             f"{name}: its PixelSpacing is taken as calibrated, so its mm lie in the plane of the object; the file "
-            f"states a magnification too ({how}), which is not applied",
+            f"states a magnification too ({source}), which is not applied",
         )
     return ()
 
 
 def _at_object(header: Dataset, detector: Spacing, name: str) -> tuple[Spacing, tuple[str, ...]]:
-    factor, how = _magnification(header)
+    factor, source = _magnification(header)
     if factor is None:
-        unused = f" ({how})" if how else ""
+        unused = f" ({source})" if source else ""
         return detector, (
             f"{name}: its mm lie in the plane of the detector (ImagerPixelSpacing), where the object is magnified by "
             f"an unknown factor{unused}",
         )
     spacing = (detector[0] / factor, detector[1] / factor)
     return spacing, (
-        f"{name}: its mm lie in the plane of the object: {_listed(detector)} mm at the detector / {factor:.5g} ({how})",
+        f"{name}: its mm lie in the plane of the object: {_listed(detector)} mm at the detector / {factor:.5g} "
+        f"({source})",
     )
 
 
@@ -102,10 +103,10 @@ def _magnification(header: Dataset) -> tuple[float | None, str]:
     to_detector, to_patient = number(geometry, "DistanceSourceToDetector"), number(header, "DistanceSourceToPatient")
     distances = to_detector / to_patient if to_detector and to_patient else None
     if stated is not None and 1 <= stated <= _FARTHEST:
-        how = "EstimatedRadiographicMagnificationFactor"
+        source = "EstimatedRadiographicMagnificationFactor"
         if distances is not None and abs(distances / stated - 1) > 0.02:
-            how += f"; its distances to the source would give {distances:.5g}"
-        return stated, how
+            source += f"; its distances to the source would give {distances:.5g}"
+        return stated, source
     if distances is not None and to_detector is not None and 1 <= distances <= _FARTHEST:
         return distances, f"DistanceSourceToDetector {to_detector:g} / DistanceSourceToPatient {to_patient:g}"
     if stated:

@@ -20,7 +20,7 @@ from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.table import LandmarkTable
 from anatomark.formats.text import read_head
 
-_WANTED = "a LandmarkSet in ASCII (.landmarkAscii) of Amira or Avizo"
+_EXPECTED = "a LandmarkSet in ASCII (.landmarkAscii) of Amira or Avizo"
 _FIRST = re.compile(r"#\s*(AmiraMesh|Amira|Avizo|HyperMesh)\b", re.IGNORECASE)
 _DECLARED = re.compile(r"Markers\s*\{\s*(\w+)(?:\[(\d+)\])?\s+(\w+)\s*\}\s*=?\s*@(\d+)(?:\s*\((\w+)[^)]*\))?")
 _UNIT = re.compile(r"Units\s*\{[^}]*Coordinates\s+\"([^\"]*)\"")
@@ -39,9 +39,9 @@ def _recognises(head: Head) -> bool:
 def read_amira(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable:
     """The points of a landmark set in ASCII, in the frame that the caller gives."""
     _refuse_binary(path)
-    lines = numbered_lines(path, _WANTED)
+    lines = numbered_lines(path, _EXPECTED)
     if not lines or not _FIRST.match(lines[0][1]):
-        raise LandmarkFileError(f"{path} does not begin as a file of Amira or Avizo does; give {_WANTED}")
+        raise LandmarkFileError(f"{path} does not begin as a file of Amira or Avizo does; give {_EXPECTED}")
     settled = settle_frame(None, frame, f"{path} (Amira or Avizo landmarks)")
     start = next((k for k, (_, text) in enumerate(lines) if re.fullmatch(r"@[0-9]+", text)), len(lines))
     head = "\n".join(text for _, text in lines[:start] if not text.startswith("#"))
@@ -49,12 +49,12 @@ def read_amira(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTab
     declared = {name: (kind, width, at, coded) for kind, width, name, at, coded in _DECLARED.findall(head)}
     if defined is None or "Coordinates" not in declared:
         raise LandmarkFileError(
-            f"{path} has no 'define Markers' and 'Markers {{ float[3] Coordinates }} @1'; give {_WANTED}"
+            f"{path} has no 'define Markers' and 'Markers {{ float[3] Coordinates }} @1'; give {_EXPECTED}"
         )
     kind, width, at, coded = declared["Coordinates"]
     if kind not in ("float", "double") or width != "3" or coded:
         raise LandmarkFileError(
-            f"{path}: its Coordinates are {kind}[{width}] {coded}, expected float[3]; give {_WANTED}"
+            f"{path}: its Coordinates are {kind}[{width}] {coded}, expected float[3]; give {_EXPECTED}"
         )
     scale = _scale(head, path)
     if settled == "pixel" and scale is not None:
@@ -70,7 +70,7 @@ def _refuse_binary(path: Path) -> None:
     try:
         first = read_head(path, 256).lstrip().split("\n", 1)[0]
     except OSError as error:
-        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; give {_WANTED}") from error
+        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; give {_EXPECTED}") from error
     if _FIRST.match(first) and "BINARY" in first.upper():
         raise LandmarkFileError(f"{path} is a binary file of Amira or Avizo; save it there as LandmarkSet ASCII")
 

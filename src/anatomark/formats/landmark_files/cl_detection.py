@@ -16,7 +16,7 @@ from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.placements import pixel_table
 from anatomark.formats.table import LandmarkTable
 
-_WANTED = "the .json of CL-Detection 2023"
+_EXPECTED = "the .json of CL-Detection 2023"
 
 
 def _recognises(head: Head) -> bool:
@@ -26,9 +26,9 @@ def _recognises(head: Head) -> bool:
 def read_cl_detection(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable:
     """The points of all images, which are called 1, 2, ..., in pixel coordinates."""
     settle_frame("pixel", frame, f"{path} (CL-Detection 2023)")
-    data = read_json(path, _WANTED)
+    data = read_json(path, _EXPECTED)
     if not isinstance(data, dict):
-        raise LandmarkFileError(f"{path} is not a file of CL-Detection 2023 but {shortened(data)}; give {_WANTED}")
+        raise LandmarkFileError(f"{path} is not a file of CL-Detection 2023 but {shortened(data)}; give {_EXPECTED}")
     rows: dict[tuple[str, str], tuple[str, str, str, State, float, float]] = {}
     for point in dicts_in(data.get("points"), "`points` of CL-Detection 2023", path):
         name = name_in(point.get("name"), "the name of a point of CL-Detection 2023", path)

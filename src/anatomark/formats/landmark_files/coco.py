@@ -32,7 +32,7 @@ from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.placements import pixel_table, table_points
 from anatomark.formats.table import LandmarkTable
 
-_WANTED = "a COCO file with images, categories and annotations"
+_EXPECTED = "a COCO file with images, categories and annotations"
 _CATEGORY = "landmarks"
 Row = tuple[str, str, str, State, float, float]
 
@@ -46,14 +46,14 @@ def _recognises(head: Head) -> bool:
 def read_coco(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable:
     """The keypoints of all images of a COCO file, in pixel coordinates."""
     settle_frame("pixel", frame, f"{path} (COCO)")
-    data = read_json(path, _WANTED)
+    data = read_json(path, _EXPECTED)
     if isinstance(data, list):
         raise LandmarkFileError(
             f"{path} is a list of COCO results, which names images by number only; put it as `annotations` into the "
             "COCO file that has the images and categories"
         )
     if not isinstance(data, dict):
-        raise LandmarkFileError(f"{path} is not a COCO file but {shortened(data)}; give {_WANTED}")
+        raise LandmarkFileError(f"{path} is not a COCO file but {shortened(data)}; give {_EXPECTED}")
     listed = dicts_in(data.get("images"), "COCO's `images`", path)
     images = _images(listed, path)
     annotations = dicts_in(data.get("annotations"), "COCO's `annotations`", path)

@@ -22,7 +22,7 @@ from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.placements import pixel_table
 from anatomark.formats.table import LandmarkTable
 
-_WANTED = "an XML file of 'CVAT for images 1.1'"
+_EXPECTED = "an XML file of 'CVAT for images 1.1'"
 _OTHERS = ("box", "polygon", "polyline", "ellipse", "cuboid", "mask", "tag")
 Found = tuple[str, str, State, list[float]]  # group ("" for points of their own), point, state, x and y
 
@@ -36,9 +36,9 @@ def _recognises(head: Head) -> bool:
 def read_cvat(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable:
     """The points of all images, in pixel coordinates."""
     settle_frame("pixel", frame, f"{path} (CVAT)")
-    root = read_xml(path, _WANTED)
+    root = read_xml(path, _EXPECTED)
     if root.tag != "annotations":
-        raise LandmarkFileError(f"{path} is XML of another kind (<{root.tag[:40]}>), not of CVAT; give {_WANTED}")
+        raise LandmarkFileError(f"{path} is XML of another kind (<{root.tag[:40]}>), not of CVAT; give {_EXPECTED}")
     if root.first("track") is not None:
         raise LandmarkFileError(f"{path} is a 'CVAT for video' file; export the task as 'CVAT for images 1.1'")
     shapes: dict[str, list[Found]] = {}

@@ -25,7 +25,7 @@ from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.table import LandmarkTable
 from anatomark.formats.text import Sheet, number, numbers, read_sheet
 
-_WANTED = "a CSV of DeepLabCut or Lightning Pose"
+_EXPECTED = "a CSV of DeepLabCut or Lightning Pose"
 _LEVELS = ("scorer", "individuals", "bodyparts", "coords")
 _AXES = ("x", "y", "z")
 _UNIQUE = "single"  # the individual under which DeepLabCut keeps the parts that are of no animal
@@ -48,7 +48,7 @@ def _recognises(head: Head) -> bool:
 
 def read_deeplabcut(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable:
     """A row an image and body part; pixel coordinates, and the likelihood of predictions as presence."""
-    sheet = read_sheet(path, _WANTED)
+    sheet = read_sheet(path, _EXPECTED)
     levels = _levels(sheet, path)
     index = _index_width(levels)
     listed = list(sheet.rows)
@@ -89,19 +89,19 @@ def read_deeplabcut(path: Path, *, frame: str | None, grid_of: GridOf) -> Landma
 def _levels(sheet: Sheet, path: Path) -> dict[str, list[str]]:
     """{level: its cells, the name of the level first}."""
     levels = {sheet.header[0].lower(): [_named(cell) for cell in sheet.header]}
-    wanted = {"individuals", "bodyparts", "coords"}
+    expected = {"individuals", "bodyparts", "coords"}
     for line, cells in sheet.rows:
         name = cells[0].strip().lower()
-        if name not in wanted:
+        if name not in expected:
             raise LandmarkFileError(
-                f"{path}, line {line}, is {cells[0][:40]!r} where coords was expected; give {_WANTED}"
+                f"{path}, line {line}, is {cells[0][:40]!r} where coords was expected; give {_EXPECTED}"
             )
         levels[name] = [_named(cell) for cell in cells]
-        wanted.discard(name)
+        expected.discard(name)
         if name == "coords":
             break
     if not {"scorer", "bodyparts", "coords"} <= set(levels):
-        raise LandmarkFileError(f"{path} has no lines scorer, bodyparts and coords at its head; give {_WANTED}")
+        raise LandmarkFileError(f"{path} has no lines scorer, bodyparts and coords at its head; give {_EXPECTED}")
     return levels
 
 
@@ -146,41 +146,41 @@ def _groups(levels: dict[str, list[str]], index: int, path: Path) -> dict[_Who, 
         if coord in columns:
             raise LandmarkFileError(f"{path} has duplicate column {shown(part)} {coord}; keep one")
         columns[coord] = place
-    lacking = [who for who, columns in groups.items() if not {"x", "y"} <= set(columns)]
-    if lacking or not groups:
-        what = f"{shown(lacking[0][2])} without x or y" if lacking else "no body part with x and y"
-        raise LandmarkFileError(f"{path} has {what}; give {_WANTED}")
+    incomplete = [key for key, columns in groups.items() if not {"x", "y"} <= set(columns)]
+    if incomplete or not groups:
+        what = f"{shown(incomplete[0][2])} without x or y" if incomplete else "no body part with x and y"
+        raise LandmarkFileError(f"{path} has {what}; give {_EXPECTED}")
     return groups
 
 
 def _one_individual(groups: dict[_Who, dict[str, int]], rows: _Rows, path: Path) -> dict[_Who, dict[str, int]]:
     """The body parts of the one individual that has places, and those of none."""
-    placed = {
+    with_points = {
         individual
         for (_, individual, _), columns in groups.items()
         if any(without_words(text) for text in rows.columns[columns["x"]])
     }
-    everyone = list(dict.fromkeys(individual for _, individual, _ in groups))
-    several = [individual for individual in everyone if individual in placed and individual != _UNIQUE]
-    if len(several) > 1:
+    individuals = list(dict.fromkeys(individual for _, individual, _ in groups))
+    located = [individual for individual in individuals if individual in with_points and individual != _UNIQUE]
+    if len(located) > 1:
         raise LandmarkFileError(
-            f"{path} has several individuals ({shown(', '.join(several[:5]))}), and an image has one of each landmark; "
+            f"{path} has several individuals ({shown(', '.join(located[:5]))}), and an image has one of each landmark; "
             "keep the columns of one, or write one file for each"
         )
-    taken = several or [i for i in everyone if i != _UNIQUE][:1]
-    passed = [individual for individual in everyone if individual not in (*taken, _UNIQUE)]
-    if passed:
-        tell([f"{path}: the individuals {shown(', '.join(passed[:5]))} have no places and were passed over"])
-    kept = {who: columns for who, columns in groups.items() if who[1] in (*taken, _UNIQUE)}
-    twice = [who for who, times in Counter((s, part) for s, _, part in kept).items() if times > 1]
+    chosen = located or [i for i in individuals if i != _UNIQUE][:1]
+    ignored = [individual for individual in individuals if individual not in (*chosen, _UNIQUE)]
+    if ignored:
+        tell([f"{path}: the individuals {shown(', '.join(ignored[:5]))} have no places and were passed over"])
+    columns_of = {key: columns for key, columns in groups.items() if key[1] in (*chosen, _UNIQUE)}
+    twice = [key for key, times in Counter((s, part) for s, _, part in columns_of).items() if times > 1]
     if twice:
         raise LandmarkFileError(
-            f"{path} has {shown(twice[0][1])} both of {shown(taken[0])} and as a unique body part; rename one"
+            f"{path} has {shown(twice[0][1])} both of {shown(chosen[0])} and as a unique body part; rename one"
         )
-    return kept
+    return columns_of
 
 
-def _column(rows: _Rows, place: int, what: str, path: Path) -> Floats:
+def _column(rows: _Rows, place: int, name: str, path: Path) -> Floats:
     texts = [without_words(text) for text in rows.columns[place]]
     try:
         return numbers(texts)
@@ -190,15 +190,15 @@ def _column(rows: _Rows, place: int, what: str, path: Path) -> Floats:
                 number(text or "0")
             except ValueError as error:
                 raise LandmarkFileError(
-                    f"{path}, line {line}: {shown(what)} is {text.strip()[:40]!r}; {error}"
+                    f"{path}, line {line}: {shown(name)} is {text.strip()[:40]!r}; {error}"
                 ) from None
         raise
 
 
 def _require_whole(points: Floats, rows: _Rows, part: str, path: Path) -> None:
     """Each point (R, d) has all coordinates or none."""
-    given = np.isfinite(points)
-    partly = np.flatnonzero(given.any(axis=1) & ~given.all(axis=1))
+    known = np.isfinite(points)
+    partly = np.flatnonzero(known.any(axis=1) & ~known.all(axis=1))
     if partly.size:
         raise LandmarkFileError(
             f"{path}, line {rows.line[partly[0]]}: a coordinate of {shown(part)} is missing; give all or none"

@@ -24,7 +24,7 @@ from anatomark.formats.landmark_files.point_lines import coordinates, numbered_l
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.table import LandmarkTable
 
-_WANTED = "a points file of elastix or transformix"
+_EXPECTED = "a points file of elastix or transformix"
 _OWN = "anatomark "
 _TRANSFORMED = re.compile(r"Point\s+\d+\s*;")
 _OUTPUT = re.compile(r"(?<!\w)OutputPoint\s*=\s*\[([^\]]*)\]")
@@ -43,9 +43,9 @@ def _recognises(head: Head) -> bool:
 
 def read_elastix(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable:
     """The points of a file of elastix or transformix, in LPS mm or pixel coordinates as it says."""
-    lines = numbered_lines(path, _WANTED)
+    lines = numbered_lines(path, _EXPECTED)
     if not lines:
-        raise LandmarkFileError(f"{path} is empty; give {_WANTED}")
+        raise LandmarkFileError(f"{path} is empty; give {_EXPECTED}")
     if _TRANSFORMED.match(lines[0][1]):
         settle_frame("LPS", frame, f"{path} (transformix points)")
         points = _transformed(lines, path)
@@ -71,11 +71,11 @@ def write_elastix(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
         raise LandmarkFileError(f"{path}: elastix points are of one image and observer; write to a folder")
     if table.frame != "LPS" and not (table.frame == "pixel" and table.unit == "px"):
         raise LandmarkFileError(f"{path}: elastix points are in LPS, got {table.frame}; write LPS")
-    placeless = table.landmark[table.states != State.PRESENT].tolist()
-    if placeless:
+    missing = table.landmark[table.states != State.PRESENT].tolist()
+    if missing:
         raise LandmarkFileError(
-            f"{path}: elastix points hold positions only, and {shown(', '.join(placeless[:3]))} "
-            f"({len(placeless)} of {len(table)}) have none; write a table, or leave these landmarks out"
+            f"{path}: elastix points hold positions only, and {shown(', '.join(missing[:3]))} "
+            f"({len(missing)} of {len(table)}) have none; write a table, or leave these landmarks out"
         )
     names = table.landmark.tolist()
     lines = ["index" if table.unit == "px" else "point", str(len(table))]
@@ -91,8 +91,10 @@ def _points(lines: _Lines, path: Path) -> np.ndarray:
     if cells[0][1] in ("point", "index"):
         cells = cells[1:]
     if not cells or not re.fullmatch(r"[0-9]{1,9}", cells[0][1]):
-        line, came = cells[0] if cells else (lines[-1][0], "nothing")
-        raise LandmarkFileError(f"{path}, line {line}: {came} where the number of points was expected; give {_WANTED}")
+        line, found = cells[0] if cells else (lines[-1][0], "nothing")
+        raise LandmarkFileError(
+            f"{path}, line {line}: {found} where the number of points was expected; give {_EXPECTED}"
+        )
     count, cells = int(cells[0][1]), cells[1:]
     values = [coordinates([cell], f"{path}, line {line}")[0] for line, cell in cells]
     widths = {line: 0 for line, _ in cells}
@@ -107,9 +109,9 @@ def _points(lines: _Lines, path: Path) -> np.ndarray:
     for d in (2, 3):
         if len(cells) == count * d:
             return np.array(values).reshape(count, d)
-    odd = next((line for line, width in widths.items() if width not in (2, 3)), cells[-1][0] if cells else lines[-1][0])
+    bad = next((line for line, width in widths.items() if width not in (2, 3)), cells[-1][0] if cells else lines[-1][0])
     raise LandmarkFileError(
-        f"{path}, line {odd}: {len(cells)} numbers in total are not {count} points of 2 or 3 coordinates; correct it"
+        f"{path}, line {bad}: {len(cells)} numbers in total are not {count} points of 2 or 3 coordinates; correct it"
     )
 
 
@@ -145,7 +147,7 @@ def _own_names(lines: _Lines, path: Path) -> tuple[list[str] | None, _Lines]:
             f"{path}, line {line}: no names of landmarks are after {_OWN.strip()!r}; delete the line"
         )
     if len(lines) == 1:
-        raise LandmarkFileError(f"{path} has names and no points; give {_WANTED}")
+        raise LandmarkFileError(f"{path} has names and no points; give {_EXPECTED}")
     return names, lines[:-1]
 
 

@@ -75,9 +75,9 @@ def write_fcsv(landmarks: Landmarks, path: str | Path, frame: Frame = "LPS", *, 
     """
     if frame == "pixel":
         raise FrameError(f"{path}: Slicer knows no pixel coordinates; write LPS or RAS, or a .csv")
-    broken = [name for name in landmarks.names if "\n" in name or "\r" in name or not name.strip()]
-    if broken:
-        raise LandmarkFileError(f"{path}: the name {broken[0]!r} cannot stand in an .fcsv; write .mrk.json")
+    unwritable = [name for name in landmarks.names if "\n" in name or "\r" in name or not name.strip()]
+    if unwritable:
+        raise LandmarkFileError(f"{path}: the name {unwritable[0]!r} cannot stand in an .fcsv; write .mrk.json")
     text = io.StringIO()
     text.write(f"# Markups fiducial file version = 5.0\n# CoordinateSystem = {frame}\n# columns = {_COLUMNS}\n")
     if landmarks.ndim == 2 or landmarks.unit == "px":

@@ -21,15 +21,15 @@ _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:]', re.DOTALL)
 _DEEPEST = 12
 
 
-def read_json(path: Path, wanted: str) -> JsonValue:
+def read_json(path: Path, expected: str) -> JsonValue:
     """The content of the file; `wanted` ends the line on one that cannot be read. Raises `LandmarkFileError`."""
-    text = read_text(path, wanted)
+    text = read_text(path, expected)
     try:
         return json.loads(text)
     except RecursionError:
-        raise LandmarkFileError(f"{path} is nested too deeply for a landmark file; give {wanted}") from None
+        raise LandmarkFileError(f"{path} is nested too deeply for a landmark file; give {expected}") from None
     except ValueError as error:
-        raise LandmarkFileError(f"{path} is not valid JSON ({error}); give {wanted}") from error
+        raise LandmarkFileError(f"{path} is not valid JSON ({error}); give {expected}") from error
 
 
 def json_paths(text: str) -> frozenset[str]:
@@ -96,9 +96,9 @@ def numbers_in(value: JsonValue, count: int, what: str, path: Path) -> list[floa
     """`value` as `count` finite numbers; `what` names it in the message."""
     numbers = finite_numbers(value, count)
     if numbers is None:
-        wanted = "a number" if count == 1 else f"{count} numbers"
+        expected = "a number" if count == 1 else f"{count} numbers"
         given = value[0] if count == 1 and isinstance(value, list) and len(value) == 1 else value
-        raise LandmarkFileError(f"{path}: {what} is {shortened(given)}, expected {wanted}; correct it")
+        raise LandmarkFileError(f"{path}: {what} is {shortened(given)}, expected {expected}; correct it")
     return numbers
 
 
@@ -132,12 +132,12 @@ def names_in_groups(groups: Mapping[str, Sequence[str]], path: Path) -> dict[tup
     so.
     """
     count = Counter(point for points in groups.values() for point in dict.fromkeys(points))
-    shared = next((point for point, times in count.items() if times > 1), None)
-    if shared is not None:
-        first, *_ = (group for group, points in groups.items() if shared in points)
-        tell([f"{path}: several groups have a point {shared!r}, so landmarks are called as {first}_{shared}"])
+    duplicate = next((point for point, times in count.items() if times > 1), None)
+    if duplicate is not None:
+        first, *_ = (group for group, points in groups.items() if duplicate in points)
+        tell([f"{path}: several groups have a point {duplicate!r}, so landmarks are called as {first}_{duplicate}"])
     return {
-        (group, point): point if shared is None else f"{group}_{point}"
+        (group, point): point if duplicate is None else f"{group}_{point}"
         for group, points in groups.items()
         for point in points
     }

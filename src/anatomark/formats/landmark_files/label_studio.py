@@ -32,7 +32,7 @@ from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.placements import pixel_table
 from anatomark.formats.table import LandmarkTable
 
-_WANTED = "a JSON export of Label Studio"
+_EXPECTED = "a JSON export of Label Studio"
 _PICTURES = (*IMAGE_SUFFIXES, ".webp", ".gif")
 
 
@@ -44,7 +44,7 @@ def _recognises(head: Head) -> bool:
 def read_label_studio(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable:
     """The keypoints of all images, in pixel coordinates; the observers are the annotators where there are several."""
     settle_frame("pixel", frame, f"{path} (Label Studio)")
-    data = read_json(path, _WANTED)
+    data = read_json(path, _EXPECTED)
     tasks = dicts_in([data] if isinstance(data, dict) else data, "Label Studio's list of tasks", path)
     keypoints: dict[tuple[str, str], list[JsonObject]] = {}
     for number, task in enumerate(tasks, start=1):
@@ -57,11 +57,11 @@ def read_label_studio(path: Path, *, frame: str | None, grid_of: GridOf) -> Land
                     f"{path}: {image} has several annotations{by} in Label Studio; keep one, or cancel the others there"
                 )
             keypoints[key] = results
-    alone = len({image for image, _ in keypoints}) == len(keypoints)
+    one_observer = len({image for image, _ in keypoints}) == len(keypoints)
     called = _short({image for image, _ in keypoints})
     others: Counter[str] = Counter()
     rows = [
-        (called[image], name, "" if alone else observer, State.PRESENT, x, y)
+        (called[image], name, "" if one_observer else observer, State.PRESENT, x, y)
         for (image, observer), results in keypoints.items()
         for name, x, y in _points(results, called[image], others, path, grid_of)
     ]
@@ -115,9 +115,9 @@ def _image(data: JsonObject, number: int, path: Path) -> str:
     pictures = [value for value in texts.values() if _path(value).lower().endswith(_PICTURES)]
     found = list(dict.fromkeys(usual[:1] or pictures))
     if len(found) != 1:
-        came = f"several ({', '.join(found[:3])})" if found else "none"
+        stated = f"several ({', '.join(found[:3])})" if found else "none"
         raise LandmarkFileError(
-            f"{path}: task {number} of Label Studio has {came}, expected one image; call it `image`"
+            f"{path}: task {number} of Label Studio has {stated}, expected one image; call it `image`"
         )
     return _path(found[0])
 
@@ -137,10 +137,10 @@ def _path(address: str) -> str:
 
 
 def _annotator(annotation: JsonObject) -> str:
-    who = annotation.get("completed_by", annotation.get("annotator"))
-    if isinstance(who, dict):
-        who = who.get("email") or who.get("username") or who.get("id")
-    return "" if who is None or isinstance(who, list | dict | bool) else str(who).strip()
+    annotator = annotation.get("completed_by", annotation.get("annotator"))
+    if isinstance(annotator, dict):
+        annotator = annotator.get("email") or annotator.get("username") or annotator.get("id")
+    return "" if annotator is None or isinstance(annotator, list | dict | bool) else str(annotator).strip()
 
 
 def _points(

@@ -20,7 +20,7 @@ from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.placements import one_image, pixel_table
 from anatomark.formats.table import STATE_WORDS, LandmarkTable
 
-_WANTED = "a .json of labelme"
+_EXPECTED = "a .json of labelme"
 _OWN = "anatomark"
 _STATES = {word: state for state, word in STATE_WORDS.items()}
 
@@ -34,9 +34,9 @@ def _recognises(head: Head) -> bool:
 def read_labelme(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable:
     """The points of the image, in pixel coordinates."""
     settle_frame("pixel", frame, f"{path} (labelme)")
-    data = read_json(path, _WANTED)
+    data = read_json(path, _EXPECTED)
     if not isinstance(data, dict):
-        raise LandmarkFileError(f"{path} is not a labelme file but {shortened(data)}; give {_WANTED}")
+        raise LandmarkFileError(f"{path} is not a labelme file but {shortened(data)}; give {_EXPECTED}")
     named = data.get("imagePath")
     image = name_in(named, "labelme's imagePath", path) if named else ""
     places: dict[str, tuple[float, float]] = {}
@@ -87,10 +87,10 @@ def write_labelme(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
         raise LandmarkFileError(f"{path}: labelme's points are 2D, the landmarks 3D; write .mrk.json or .csv")
     image = table.image[0].item() if len(table) else ""
     grid = grid_of(image)
-    placed = zip(points.names, points.coordinates.tolist(), points.states.tolist(), strict=True)
+    rows = zip(points.names, points.coordinates.tolist(), points.states.tolist(), strict=True)
     shapes: list[dict[str, object]] = [
         {"label": name, "points": [xy], "group_id": None, "description": "", "shape_type": "point", "flags": {}}
-        for name, xy, state in placed
+        for name, xy, state in rows
         if state == State.PRESENT
     ]
     words = {name: STATE_WORDS[State(s)] for name, s in zip(points.names, points.states.tolist(), strict=True)}

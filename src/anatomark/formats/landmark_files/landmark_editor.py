@@ -21,7 +21,7 @@ from anatomark.formats.landmark_files.point_lines import NOT_A_NUMBER, coordinat
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.table import LandmarkTable
 
-_WANTED = "a .pts file of the Landmark Editor or Checkpoint"
+_EXPECTED = "a .pts file of the Landmark Editor or Checkpoint"
 _VERSION = re.compile(r"Version\s+([0-9]+(?:\.[0-9]+)*)", re.IGNORECASE)
 _CURVE_OR_PATCH = re.compile(r"[CP][0-9]+")
 _MISSING = ([9999.0] * 3, [-9999.0] * 3)
@@ -34,10 +34,10 @@ def _recognises(head: Head) -> bool:
 
 def read_landmark_editor(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable:
     """The landmarks of a .pts file, in the frame that the caller gives."""
-    lines = numbered_lines(path, _WANTED)
+    lines = numbered_lines(path, _EXPECTED)
     version = _VERSION.fullmatch(lines[0][1]) if lines else None
     if version is None or len(lines) < 2 or not re.fullmatch(r"[0-9]{1,9}", lines[1][1]):
-        raise LandmarkFileError(f"{path} does not begin with Version 1.0 and a number of points; give {_WANTED}")
+        raise LandmarkFileError(f"{path} does not begin with Version 1.0 and a number of points; give {_EXPECTED}")
     if int(version[1].split(".")[0]) != 1:
         raise LandmarkFileError(f"{path} is a .pts of version {version[1]}, expected 1.0; export it again, or as CSV")
     settled = settle_frame(None, frame, f"{path} (Landmark Editor or Checkpoint)")
@@ -45,15 +45,15 @@ def read_landmark_editor(path: Path, *, frame: str | None, grid_of: GridOf) -> L
         raise LandmarkFileError(
             f"{path}, line {lines[1][0]}, says {lines[1][1]} points and {len(lines) - 2} follow; it may be cut short"
         )
-    placed = [_point(text, f"{path}, line {line}") for line, text in lines[2:]]
-    times = Counter(label for label, _ in placed)
-    semi = {label for label, count in times.items() if count > 1 and _CURVE_OR_PATCH.fullmatch(label)}
-    twice = [label for label, count in times.items() if count > 1 and label not in semi]
+    labelled = [_point(text, f"{path}, line {line}") for line, text in lines[2:]]
+    counts = Counter(label for label, _ in labelled)
+    semi = {label for label, count in counts.items() if count > 1 and _CURVE_OR_PATCH.fullmatch(label)}
+    twice = [label for label, count in counts.items() if count > 1 and label not in semi]
     if twice:
-        raise LandmarkFileError(f"{path} has {twice[0]} {times[twice[0]]} times; keep one, or give each its own label")
+        raise LandmarkFileError(f"{path} has {twice[0]} {counts[twice[0]]} times; keep one, or give each its own label")
     if semi:
-        tell([f"{path}: the {sum(times[s] for s in semi)} points of {len(semi)} curves or patches were not taken"])
-    kept = [(label, point) for label, point in placed if label not in semi]
+        tell([f"{path}: the {sum(counts[s] for s in semi)} points of {len(semi)} curves or patches were not taken"])
+    kept = [(label, point) for label, point in labelled if label not in semi]
     points = np.array([point for _, point in kept], dtype=float).reshape(len(kept), 3)
     return ordered_table(points, settled, [label for label, _ in kept])
 

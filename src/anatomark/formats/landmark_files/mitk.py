@@ -20,7 +20,7 @@ from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
 from anatomark.formats.table import LandmarkTable
 from anatomark.formats.text import number
 
-_WANTED = "a point set (.mps) of MITK"
+_EXPECTED = "a point set (.mps) of MITK"
 
 
 def _recognises(head: Head) -> bool:
@@ -29,26 +29,26 @@ def _recognises(head: Head) -> bool:
 
 def read_mitk(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable:
     """The points of the one point set and time step of an .mps, in LPS mm, in the order of their numbers."""
-    root = read_xml(path, _WANTED)
+    root = read_xml(path, _EXPECTED)
     if root.tag != "point_set_file":
-        raise LandmarkFileError(f"{path} is XML of another kind (<{root.tag[:40]}>); give {_WANTED}")
+        raise LandmarkFileError(f"{path} is XML of another kind (<{root.tag[:40]}>); give {_EXPECTED}")
     settle_frame("LPS", frame, f"{path} (MITK point set)")
     steps = [
         step for point_set in root.all("point_set") for step in (list(point_set.all("time_series")) or [point_set])
     ]
-    filled = [step for step in steps if step.first("point") is not None]
-    if len(filled) > 1:
-        where = ", ".join(str(step.line) for step in filled[:5])
+    with_points = [step for step in steps if step.first("point") is not None]
+    if len(with_points) > 1:
+        listed = ", ".join(str(step.line) for step in with_points[:5])
         raise LandmarkFileError(
-            f"{path} holds {len(filled)} point sets or time steps with points (lines {where}), expected one; "
+            f"{path} holds {len(with_points)} point sets or time steps with points (lines {listed}), expected one; "
             "save each in MITK as a file of its own"
         )
-    if not filled:
+    if not with_points:
         return ordered_table(np.empty((0, 3)), "LPS")
-    numbered = dict(sorted(_numbered(filled[0], path).items()))
+    numbered = dict(sorted(_numbered(with_points[0], path).items()))
     if list(numbered) != list(range(len(numbered))):
         tell([f"{path}: the numbers of its points have gaps, as after deleting some; they were taken in their order"])
-    return ordered_table(_placed(np.array(list(numbered.values())), filled[0], path), "LPS")
+    return ordered_table(_placed(np.array(list(numbered.values())), with_points[0], path), "LPS")
 
 
 def _numbered(step: Element, path: Path) -> dict[int, list[float]]:
@@ -57,9 +57,9 @@ def _numbered(step: Element, path: Path) -> dict[int, list[float]]:
     for point in step.all("point"):
         place = f"{path}, line {point.line}"
         cells = {child.tag: child.text.strip() for child in point.children}
-        lacking = [tag for tag in ("id", "x", "y", "z") if tag not in cells]
-        if lacking:
-            raise LandmarkFileError(f"{place}: the point has no <{lacking[0]}>; save it from MITK again")
+        missing = [tag for tag in ("id", "x", "y", "z") if tag not in cells]
+        if missing:
+            raise LandmarkFileError(f"{place}: the point has no <{missing[0]}>; save it from MITK again")
         if not cells["id"].isascii() or not cells["id"].isdigit() or len(cells["id"]) > 9:
             raise LandmarkFileError(
                 f"{place}: the point's id is {cells['id'][:20]!r}, expected a number; save it again"

@@ -19,9 +19,9 @@ NOT_A_NUMBER = ("na", "nan", "n/a", "#n/a", "null")
 """What R, pandas and spreadsheets write, in lower case, where there is no number."""
 
 
-def numbered_lines(path: Path, wanted: str) -> list[tuple[int, str]]:
+def numbered_lines(path: Path, expected: str) -> list[tuple[int, str]]:
     """(number in the file, line without white space around it) of each line in which something stands."""
-    lines = re.split(r"\r\n|\n|\r", read_text(path, wanted))
+    lines = re.split(r"\r\n|\n|\r", read_text(path, expected))
     return [(k, line.strip()) for k, line in enumerate(lines, start=1) if line.strip()]
 
 

@@ -35,7 +35,7 @@ from anatomark.formats.placements import points_table, table_points
 from anatomark.formats.table import LandmarkTable, join_tables
 from anatomark.formats.text import number
 
-_WANTED = "a TPS file (LM=, coordinates, IMAGE=)"
+_EXPECTED = "a TPS file (LM=, coordinates, IMAGE=)"
 _KEY = re.compile(r"([A-Za-z][A-Za-z0-9_]*)\s*=\s*(.*)")
 _BEGIN = re.compile(r"\s*LM3?\s*=\s*[0-9]+\s*", re.IGNORECASE)
 _OWN = "anatomark "
@@ -67,7 +67,7 @@ def read_tps(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable
 
     2D ones need the height of each image, so `grid_of` must know the images.
     """
-    specimens = list(_specimens(numbered_lines(path, _WANTED), path))
+    specimens = list(_specimens(numbered_lines(path, _EXPECTED), path))
     _require_one_kind(specimens, path)
     d = specimens[0].d
     own = [_own(specimen, path) for specimen in specimens]
@@ -90,9 +90,9 @@ def read_tps(path: Path, *, frame: str | None, grid_of: GridOf) -> LandmarkTable
                 f"{path}: {image or 'the specimen'} has 3D landmarks and SCALE={specimen.keys['SCALE']}, whose unit is "
                 "not stated; apply the scale (tpsUtil) and delete the line"
             )
-        placeless = np.isnan(points).any(axis=1)
-        absent = placeless & np.isin(names, comment.absent)
-        states = np.select([absent, placeless], [State.ABSENT, State.NOT_ANNOTATED], State.PRESENT).astype(np.uint8)
+        missing = np.isnan(points).any(axis=1)
+        absent = missing & np.isin(names, comment.absent)
+        states = np.select([absent, missing], [State.ABSENT, State.NOT_ANNOTATED], State.PRESENT).astype(np.uint8)
         file_points = FilePoints(tuple(names), points, states, settled, unit_of(settled))
         tables.append(points_table(file_points, image, comment.observer))
     tell(dict.fromkeys(remarks))
@@ -112,10 +112,10 @@ def write_tps(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
         raise FrameError(f"{path}: TPS files are in pixel coordinates, got {table.frame}; write pixel")
     lines: list[str] = []
     images: set[str] = set()
-    placed = table_points(table)
-    if len(placed) > 1 and any(not image for image, _ in placed):
+    by_image = table_points(table)
+    if len(by_image) > 1 and any(not image for image, _ in by_image):
         raise LandmarkFileError(f"{path}: an image has no name, and TPS files tell several apart by it; name it")
-    for count, ((image, observer), points) in enumerate(placed.items()):
+    for count, ((image, observer), points) in enumerate(by_image.items()):
         if image in images:
             raise LandmarkFileError(
                 f"{path}: {image or 'the image'} has several observers, TPS files hold one; keep one"
@@ -139,43 +139,43 @@ def write_tps(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> None:
 
 def _specimens(lines: list[tuple[int, str]], path: Path) -> Iterator[_Specimen]:
     if not lines or not _BEGIN.fullmatch(lines[0][1]):
-        raise LandmarkFileError(f"{path} does not begin with LM= or LM3=; give {_WANTED}")
-    specimen, wanted, curve = _Specimen(0, 2), 0, 0  # landmarks and points of a curve that are still to come
+        raise LandmarkFileError(f"{path} does not begin with LM= or LM3=; give {_EXPECTED}")
+    specimen, left, curve = _Specimen(0, 2), 0, 0  # landmarks and points of a curve that are still to come
     for line, text in lines:
         key = _KEY.fullmatch(text)
         if key is None:
-            if not wanted and not curve:
+            if not left and not curve:
                 raise LandmarkFileError(
                     f"{path}, line {line}: {text[:40]!r} where a key such as IMAGE= was expected; "
                     "correct LM= or the line"
                 )
-            if wanted:
+            if left:
                 specimen.cells.append((line, text.split()))
-                wanted -= 1
+                left -= 1
             else:
                 specimen.curve_points += 1
                 curve -= 1
             continue
         name, value = key[1].upper(), key[2].strip()
-        if wanted or curve:
-            counted = "landmarks that LM= counts" if wanted else "points that POINTS= counts"
+        if left or curve:
+            counted = "landmarks that LM= counts" if left else "points that POINTS= counts"
             raise LandmarkFileError(
-                f"{path}, line {line}: {wanted or curve} of the {counted} are missing; correct the count or the points"
+                f"{path}, line {line}: {left or curve} of the {counted} are missing; correct the count or the points"
             )
         if name in ("LM", "LM3", "POINTS", "POINTS3") and not re.fullmatch(r"[0-9]{1,9}", value):
             raise LandmarkFileError(f"{path}, line {line}: {text[:40]!r} is not a number of points; correct it")
         if name in ("LM", "LM3"):
             if specimen.line:
                 yield specimen
-            specimen, wanted = _Specimen(line, 3 if name == "LM3" else 2), int(value)
+            specimen, left = _Specimen(line, 3 if name == "LM3" else 2), int(value)
         elif name in ("POINTS", "POINTS3"):
             curve = int(value)
         elif name == "COMMENT" and value.startswith(_OWN):
             specimen.keys[_OWN] = value[len(_OWN) :]
         else:
             specimen.keys[name] = value
-    if wanted or curve:
-        raise LandmarkFileError(f"{path} ends with {wanted or curve} points still to come; it is cut short")
+    if left or curve:
+        raise LandmarkFileError(f"{path} ends with {left or curve} points still to come; it is cut short")
     yield specimen
 
 
@@ -183,11 +183,11 @@ def _require_one_kind(specimens: list[_Specimen], path: Path) -> None:
     """One dimension; a name an image; and, where the order is all that names landmarks, as many in each."""
     if len({specimen.d for specimen in specimens}) > 1:
         raise LandmarkFileError(f"{path} has both LM= and LM3=; keep 2D and 3D specimens in files of their own")
-    filled = [specimen for specimen in specimens if specimen.cells]
+    with_points = [specimen for specimen in specimens if specimen.cells]
     first: dict[str, _Specimen] = {}
-    for specimen in filled:
+    for specimen in with_points:
         image = specimen.named()
-        if not image and len(filled) > 1:
+        if not image and len(with_points) > 1:
             raise LandmarkFileError(
                 f"{path}, line {specimen.line}: the specimen has no IMAGE= and no ID=; name its image"
             )
@@ -197,10 +197,12 @@ def _require_one_kind(specimens: list[_Specimen], path: Path) -> None:
                 "an image has one set of landmarks, keep one"
             )
         first[image] = specimen
-        if len(specimen.cells) != len(filled[0].cells) and not (_OWN in specimen.keys and _OWN in filled[0].keys):
+        if len(specimen.cells) != len(with_points[0].cells) and not (
+            _OWN in specimen.keys and _OWN in with_points[0].keys
+        ):
             raise LandmarkFileError(
                 f"{path}, line {specimen.line}: {len(specimen.cells)} landmarks, in the first specimen "
-                f"{len(filled[0].cells)}; their order is their only name, write NA NA for one that is missing"
+                f"{len(with_points[0].cells)}; their order is their only name, write NA NA for one that is missing"
             )
 
 

@@ -33,7 +33,7 @@ from anatomark.formats.placements import Key, table_points
 from anatomark.formats.table import STATE_WORDS, LandmarkTable
 from anatomark.formats.text import as_sheet, number, numbers, read_sheet
 
-_WANTED = "a .csv or .tsv with a row an image and columns such as sella_x, sella_y"
+_EXPECTED = "a .csv or .tsv with a row an image and columns such as sella_x, sella_y"
 _UNIT = r"(?:[ _.]?[(\[]?(?P<unit>px|pixels?|mm)[)\]]?)?"
 _SPELLINGS = (
     *(rf"(?P<name>.+){sep}(?P<axis>[xyz]){_UNIT}" for sep in ("_", r"\.", "-", " ")),
@@ -95,7 +95,7 @@ def read_wide_table(path: Path, *, frame: str | None, grid_of: GridOf) -> Landma
 
     Raises `FrameError` where neither the columns nor `frame` say the frame.
     """
-    sheet = read_sheet(path, _WANTED)
+    sheet = read_sheet(path, _EXPECTED)
     columns = _columns(sheet.header, path)
     rows = list(sheet.rows)
     line = [number for number, _ in rows]
@@ -152,8 +152,10 @@ def write_wide_table(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> No
     text = io.StringIO()
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
     # all is quoted where a name holds a separator, for readers go by what parts the header, or \r, which csv forgets
-    odd = any(sign in word for word in [*names, *(part for key in by_image for part in key)] for sign in ',;\t"\r')
-    quoting = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
+    needs_quotes = any(
+        sign in word for word in [*names, *(part for key in by_image for part in key)] for sign in ',;\t"\r'
+    )
+    quoting = csv.QUOTE_ALL if needs_quotes else csv.QUOTE_MINIMAL
     writer = csv.writer(text, delimiter=separator, lineterminator="\n", quoting=quoting)
     writer.writerow(header)
     for (image, observer), points in by_image.items():
@@ -162,8 +164,8 @@ def write_wide_table(table: LandmarkTable, path: Path, *, grid_of: GridOf) -> No
         for name in names:
             row = rows[image, observer].get(name)
             state = State.NOT_ANNOTATED if row is None else State(states[row])
-            placed = row is not None and state == State.PRESENT
-            cells += map(repr, coordinates[row]) if placed else [""] * table.ndim
+            present = row is not None and state == State.PRESENT
+            cells += map(repr, coordinates[row]) if present else [""] * table.ndim
             cells += [STATE_WORDS[state]] if name in absent else []
         writer.writerow(cells)
     write_text(path, text.getvalue())
@@ -201,22 +203,24 @@ def _columns(header: Sequence[str], path: Path) -> _Columns:
         raise FrameError(f"{path} has columns in {' and '.join(sorted(u or 'no unit' for u in stated))}; keep one unit")
     states = {name: at[f"{name}_state"] for name in landmarks if f"{name}_state" in at}
     used = {place for places in landmarks.values() for place in places} | set(states.values())
-    left = ["" if place in used else column for place, column in enumerate(header)]
-    others = [name for name, axes in _by_name(left)[0].items() if {"x", "y"} <= set(axes)]
+    unused = ["" if place in used else column for place, column in enumerate(header)]
+    others = [name for name, axes in _by_name(unused)[0].items() if {"x", "y"} <= set(axes)]
     if others:
         like = header[next(iter(landmarks.values()))[0]]
         raise LandmarkFileError(
             f"{path} spells the columns of {shown(others[0])} otherwise than {like!r}; spell all alike"
         )
-    lower = {column.lower(): place for place, column in reversed(list(enumerate(left))) if column}
+    lower = {column.lower(): place for place, column in reversed(list(enumerate(unused))) if column}
     image = next((lower[name] for name in _IMAGE if name in lower), None)
     if image is None and (header[0] == "" or header[0].startswith("Unnamed: ")):  # as pandas calls it on reading
         image = 0
     observer = next((lower[name] for name in _OBSERVER if name in lower), None)
-    theirs = [column for place, column in enumerate(left) if column and place != image and _prefix(column) in landmarks]
-    if theirs:
-        some = shown(", ".join(theirs[:4])) + (", ..." if len(theirs) > 4 else "")
-        tell([f"{path}: the columns {some} go with landmarks and were passed over; only coordinates are read"])
+    ignored = [
+        column for place, column in enumerate(unused) if column and place != image and _prefix(column) in landmarks
+    ]
+    if ignored:
+        listed = shown(", ".join(ignored[:4])) + (", ..." if len(ignored) > 4 else "")
+        tell([f"{path}: the columns {listed} go with landmarks and were passed over; only coordinates are read"])
     unit: Unit | None = "mm" if "mm" in stated else "px" if "px" in stated else None
     return _Columns(landmarks, states, unit, image, observer, lower.get("frame"), lower.get("unit"))
 
@@ -230,26 +234,26 @@ def _whole(groups: dict[str, dict[str, list[int]]], header: Sequence[str], path:
     """{name: columns of x, y[, z]}; a lone x or y, or a z of some landmarks only, is refused."""
     landmarks: dict[str, tuple[int, ...]] = {}
     for name, axes in groups.items():
-        several = next((places for places in axes.values() if len(places) > 1), None)
-        if several is not None:
-            raise LandmarkFileError(f"{path} has both {header[several[0]]!r} and {header[several[1]]!r}; keep one")
+        twice = next((places for places in axes.values() if len(places) > 1), None)
+        if twice is not None:
+            raise LandmarkFileError(f"{path} has both {header[twice[0]]!r} and {header[twice[1]]!r}; keep one")
         if {"x", "y"} <= set(axes):
             landmarks[name] = tuple(axes[axis][0] for axis in "xyz" if axis in axes)
         elif {"x", "y"} & set(axes):
-            lone = next(axis for axis in "xy" if axis in axes)
+            only = next(axis for axis in "xy" if axis in axes)
             raise LandmarkFileError(
-                f"{path} has the column {header[axes[lone][0]]!r} and none for the {'y' if lone == 'x' else 'x'} of "
+                f"{path} has the column {header[axes[only][0]]!r} and none for the {'y' if only == 'x' else 'x'} of "
                 f"{shown(name)}; add it, or rename this one"
             )
     if not landmarks:
         raise LandmarkFileError(
             f"{path} has no columns such as sella_x and sella_y, only {shown(', '.join(header), 200)}"
         )
-    flat = [name for name, places in landmarks.items() if len(places) == 2]
-    if flat and len(flat) < len(landmarks):
-        deep = next(name for name in landmarks if name not in flat)
+    without_z = [name for name, places in landmarks.items() if len(places) == 2]
+    if without_z and len(without_z) < len(landmarks):
+        with_z = next(name for name in landmarks if name not in without_z)
         raise LandmarkFileError(
-            f"{path} has a column for the z of {shown(deep)} and none for that of {shown(flat[0])}; add it"
+            f"{path} has a column for the z of {shown(with_z)} and none for that of {shown(without_z[0])}; add it"
         )
     return landmarks
 
@@ -274,11 +278,11 @@ def _frame_and_unit(
         raise FrameError(f"{path} is in the unit {sorted(units - {'mm', 'px'})[0][:20]!r}; expected mm or px")
     if len(units) > 1:
         raise FrameError(f"{path} mixes the units mm and px; keep one in a table")
-    own = next(iter(units), None)
+    unit = next(iter(units), None)
     settled = settle_frame(stated or ("pixel" if columns.unit == "px" else None), given, f"{path} (wide table)")
-    if settled == "pixel" and own == "mm":
+    if settled == "pixel" and unit == "mm":
         raise FrameError(f"{path} states pixel coordinates in mm; correct its frame or its unit")
-    return settled, "px" if own == "px" else "mm" if own == "mm" else unit_of(settled)
+    return settled, "px" if unit == "px" else "mm" if unit == "mm" else unit_of(settled)
 
 
 def _require_once(images: list[str], observers: list[str], line: list[int], columns: _Columns, path: Path) -> None:

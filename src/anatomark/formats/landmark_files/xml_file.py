@@ -32,12 +32,12 @@ class Element:
         return next(self.all(tag), None)
 
 
-def read_xml(path: Path, wanted: str) -> Element:
+def read_xml(path: Path, expected: str) -> Element:
     """The root of the file; `wanted` ends the line on one that cannot be read. Raises `LandmarkFileError`."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; give {wanted}") from error
+        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; give {expected}") from error
     root = Element("", 0, {})
     opened = [root]
 
@@ -54,7 +54,7 @@ def read_xml(path: Path, wanted: str) -> Element:
             opened[-1].text += data
 
     def declared(*_: object) -> None:
-        raise LandmarkFileError(f"{path} declares a document type, which is not read; give {wanted}")
+        raise LandmarkFileError(f"{path} declares a document type, which is not read; give {expected}")
 
     parser = expat.ParserCreate()
     parser.buffer_text = True
@@ -66,7 +66,7 @@ def read_xml(path: Path, wanted: str) -> Element:
         parser.Parse(content, True)
     except expat.ExpatError as error:
         reason = expat.ErrorString(error.code)
-        raise LandmarkFileError(f"{path}, line {error.lineno}, is not valid XML ({reason}); give {wanted}") from None
+        raise LandmarkFileError(f"{path}, line {error.lineno}, is not valid XML ({reason}); give {expected}") from None
     except (ValueError, LookupError) as error:  # encodings that Python does not know, or not for XML
         raise LandmarkFileError(f"{path} is not readable XML ({error}); save it in UTF-8") from None
     return root.children[0]

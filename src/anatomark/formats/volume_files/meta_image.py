@@ -101,11 +101,11 @@ def _remarks(stated: dict[str, str], terms: dict[str, Any], path: Path) -> list[
         for world, (axis, flip) in enumerate(zip(order[::-1], flipped[::-1], strict=True)):
             letter = "RAI"[world]
             from_letters[d - 1 - axis] = _OPPOSITE[letter] if flip else letter
-        meant = "".join(from_letters)
+        expected = "".join(from_letters)
         # RAI names where the axes come from, and by some writers where they lead
-        if letters not in (meant, "".join(_OPPOSITE[c] for c in meant)):
+        if letters not in (expected, "".join(_OPPOSITE[c] for c in expected)):
             remarks.append(
-                f"{path}: its AnatomicalOrientation {letters} contradicts its TransformMatrix, which is {meant}; "
+                f"{path}: its AnatomicalOrientation {letters} contradicts its TransformMatrix, which is {expected}; "
                 "the matrix was followed"
             )
     return remarks

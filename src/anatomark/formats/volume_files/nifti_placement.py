@@ -54,17 +54,17 @@ def _flat(affine: Floats, shape: tuple[int, ...], path: Path, remarks: tuple[str
 def _affine(header: NiftiHeader, path: Path) -> tuple[Floats | None, tuple[str, ...]]:
     """(4, 4) from indices x, y, z to RAS in the header's own unit, None where it states no spacing; and remarks."""
     qform_code, sform_code = header.codes
-    qform, broken_q = _qform(header) if qform_code > 0 else (None, "")
-    sform, broken_s = _sform(header) if sform_code > 0 else (None, "")
+    qform, qform_fault = _qform(header) if qform_code > 0 else (None, "")
+    sform, sform_fault = _sform(header) if sform_code > 0 else (None, "")
     spacing_known = all(_is_length(step) for step in header.pixdim[: len(header.dim)])
     if sform is not None:
         return sform, _disagreement(sform, qform, header, path)
     if qform is not None:
-        remark = f"{path}: {broken_s}; its qform was followed"
-        return (qform, (remark,) if broken_s else ()) if spacing_known else (None, ())
-    broken = " and ".join(filter(None, (broken_s, broken_q)))
-    if broken:
-        raise ImageError(f"{path} does not state its position: {broken}; export it again")
+        remark = f"{path}: {sform_fault}; its qform was followed"
+        return (qform, (remark,) if sform_fault else ()) if spacing_known else (None, ())
+    faults = " and ".join(filter(None, (sform_fault, qform_fault)))
+    if faults:
+        raise ImageError(f"{path} does not state its position: {faults}; export it again")
     steps = [abs(step) for step in header.pixdim[:3]]
     if not all(_is_length(step) for step in steps[: len(header.dim)]):
         return None, ()
@@ -83,8 +83,8 @@ def _sform(header: NiftiHeader) -> tuple[Floats | None, str]:
     if not (np.abs(affine) < _MOST).all():
         return None, "its sform holds NaN, infinite or huge numbers"
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    single = len(header.dim) == 2 or header.dim[2:3] == (1,)
-    if single and lengths[2] == 0 and lengths[:2].all():  # of one slice nobody needs to know where the next would be
+    one_slice = len(header.dim) == 2 or header.dim[2:3] == (1,)
+    if one_slice and lengths[2] == 0 and lengths[:2].all():  # of one slice nobody needs to know where the next would be
         affine[:3, 2] = np.cross(*(affine[:3, k] / lengths[k] for k in (0, 1))) * _thickness(header)
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not (lengths > 1 / _MOST).all():
@@ -99,13 +99,13 @@ def _qform(header: NiftiHeader) -> tuple[Floats | None, str]:
     quaternion, origin = np.array(header.quaternion[:3]), np.array(header.quaternion[3:])
     if not (np.abs([*quaternion, *origin]) < _MOST).all():
         return None, "its qform holds NaN, infinite or huge numbers"
-    rest = 1.0 - float(quaternion @ quaternion)
-    if rest < -0.01:
+    a_squared = 1.0 - float(quaternion @ quaternion)
+    if a_squared < -0.01:
         return None, "its qform is not a rotation (its quaternion is longer than 1)"
-    if rest < 1e-7:  # as the reference implementation does: a rotation by 180 degrees, but for rounding
+    if a_squared < 1e-7:  # as the reference implementation does: a rotation by 180 degrees, but for rounding
         quaternion, a = quaternion / np.linalg.norm(quaternion), 0.0
     else:
-        a = rest**0.5
+        a = a_squared**0.5
     b, c, d = quaternion
     turn = np.array(
         [
@@ -142,15 +142,15 @@ def _disagreement(sform: Floats, qform: Floats | None, header: NiftiHeader, path
     if qform is not None:
         sizes = (*header.dim, 1)[:3]
         corners = np.array([[*index, 1.0] for index in np.ndindex(2, 2, 2)]) * [*(n - 1 for n in sizes), 1]
-        apart = scale * float(np.linalg.norm((corners @ (sform - qform).T)[:, :3], axis=1).max())
-        if apart <= max(_LEAST, _ROUNDING * scale * float(lengths.min())):
+        gap = scale * float(np.linalg.norm((corners @ (sform - qform).T)[:, :3], axis=1).max())
+        if gap <= max(_LEAST, _ROUNDING * scale * float(lengths.min())):
             return ()
         return (
-            f"{path}: its sform and qform place it up to {apart:.3g} mm apart; the sform was followed, as by nibabel, "
+            f"{path}: its sform and qform place it up to {gap:.3g} mm apart; the sform was followed, as by nibabel, "
             "MONAI, FSL and SPM (ITK and 3D Slicer may follow the qform)",
         )
     steps = np.array(header.pixdim[:count])
     if all(_is_length(step) for step in steps) and (np.abs(lengths / steps - 1) > 0.01).any():
-        ours, theirs = (" x ".join(f"{scale * step:.4g}" for step in sizes) for sizes in (lengths, steps))
-        return (f"{path}: its voxels are {ours} mm by its sform, which was followed, and {theirs} mm by pixdim",)
+        by_sform, by_pixdim = (" x ".join(f"{scale * step:.4g}" for step in sizes) for sizes in (lengths, steps))
+        return (f"{path}: its voxels are {by_sform} mm by its sform, which was followed, and {by_pixdim} mm by pixdim",)
     return ()

@@ -136,8 +136,8 @@ def fields(path: Path) -> _Fields:
 def _sizes(found: _Fields, path: Path) -> tuple[int, ...]:
     sizes = found.words("sizes")
     if not sizes or any(not size.isascii() or not size.isdecimal() or int(size) < 1 for size in sizes):
-        said = found.stated.get("sizes", "none")
-        raise ImageError(f"{path} is damaged: its NRRD header states the sizes {said:.60}; export or copy it again")
+        stated = found.stated.get("sizes", "none")
+        raise ImageError(f"{path} is damaged: its NRRD header states the sizes {stated:.60}; export or copy it again")
     return tuple(int(size) for size in sizes)
 
 
@@ -145,12 +145,14 @@ def _layout(found: _Fields, path: Path) -> _Layout:
     sizes = _sizes(found, path)
     kinds = [kind.lower() for kind in found.words("kinds")] or [""] * len(sizes)
     vectors: list[Floats | None] = [_vector(word) for word in found.words("space directions")]
-    placed = bool(vectors)
+    has_directions = bool(vectors)
     vectors = vectors or [np.zeros(0)] * len(sizes)
     if len(kinds) != len(sizes) or len(vectors) != len(sizes):
         raise ImageError(f"{path} is damaged: its NRRD header does not speak of each of its axes; export it again")
-    space = [k for k in range(len(sizes)) if kinds[k] in _OF_SPACE and not (placed and vectors[k] is None)]
-    if missing := [k for k in range(len(sizes)) if placed and vectors[k] is None and kinds[k] in ("domain", "space")]:
+    space = [k for k in range(len(sizes)) if kinds[k] in _OF_SPACE and not (has_directions and vectors[k] is None)]
+    if missing := [
+        k for k in range(len(sizes)) if has_directions and vectors[k] is None and kinds[k] in ("domain", "space")
+    ]:
         raise ImageError(f"{path} does not state the direction of its axis {missing[0] + 1}; complete space directions")
     while len(space) > 3 and sizes[space[-1]] == 1:  # one moment of time
         space.pop()
@@ -225,8 +227,8 @@ def _placed(found: _Fields, layout: _Layout, path: Path) -> tuple[Floats | None,
     if count == {4}:
         vectors, origin = [v[:3] for v in vectors], None if origin is None else origin[:3]
     elif count != {d}:
-        said = " and ".join(map(str, sorted(count)))
-        raise ImageError(f"{path} states the direction of {d} axes in a space of {said} dimensions; expected as many")
+        listed = " and ".join(map(str, sorted(count)))
+        raise ImageError(f"{path} states the direction of {d} axes in a space of {listed} dimensions; expected as many")
     words = found.words("space units")
     if words and len(words) != max(count):
         raise ImageError(f"{path} states {len(words)} space units for {max(count)} axes; correct its header")

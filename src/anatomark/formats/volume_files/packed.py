@@ -117,7 +117,7 @@ def _unpack(
                 mark = _Mark(nearest.at, nearest.offset, nearest.unpacker.copy())
     unpacker, at = mark.unpacker, mark.at
     file.seek(mark.offset)
-    tail, beyond = b"", 0
+    tail, unpacked_after = b"", 0
     end = start + len(bytes_)
     view = bytes_.data
     while at < end or not page:
@@ -137,8 +137,8 @@ def _unpack(
             raise ImageError(cut_short(path))
         tail = unpacker.unconsumed_tail
         if at >= end:
-            beyond += len(block)
-            if beyond > _BLOCK or unpacker.eof:  # it goes on and on, or its checksum has been compared
+            unpacked_after += len(block)
+            if unpacked_after > _BLOCK or unpacker.eof:  # it goes on and on, or its checksum has been compared
                 return
             continue
         if at >= start:
