@@ -65,8 +65,6 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
     detector = kind.load(network, tensors, presence, device=torch.device(chosen), source=str(weights))
     alignment = _alignment(folder, card, template)
     suitability = Suitability.load(folder, len(card.landmarks), card.ndim)
-    offsets = Offsets.load(folder, len(card.landmarks), card.ndim)
-    bounds = ErrorBounds.load(folder, card.landmarks, card.unit)
     return Model(
         card.landmarks,
         card.pairs,
@@ -74,9 +72,9 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
         card.unit,
         card.dataset,
         (Member(detector, alignment, suitability),),
-        bounds,
+        ErrorBounds.load(folder, card.landmarks, card.unit),
         device=chosen,
-        offsets=offsets,
+        offsets=Offsets.load(folder, len(card.landmarks), card.ndim),
     )
 
 

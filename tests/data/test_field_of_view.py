@@ -8,7 +8,7 @@ import pytest
 from anatomark import load_dataset, make_phantoms
 from anatomark.core.landmarks import State
 from anatomark.data.cache import prepare
-from anatomark.data.field_of_view import cut, cuts, draw_cut
+from anatomark.data.field_of_view import cut, draw_cut
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -17,6 +17,11 @@ def case(request, tmp_path_factory):
     dataset = load_dataset(make_phantoms(folder / "phantoms", ndim=ndim, cases=1, landmarks=5, absent=False))
     roles = {"train": list(dataset.cases)}
     return prepare(dataset, roles, folder / "cache", spacing=(2.5,) * ndim, pool=(3,) * ndim).cases[0]
+
+
+def cuts(case, depths):
+    """Copies of `case` cut at each side and by each of `depths`."""
+    return [cut(case, side, depth) for side in range(2 * case.image.coarse.ndim) for depth in depths]
 
 
 def test_what_is_left_lies_where_it_was(case):

@@ -180,7 +180,6 @@ def stages_and_case(states: list[State]) -> tuple[TwoStageStages, CachedCase]:
         refine_window=(16, 24),
         refine_channels=((4,), (4,)),
         mirror=False,
-        cut_fraction=0.0,
     )
     facts = DataFacts((grid,), 3, has_pairs=False, memory_bytes=8e9)
     return TwoStageStages(TwoStage.plan(asked, facts)), case

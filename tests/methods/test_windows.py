@@ -96,8 +96,7 @@ def test_in_examples_a_landmark_stays_on_its_element(shape: tuple[int, ...]) -> 
 def test_a_local_window_holds_its_present_landmark() -> None:
     shape = (60, 44)
     case = case_of(shape, [[3.0, 40.0], [58.0, 2.0], [30.0, 20.0]], [State.PRESENT] * 3)
-    window: dict[str, Any] = {"local_window": (16, 24), "window_jitter": 100.0}
-    settings = planned(shape, spacing=(1.0, 1.0), pool=(1, 1), cut_fraction=0.0, **window)
+    settings = planned(shape, spacing=(1.0, 1.0), pool=(1, 1), local_window=(16, 24), window_jitter=100.0)
     rng = np.random.default_rng(0)
     for _ in range(40):
         values, points, _ = local_example(case, settings, np.arange(3), rng, CPU, slice(0, 3))

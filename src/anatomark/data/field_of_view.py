@@ -6,13 +6,12 @@ like, though no annotator ever called a landmark absent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomark.core.grid import Floats, Grid
+from anatomark.core.grid import Grid
 from anatomark.core.landmarks import State
 from anatomark.data.cache import CachedCase
 from anatomark.data.working import WorkingImage, intensity_window
@@ -29,12 +28,6 @@ def draw_cut(case: CachedCase, rng: np.random.Generator) -> CachedCase:
     """
     sides = 2 * len(case.image.coarse_grid.shape)
     return cut(case, int(rng.integers(sides)), float(rng.uniform(-BEYOND, 0.5)))
-
-
-def cuts(case: CachedCase, depths: Sequence[float]) -> Iterator[CachedCase]:
-    """Copies of `case` cut at each side and by each of `depths`."""
-    for side in range(2 * len(case.image.coarse_grid.shape)):
-        yield from (cut(case, side, depth) for depth in depths)
 
 
 def cut(case: CachedCase, side: int, depth: float) -> CachedCase:
@@ -54,8 +47,9 @@ def cut(case: CachedCase, side: int, depth: float) -> CachedCase:
     if stop - start < LEAST_ELEMENTS or stop - start == image.coarse.shape[axis]:
         return case
     part = _part(image, axis, start, stop)
-    points = np.where(_inside(part.fine_grid, case.points_world)[:, None], case.points_world, np.nan)
-    off = np.isfinite(case.points_world).all(axis=1) & ~np.isfinite(points).all(axis=1)
+    inside = part.fine_grid.contains(case.points_world)
+    points = np.where(inside[:, None], case.points_world, np.nan)
+    off = np.isfinite(case.points_world).all(axis=1) & ~inside
     states = np.where(off, np.uint8(State.ABSENT), case.states).astype(np.uint8)
     return replace(case, image=part, points_world=points, states=states)
 
@@ -79,9 +73,3 @@ def _cropped(
     first[axis], shape[axis] = start, stop - start
     region = tuple(slice(f, f + n) for f, n in zip(first, shape, strict=True))
     return array[region], grid.crop(first, shape)
-
-
-def _inside(grid: Grid, points_world: Floats) -> NDArray[np.bool_]:
-    """(N,) whether points (N, d) lie in an element of `grid`; NaN does not."""
-    index = grid.world_to_index(points_world)
-    return np.all((index >= -0.5) & (index < np.asarray(grid.shape) - 0.5), axis=1)

@@ -21,8 +21,7 @@ from anatomark.methods.validation import errors_of, mean_error
 
 @dataclass(frozen=True)
 class NetworkStages(ABC, Generic[NetworkT, TrainingT]):
-    """The stages of a plan. A method adds `untrained`, `make`, `stage_plan`, `batch`, `loss` and
-    `located`."""
+    """The stages of a plan. A method adds what is abstract here, by the contract of `Staged`."""
 
     plan: Plan[NetworkT, TrainingT]
 

@@ -161,9 +161,9 @@ def learn_from_cache(
     detector: AnyDetector, cache: Cache, device: torch.device, *, names: Sequence[str], unit: Unit
 ) -> Learned:
     """Error bounds and suitability of a detector whose training has just ended, from the cases in its `cache`."""
-    cases = [case for case in cache.role("validation") if np.isfinite(case.points_world).any()]
+    cases = [case for case in cache.validation if np.isfinite(case.points_world).any()]
     shape = (0, len(names), cache.cases[0].points_world.shape[1])
-    training = np.stack([*np.empty(shape), *(own_world(case, case.points_world) for case in cache.role("train"))])
+    training = np.stack([*np.empty(shape), *(own_world(case, case.points_world) for case in cache.training)])
     if not cases:
         return Learned(
             ErrorBounds.withheld(names, NO_VALIDATION), Suitability.learned(training, *np.empty((2, *shape)))

@@ -38,14 +38,14 @@ class Learner:
 
     def learn(self, batch: Batch, *, step: int, steps: int) -> dict[str, torch.Tensor]:
         """Take one step, number `step` of `steps`; its loss terms and their sum, "loss"."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.learning_rate * rate_factor(self.plan.schedule, step, steps)
         terms = self.staged.loss(self.stage, self.wrapped, batch)
         total = torch.stack(list(terms.values())).sum()
         self.wrapped_optimizer.zero_grad()
         self.fabric.backward(total)
         if clip := self.training.gradient_clip:
             self.fabric.clip_gradients(self.wrapped, self.wrapped_optimizer, max_norm=clip, error_if_nonfinite=False)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.learning_rate * rate_factor(self.plan.schedule, step, steps)
         self.wrapped_optimizer.step()
         if self.training.ema:
             update_average(self.averaged, self.network, min(self.training.ema, (1 + step) / (10 + step)))

@@ -13,6 +13,7 @@ from anatomark.core.grid import Floats, Grid
 from anatomark.data.augment import plain_windows
 from anatomark.data.working import WorkingImage
 from anatomark.methods.global_to_local.config import GlobalToLocalNetwork
+from anatomark.methods.global_to_local.plan import round_up
 from anatomark.methods.interface import Located, Networks
 from anatomark.nets.grouped import GroupedNet
 from anatomark.nets.residual import ResidualNet
@@ -40,7 +41,7 @@ def locate(
 
 def _locate_global(network: ResidualNet, image: WorkingImage, device: torch.device) -> Located:
     stride = network.stride
-    size = tuple(n + -n % stride for n in image.coarse.shape)  # a multiple of the stride
+    size = tuple(round_up(n, stride) for n in image.coarse.shape)
     low, high = image.window
     values = torch.zeros((1, 1, *size), device=device)
     inner = torch.as_tensor(image.coarse.astype(np.float32)).to(device)

@@ -103,12 +103,12 @@ class GlobalToLocalStages(NetworkStages[GlobalToLocalNetwork, GlobalToLocalTrain
         first = 0
         if stage == "global":
             crop = training.global_crop
-            examples = (crop_example(c, training, mirrored, rng, device, level="coarse", crop=crop) for c in cases)
+            examples = [crop_example(c, training, mirrored, rng, device, level="coarse", crop=crop) for c in cases]
         else:
             count, every = network.local_landmarks_per_step, network.landmarks
             first = int(rng.integers(every - count + 1)) if count < every else 0
             chosen = slice(first, first + count)
-            examples = (local_example(c, self.plan, mirrored, rng, device, chosen) for c in cases)
+            examples = [local_example(c, self.plan, mirrored, rng, device, chosen) for c in cases]
         values, points, states = stacked(examples)
         return {
             "values": values,
