@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 from anatomark.errors import ModelError, UnknownNameError
 from anatomark.formats.atomic import write_json
 from anatomark.methods import network_class
+from anatomark.methods.in_view import InView
 from anatomark.methods.presence import PresenceModel
 from anatomark.version import __version__
 
@@ -27,6 +28,14 @@ class Presence(BaseModel):
     weights: tuple[Annotated[FiniteFloat, Field(ge=0)], ...]
     bias: FiniteFloat
     learned_from: str = ""
+
+
+class View(BaseModel):
+    """A `methods.in_view.InView`."""
+
+    weights: tuple[Annotated[FiniteFloat, Field(ge=0)], ...]
+    depth: Annotated[FiniteFloat, Field(ge=0)]
+    bias: FiniteFloat
 
 
 class Template(BaseModel):
@@ -51,6 +60,7 @@ class Card(BaseModel):
     landmarks: Annotated[tuple[str, ...], Field(min_length=1)]
     pairs: tuple[tuple[str, str], ...]
     presence: Presence
+    in_view: View | None = None
     alignment: Template | None = None
     network: dict[str, Any]
 
@@ -116,8 +126,16 @@ def _from_format_1(held: Mapping[str, Any]) -> dict[str, Any]:
 
 def change_presence(run: Path, presence: PresenceModel) -> None:
     """Write model.json of a run folder anew, with `presence`."""
-    card = read_card(run).model_copy(update={"presence": Presence(**asdict(presence))})
-    write_json(run / NAME, card.model_dump(mode="json"))
+    _change(run, {"presence": Presence(**asdict(presence))})
+
+
+def change_in_view(run: Path, in_view: InView | None) -> None:
+    """Write model.json of a run folder anew, with `in_view`."""
+    _change(run, {"in_view": None if in_view is None else View(**asdict(in_view))})
+
+
+def _change(run: Path, update: dict[str, Any]) -> None:
+    write_json(run / NAME, read_card(run).model_copy(update=update).model_dump(mode="json"))
 
 
 def first_fault(error: ValidationError) -> str:

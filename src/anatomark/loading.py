@@ -18,6 +18,7 @@ from anatomark.errors import ModelError, UnknownNameError
 from anatomark.formats.atomic import write_json
 from anatomark.methods import detector_class
 from anatomark.methods.error_bound import ErrorBounds
+from anatomark.methods.in_view import InView
 from anatomark.methods.offsets import Offsets
 from anatomark.methods.presence import PresenceModel
 from anatomark.methods.suitability import Suitability
@@ -58,6 +59,8 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
         raise not_a_model(folder / NAME, "network and alignment disagree")
     if len(card.presence.weights) != network.answers:
         raise not_a_model(folder / NAME, "presence of another number of stages")
+    if card.in_view is not None and len(card.in_view.weights) != network.answers:
+        raise not_a_model(folder / NAME, "in_view of another number of stages")
     weights = folder / "model.safetensors"
     tensors, _ = load_tensors(weights)
     template = tensors.pop(TEMPLATE, None)
@@ -65,13 +68,14 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
     detector = kind.load(network, tensors, presence, device=torch.device(chosen), source=str(weights))
     alignment = _alignment(folder, card, template)
     suitability = Suitability.load(folder, len(card.landmarks), card.ndim)
+    in_view = None if card.in_view is None else InView(**card.in_view.model_dump())
     return Model(
         card.landmarks,
         card.pairs,
         card.ndim,
         card.unit,
         card.dataset,
-        (Member(detector, alignment, suitability),),
+        (Member(detector, alignment, suitability, in_view),),
         ErrorBounds.load(folder, card.landmarks, card.unit),
         device=chosen,
         offsets=Offsets.load(folder, len(card.landmarks), card.ndim),

@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from anatomark.card import NAME, Card, Presence, Template
+from anatomark.card import NAME, Card, Presence, Template, View
 from anatomark.combined import Answer, combined
-from anatomark.core.grid import Unit
+from anatomark.core.grid import Floats, Grid, Unit
 from anatomark.core.image import Image, require_usable
 from anatomark.core.landmarks import Landmarks
 from anatomark.data.alignment import Alignment, Placement, place
 from anatomark.errors import ImageError, SpacingError
 from anatomark.formats.atomic import write_json
 from anatomark.methods.error_bound import COVERAGE, ErrorBounds
+from anatomark.methods.in_view import InView, depths_of, expected_places, side_of
 from anatomark.methods.interface import AnyDetector, Located
 from anatomark.methods.offsets import Offsets
-from anatomark.methods.prediction import Orient, Prediction
+from anatomark.methods.prediction import Orient, Prediction, predicted_absent
 from anatomark.methods.presence import PresenceModel
 from anatomark.methods.suitability import Judgement, Suitability
 from anatomark.nets.weights import save_tensors
@@ -27,18 +28,21 @@ from anatomark.version import __version__
 from anatomark.views import usual_view
 
 TEMPLATE = "alignment.template"  # its tensor in model.safetensors
+WORTH_TELLING = 0.1  # of the landmarks, cut off
 
 
 @dataclass(frozen=True, eq=False)
 class Member:
     """A detector with what was learned around it: the template its images are aligned to, and what is suitable.
 
-    Without `alignment`, images are taken in their own world; without `suitability`, every image is taken as it comes.
+    Without `alignment`, images are taken in their own world; without `suitability`, every image is taken as it comes;
+    without `in_view`, every image is taken to be as large as those of the training.
     """
 
     detector: AnyDetector
     alignment: Alignment | None = None
     suitability: Suitability = field(default_factory=Suitability)
+    in_view: InView | None = None
 
     def place(self, image: Image) -> Placement:
         """Where the detector is to see `image`: in the template's world, if there is one, else in its own."""
@@ -68,10 +72,35 @@ class Member:
         located = self.locate(placed, device, source=source)
         points = located[-1].points_world
         masses = np.stack([stage.mass for stage in located], axis=-1)
+        warnings = [f"{placed.failure}; predicted unaligned"] if placed.failure else []
+        presence, cut_off = self.presence_in(image.grid, points, masses)
+        if cut_off is not None and cut_off.count > WORTH_TELLING * len(points):
+            warnings.append(cut_off.words(len(points)))
+        judgement = self.suitability.judge(points, presence, masses, cut_off=cut_off.count if cut_off else 0)
+        return Answer(points, presence, located[-1].spread, judgement, "; ".join(warnings) or None)
+
+    def presence_in(self, grid: Grid, points: Floats, masses: Floats) -> tuple[Floats, CutOff | None]:
+        """The presence (N,) of `points` (N, d) that were found with `masses` (N, stages) in the image on `grid`, and
+        what the image ends before, if anything."""
         presence = self.detector.presence.probability(masses)
-        warning = f"{placed.failure}; predicted unaligned" if placed.failure else None
-        judgement = self.suitability.judge(points, presence, masses)
-        return Answer(points, presence, located[-1].spread, judgement, warning)
+        if self.in_view is None or (usual := self.suitability.usual) is None:
+            return presence, None
+        places = expected_places(usual, grid, points, masses)
+        in_view = self.in_view.probability(masses, depths_of(usual, grid, places))
+        outside = predicted_absent(in_view)
+        cut_off = CutOff(int(outside.sum()), side_of(grid, places[outside])) if outside.any() else None
+        return presence * in_view, cut_off
+
+
+@dataclass(frozen=True)
+class CutOff:
+    """How many landmarks lie outside of an image, and beyond which `side` of it."""
+
+    count: int
+    side: str
+
+    def words(self, landmarks: int) -> str:
+        return f"cut off at the {self.side}: {self.count} of {landmarks} landmarks lie outside of the image"
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +245,7 @@ class Model:
             landmarks=self.names,
             pairs=self.pairs,
             presence=Presence(**asdict(member.detector.presence)),
+            in_view=None if member.in_view is None else View(**asdict(member.in_view)),
             alignment=template,
             network=member.detector.network.model_dump(),
         )

@@ -77,9 +77,12 @@ def orientations(ndim: int) -> list[View]:
 
 def spacings(grid: Grid, extent: float) -> list[View]:
     """Views of other sizes, in which landmarks of that `extent` fit into an image on `grid`."""
-    lengths = np.multiply(SPACINGS, math.hypot(*grid.extent)) / extent
-    fitting = [f for f, times in zip(SPACINGS, lengths, strict=True) if EXTENTS[0] <= times <= EXTENTS[1]]
-    return [scaled(grid.ndim, factor, grid.unit) for factor in fitting]
+    return [scaled(grid.ndim, factor, grid.unit) for factor in SPACINGS if _fits(grid, extent, factor)]
+
+
+def _fits(grid: Grid, extent: float, factor: float) -> bool:
+    """Whether an image on `grid` whose lengths are `factor` times as long shows what has this `extent`."""
+    return EXTENTS[0] <= factor * math.hypot(*grid.extent) / extent <= EXTENTS[1]
 
 
 def scaled(ndim: int, factor: float, unit: Unit) -> View:
@@ -106,7 +109,10 @@ def usual_view(
     for view, found in _answers(image, spacings(image.grid, extent), quick, answer):
         size = found.judgement.size
         if math.isfinite(size) and abs(size) > NEARLY:
-            view = scaled(ndim, view.scale * math.exp(-size), image.grid.unit)
+            factor = view.scale * math.exp(-size)
+            if not _fits(image.grid, extent, factor):
+                continue
+            view = scaled(ndim, factor, image.grid.unit)
             found = answer(view.of(image))
         if _is_usual(found.judgement):
             return view, found

@@ -27,6 +27,7 @@ class NearestCase:
     presets: ClassVar[Mapping[str, Callable[[int], dict[str, Any]]]] = {}
     settings_type, network_type, training_type = Settings, Network, Training
     first_look: ClassVar[str | None] = None
+    quick: ClassVar[bool] = True
 
     def __init__(self, network: Network, copies: Floats, places: Floats, presence: PresenceModel) -> None:
         self.network, self.copies, self.places, self.presence = network, copies, places, presence

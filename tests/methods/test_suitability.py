@@ -10,8 +10,9 @@ from anatomark.combined import agreed
 from anatomark.core.landmarks import Landmarks
 from anatomark.errors import ModelError
 from anatomark.formats.table import read_table, write_table
+from anatomark.methods.components import Components
 from anatomark.methods.prediction import Prediction, prediction_table
-from anatomark.methods.suitability import FEWEST, NAME, SHARE, Components, Judgement, Suitability
+from anatomark.methods.suitability import FEWEST, NAME, SHARE, Judgement, Suitability
 from anatomark.nets.weights import save_tensors
 
 SIZE = 40.0

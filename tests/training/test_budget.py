@@ -10,6 +10,7 @@ import pytest
 from anatomark import load, train
 from anatomark.core.landmarks import State
 from anatomark.training.budget import Budget, located_afterwards
+from anatomark.training.cut_copies import number_of_copies
 
 
 def test_a_budget_holds_steps_and_a_fifth_of_validations() -> None:
@@ -33,12 +34,14 @@ def test_what_follows_the_last_stage_is_counted() -> None:
     present, absent = State.PRESENT, State.ABSENT
     held_out = np.array([False] * 4 + [True] * 2)
     states = np.full((6, 20), present, dtype=np.uint8)
-    assert located_afterwards(states, held_out) == 2, "error bounds"
+    last = 2 + 2 + number_of_copies(2)
+    assert number_of_copies(2) == 12
+    assert located_afterwards(states, held_out) == last, "error bounds, and what lies in the field of view"
     states[5, :12] = absent
-    assert located_afterwards(states, held_out) == 4, "and presence, from validation cases"
+    assert located_afterwards(states, held_out) == last + 2, "and presence, from validation cases"
     states[5, 2:12] = present
-    assert located_afterwards(states, held_out) == 8, "or from all, where few landmarks are absent"
-    assert located_afterwards(states, held_out, 1) == 10, "and what stages fit"
+    assert located_afterwards(states, held_out) == last + 6, "or from all, where few landmarks are absent"
+    assert located_afterwards(states, held_out, 1) == last + 8, "and what stages fit"
 
 
 def test_a_training_keeps_its_budget_and_a_stopped_one_goes_on_with_it(

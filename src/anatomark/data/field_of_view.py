@@ -17,7 +17,7 @@ from anatomark.data.cache import CachedCase
 from anatomark.data.working import WorkingImage, intensity_window
 
 LEAST_ELEMENTS = 8  # of the coarse level, that are left along the cut axis
-BEYOND = 0.1  # of the landmarks' extent, that a cut may lie outside of it: then nothing is cut off
+DEPTHS = (-0.1, 0.5)  # of cuts, from outside of the landmarks, where nothing is cut off, to their middle
 WINDOW_SAMPLE = 20_000  # elements that the intensity window of a cut image is taken from
 
 
@@ -27,7 +27,7 @@ def draw_cut(case: CachedCase, rng: np.random.Generator) -> CachedCase:
     The same case where it has no landmark or is too small.
     """
     sides = 2 * len(case.image.coarse_grid.shape)
-    return cut(case, int(rng.integers(sides)), float(rng.uniform(-BEYOND, 0.5)))
+    return cut(case, int(rng.integers(sides)), float(rng.uniform(*DEPTHS)))
 
 
 def cut(case: CachedCase, side: int, depth: float) -> CachedCase:

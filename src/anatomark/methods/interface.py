@@ -89,6 +89,7 @@ class Detector(Protocol[SettingsT, NetworkT, TrainingT]):
     network_type: ClassVar[type[Network]]
     training_type: ClassVar[type[Training]]
     first_look: ClassVar[str | None]  # a stage whose answer takes much less time than that of all, if there is one
+    quick: ClassVar[bool]  # whether an image takes seconds at most, so that more can be learned from copies of cases
 
     @property
     def network(self) -> NetworkT: ...

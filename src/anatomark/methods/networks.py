@@ -51,6 +51,7 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
     training_type: ClassVar[type[Training]]
     stages_type: ClassVar[type[NetworkStages[Any, Any]]]  # how the networks of a plan learn
     first_look: ClassVar[str | None] = None
+    quick: ClassVar[bool] = True
     replaced: ClassVar[frozenset[str]] = frozenset()  # stages whose network the next one goes on with
     earlier_tensors: ClassVar[Mapping[str, str]] = {}  # beginnings of names in models of format 1: the first that fits
 

@@ -44,22 +44,11 @@ class PresenceModel:
     @classmethod
     def fitted(cls, mass: Floats, present: NDArray[np.bool_]) -> PresenceModel:
         """Fit to posterior masses (M, stages) and truths (M,); without an absent one, (M + 1) / (M + 2) for all."""
-        from scipy.optimize import minimize
-
         if present.all():
             return cls((0.0,) * mass.shape[1], float(np.log(len(present) + 1)))
         prior = cls.unfitted(mass.shape[1])
-        features = logit(mass)
-        sign = np.where(present, 1.0, -1.0)
-        start = np.array([*prior.weights, prior.bias])
-
-        def cost(parameters: Floats) -> float:
-            margin = sign * (features @ parameters[:-1] + parameters[-1])
-            return float(np.logaddexp(0, -margin).sum() + RIDGE * ((parameters - start) ** 2).sum())
-
-        bounds = [(0.0, None)] * mass.shape[1] + [(None, None)]  # more mass never makes a landmark less likely
-        best = minimize(cost, start, method="L-BFGS-B", bounds=bounds).x
-        return cls(tuple(float(w) for w in best[:-1]), float(best[-1]))
+        *weights, bias = fit_logistic(logit(mass), present, np.array([*prior.weights, prior.bias]))
+        return cls(tuple(weights), bias)
 
     def probability(self, mass: Floats) -> Floats:
         """(N,) from posterior masses (N, stages)."""
@@ -91,6 +80,23 @@ def calibration_cases(states: NDArray[np.uint8], validation: NDArray[np.bool_]) 
     if (states[validation] == State.ABSENT).sum() >= ENOUGH_ABSENT:
         return np.flatnonzero(validation)
     return np.arange(len(states) if (states == State.ABSENT).any() else 0)
+
+
+def fit_logistic(features: Floats, true: NDArray[np.bool_], start: Floats) -> tuple[float, ...]:
+    """Weights of `features` (M, F), none of them negative, and the bias of a logistic regression on `true` (M,).
+
+    They are drawn towards `start` (F + 1,), as by RIDGE cases. More of a feature never makes the truth less likely.
+    """
+    from scipy.optimize import minimize
+
+    sign = np.where(true, 1.0, -1.0)
+
+    def cost(parameters: Floats) -> float:
+        margin = sign * (features @ parameters[:-1] + parameters[-1])
+        return float(np.logaddexp(0, -margin).sum() + RIDGE * ((parameters - start) ** 2).sum())
+
+    bounds = [(0.0, None)] * features.shape[1] + [(None, None)]
+    return tuple(minimize(cost, start, method="L-BFGS-B", bounds=bounds).x.tolist())
 
 
 def logit(probability: Floats) -> Floats:

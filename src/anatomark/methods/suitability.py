@@ -34,13 +34,13 @@ from numpy.typing import NDArray
 from anatomark.core.grid import Floats
 from anatomark.data.shapes import align_shape, typical_shape
 from anatomark.errors import ModelError
+from anatomark.methods.components import Components
 from anatomark.methods.presence import logit
 
 NAME = "suitability.safetensors"
 SHARE = 1e-4  # of suitable images deviate so far, at most, if an image is to be called unsuitable
 BEYOND = 1.1  # times the farthest deviation seen, which is never called unsuitable
 FEWEST = 8  # shapes to learn what is usual from
-COMPONENTS = 15  # at most
 PARTS = 10
 KINDS = ("shape", "size", "turn", "number", "votes")
 PRESENT_FROM = 0.5  # a presence below says that the landmark is not there
@@ -57,65 +57,6 @@ class Judgement:
     share: float
     reason: str | None = None
     size: float = field(default=math.nan, compare=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Components:
-    """Shapes of N points in d dimensions: their `mean` (N, d), `axes` (K, N * d) each as long as the standard deviation
-    along it, and the variance `noise` of a coordinate that they leave, errors of prediction included."""
-
-    mean: Floats
-    axes: Floats
-    noise: float
-
-    @classmethod
-    def fitted(cls, shapes: Floats, error: float = 0.0, *, rounds: int = 3) -> Components:
-        """From aligned `shapes` (M, N, d), NaN where a point is not known; `error` is the variance of a predicted
-        coordinate. Unknown points are filled in by what the others say of them, in a few rounds."""
-        known = np.isfinite(shapes)
-        filled = np.where(known, shapes, _column_means(shapes))
-        components = cls._of_whole(filled, error)
-        for _ in range(0 if known.all() else rounds):
-            filled = np.where(known, shapes, components.expected(shapes))
-            components = cls._of_whole(filled, error)
-        return components
-
-    @classmethod
-    def _of_whole(cls, shapes: Floats, error: float) -> Components:
-        count, size = len(shapes), shapes[0].size
-        mean = shapes.mean(axis=0)
-        _, s, vt = np.linalg.svd((shapes - mean).reshape(count, size), full_matrices=False)
-        variance = s**2 / max(1, count - 1)
-        k = min(COMPONENTS, max(1, count // 3), size - 1, len(s))
-        left = float(variance[k:].sum()) / max(1, size - k)
-        axes = vt[:k] * np.sqrt(np.maximum(variance[:k] - left, 0.0))[:, None]
-        return cls(mean, axes, left + error + 1e-12)
-
-    def distances(self, shapes: Floats) -> Floats:
-        """(M,) root mean squared Mahalanobis distance a known coordinate, of aligned `shapes` (M, N, d)."""
-        found = np.full(len(shapes), np.nan)
-        for row, flat in enumerate((shapes - self.mean).reshape(len(shapes), -1)):
-            known = np.isfinite(flat)
-            if known.any():
-                along, weights = self._projected(flat, known)
-                rest = float(flat[known] @ flat[known] - along @ weights)
-                found[row] = math.sqrt(max(0.0, rest) / (self.noise * known.sum()))
-        return found
-
-    def expected(self, shapes: Floats) -> Floats:
-        """The whole shapes (M, N, d) that the known points of `shapes` let expect."""
-        whole = np.empty(shapes.shape)
-        for row, flat in enumerate((shapes - self.mean).reshape(len(shapes), -1)):
-            _, weights = self._projected(flat, np.isfinite(flat))
-            whole[row] = self.mean + (weights @ self.axes).reshape(self.mean.shape)
-        return whole
-
-    def _projected(self, flat: Floats, known: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        """(K,) the known coordinates along the axes, and the weights of the axes that are most probable by them."""
-        axes = self.axes[:, known]
-        along = axes @ flat[known]
-        weights = np.linalg.solve(axes @ axes.T + self.noise * np.eye(len(axes)), along)
-        return along, np.asarray(weights, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,19 +84,22 @@ class Usual:
         spanned = np.nanmax(self.typical, axis=0) - np.nanmin(self.typical, axis=0)
         return float(np.linalg.norm(spanned) * math.exp(self.center[1]))
 
-    def judge(self, points: Floats, present: NDArray[np.bool_], mass: Floats | None = None) -> Judgement:
+    def judge(
+        self, points: Floats, present: NDArray[np.bool_], mass: Floats | None = None, *, cut_off: int = 0
+    ) -> Judgement:
         """What to think of an image with `points` (N, d), of which those `present` (N,) are said to be there.
 
-        `mass` (N, stages) is the posterior mass that they were found with.
+        `mass` (N, stages) is the posterior mass that they were found with. That landmarks are missing since the image
+        ends before them, `cut_off` of all, is no reason to doubt the others, unless most are.
         """
         aligned, scales, rotations = _aligned(self.typical, np.where(present[:, None], points, np.nan)[None])
-        number = _log_number(np.asarray(present.sum()))
+        number = _log_number(np.asarray(present.sum() + (cut_off if 2 * cut_off <= len(present) else 0)))
         values = np.array([np.nan, np.nan, np.nan, float(number), np.nan])
         if mass is not None and present.any():
             values[4] = votes_of(mass, present)
         if np.isfinite(scales[0]):
             distance = float(self.components.distances(aligned)[0])
-            values[:3] = math.log(max(distance, 1e-6)), math.log(scales[0]), _angles(self.turn, rotations)[0]
+            values[:3] = math.log(max(distance, 1e-6)), math.log(scales[0]), angles(self.turn, rotations)[0]
         apart = values - self.center
         apart[0] = max(apart[0], 0.0)  # a shape nearer to the mean than most is no fault
         apart[3:] = np.minimum(apart[3:], 0.0)  # nor are more landmarks, or surer votes
@@ -210,7 +154,7 @@ class Suitability:
             [
                 np.log(np.maximum(np.concatenate([unseen, components.distances(seen)]), 1e-6)),
                 np.log(np.concatenate([scales[on], seen_scales])),
-                _angles(turn, np.concatenate([rotations[on], seen_rotations])),
+                angles(turn, np.concatenate([rotations[on], seen_rotations])),
             ]
         )
         values = values[:, np.isfinite(values).all(axis=0)]
@@ -226,12 +170,15 @@ class Suitability:
         usual = (np.append(own, more) for own, more in zip((center, deviation, farthest), of_votes, strict=True))
         return cls(Usual(typical, components, turn, *usual, count=values.shape[1], voted=len(votes)), "")
 
-    def judge(self, points: Floats, presence: Floats, mass: Floats | None = None) -> Judgement:
+    def judge(self, points: Floats, presence: Floats, mass: Floats | None = None, *, cut_off: int = 0) -> Judgement:
         """What is to be thought of an image with `points` (N, d) of which each is there with `presence` (N,).
 
-        `mass` (N, stages) is the posterior mass of the votes for each; without it, these are not judged.
+        `mass` (N, stages) is the posterior mass of the votes for each; without it, these are not judged. `cut_off`
+        landmarks are known to lie outside of the image.
         """
-        return Judgement(math.nan) if self.usual is None else self.usual.judge(points, presence >= PRESENT_FROM, mass)
+        if self.usual is None:
+            return Judgement(math.nan)
+        return self.usual.judge(points, presence >= PRESENT_FROM, mass, cut_off=cut_off)
 
     def save(self, folder: Path) -> None:
         """Write suitability.safetensors into `folder`."""
@@ -307,7 +254,7 @@ def _mean_rotation(rotations: Floats) -> Floats:
     return u @ vt
 
 
-def _angles(turn: Floats, rotations: Floats) -> Floats:
+def angles(turn: Floats, rotations: Floats) -> Floats:
     """(M,) angles in radians between `turn` (d, d) and each of `rotations` (M, d, d)."""
     d = len(turn)
     trace = np.einsum("ij,mij->m", turn, rotations)
@@ -352,8 +299,3 @@ def _votes(masses: Floats | None, known: NDArray[np.bool_]) -> Floats:
 
 def _log_number(count: NDArray[Any]) -> Floats:
     return np.log(count + 0.5)
-
-
-def _column_means(shapes: Floats) -> Floats:
-    known = np.isfinite(shapes)
-    return np.where(known, shapes, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)

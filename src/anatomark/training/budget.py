@@ -18,6 +18,7 @@ from torch import nn
 from anatomark.data.cache import Cache
 from anatomark.methods.interface import Networks, Staged
 from anatomark.methods.presence import calibration_cases
+from anatomark.training.cut_copies import number_of_copies
 from anatomark.training.timing import seconds_of, time_stage, typical_case
 
 VALIDATION_SHARE = 0.2  # of the time of a stage
@@ -76,12 +77,14 @@ def stage_budget(
 
 
 def located_afterwards(states: NDArray[np.uint8], held_out: NDArray[np.bool_], fitting: int = 0) -> int:
-    """How many images a training on C cases locates after its last stage: for presence, then for error bounds.
+    """How many images a training on C cases locates after its last stage: for presence, then for error bounds, and for
+    what lies in the field of view.
 
     `states` (C, N) are those of the landmarks, `held_out` (C,) tells the validation cases; stages locate all of these
     `fitting` times more.
     """
-    return len(calibration_cases(states, held_out)) + (1 + fitting) * int(held_out.sum())
+    validation = int(held_out.sum())
+    return len(calibration_cases(states, held_out)) + (2 + fitting) * validation + number_of_copies(validation)
 
 
 def _locating(fabric: Fabric, staged: Staged, stage: str, networks: dict[str, nn.Module], cache: Cache) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomark.card import change_presence
+from anatomark.card import change_in_view, change_presence
 from anatomark.core.grid import Floats, Unit
 from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
@@ -19,12 +19,15 @@ from anatomark.data.missing_codes import require_no_codes
 from anatomark.errors import ModelError
 from anatomark.loading import load
 from anatomark.methods.error_bound import ErrorBounds
+from anatomark.methods.in_view import InView
 from anatomark.methods.interface import AnyDetector
 from anatomark.methods.presence import ENOUGH_ABSENT, PresenceModel
 from anatomark.methods.suitability import Suitability
-from anatomark.model import Model
+from anatomark.model import Member, Model
 from anatomark.ready_made import is_ready_made, run_folder
 from anatomark.training.calibration_cases import BY_VALIDATION, calibration_cases, seen
+from anatomark.training.cut_copies import learn_in_view
+from anatomark.training.own_world import own_answer, own_world
 
 if TYPE_CHECKING:
     import torch
@@ -101,7 +104,9 @@ def calibrate(
     bounds.save(folder)
     if source == BY_VALIDATION and (record := seen(folder)) is not None:
         taught = [dataset.case(id).reference.select(model.names).points for id in record["train"]]
-        Suitability.learned(np.stack(taught), found.points, found.references, found.masses).save(folder)
+        suitability = Suitability.learned(np.stack(taught), found.points, found.references, found.masses)
+        change_in_view(folder, in_view_of(model.members[0], suitability, cases, model))
+        suitability.save(folder)
     elif found.masses is not None:
         learn_presence(folder, found, source)
     return bounds
@@ -113,10 +118,11 @@ def found_in(model: Model, cases: Sequence[Case], progress: Callable[[int, int, 
     spread: list[Floats] = []
     presence: list[Floats] = []
     masses: list[Floats] = []
+    alone = model.members[0] if len(model.members) == 1 else None
     for done, case in enumerate(cases):
         progress(done, len(cases), case.id)
         image = case.read_image()
-        if len(model.members) > 1:
+        if alone is None:
             prediction = model.predict(image, source=str(case.image_path))
             points.append(prediction.landmarks.points)
             spread.append(prediction.spread)
@@ -126,7 +132,7 @@ def found_in(model: Model, cases: Sequence[Case], progress: Callable[[int, int, 
             points.append(located[-1].points_world)
             spread.append(located[-1].spread)
             masses.append(np.stack([stage.mass for stage in located], axis=-1))
-            presence.append(model.detector.presence.probability(masses[-1]))
+            presence.append(alone.presence_in(image.grid, points[-1], masses[-1])[0])
     progress(len(cases), len(cases), "")
     references = [case.reference.select(model.names) for case in cases]
     return Found(
@@ -137,6 +143,30 @@ def found_in(model: Model, cases: Sequence[Case], progress: Callable[[int, int, 
         np.stack([reference.points for reference in references]),
         np.stack([reference.states for reference in references]),
         tuple(case.subject for case in cases),
+    )
+
+
+def in_view_of(member: Member, suitability: Suitability, cases: Sequence[Case], model: Model) -> InView | None:
+    """What tells which landmarks lie in the field of view, learned from validation `cases` of `member` of `model`."""
+    import torch
+
+    prepared = (_prepared(member, case, model.names) for case in cases)
+    return learn_in_view(member.detector, suitability, prepared, len(cases), torch.device(model.device))
+
+
+def _prepared(member: Member, case: Case, names: Sequence[str]) -> CachedCase:
+    """A validation case as in the cache of a training."""
+    placed, network = member.place(case.read_image()), member.detector.network
+    reference = case.reference.select(names)
+    return CachedCase(
+        case.id,
+        case.subject,
+        "validation",
+        placed.working_image(spacing=network.spacing, pool=network.pool, source=str(case.image_path)),
+        np.where(reference.present[:, None], placed.to_template(reference.points), np.nan),
+        reference.states,
+        placed.failure,
+        None if placed.axes is None else placed.matrix,
     )
 
 
@@ -155,12 +185,13 @@ class Learned:
 
     bounds: ErrorBounds
     suitability: Suitability
+    in_view: InView | None = None
 
 
 def learn_from_cache(
     detector: AnyDetector, cache: Cache, device: torch.device, *, names: Sequence[str], unit: Unit
 ) -> Learned:
-    """Error bounds and suitability of a detector whose training has just ended, from the cases in its `cache`."""
+    """What the cases in its `cache` teach of a detector whose training has just ended."""
     cases = [case for case in cache.validation if np.isfinite(case.points_world).any()]
     shape = (0, len(names), cache.cases[0].points_world.shape[1])
     training = np.stack([*np.empty(shape), *(own_world(case, case.points_world) for case in cache.training)])
@@ -179,28 +210,10 @@ def learn_from_cache(
         unit=unit,
         source=BY_VALIDATION,
     )
-    return Learned(bounds, Suitability.learned(training, found, references, masses))
+    suitability = Suitability.learned(training, found, references, masses)
+    return Learned(bounds, suitability, learn_in_view(detector, suitability, cases, len(cases), device))
 
 
 def radial(found: Floats, reference: Floats) -> Floats:
     """(..., N) distances of points (..., N, d); NaN where the reference has none."""
     return np.sqrt(((found - reference) ** 2).sum(axis=-1))
-
-
-def own_world(case: CachedCase, points_world: Floats) -> Floats:
-    """Points (N, d) of a cached case in the world of its image, where the case was aligned to a template."""
-    if case.matrix is None:
-        return points_world
-    return (points_world - case.matrix[:-1, -1]) @ np.linalg.inv(case.matrix[:-1, :-1]).T
-
-
-def own_answer(case: CachedCase, detector: AnyDetector, device: torch.device) -> tuple[Floats, Floats, Floats]:
-    """Points (N, d), spreads (N,) and masses (N, stages) of a cached case, in the world of its image.
-
-    They are taken there as by `Placement`.
-    """
-    stages = detector.locate(case.image, device)
-    points, spread = stages[-1].points_world, stages[-1].spread
-    volume = 1.0 if case.matrix is None else abs(np.linalg.det(case.matrix[:-1, :-1]))
-    mass = np.stack([stage.mass for stage in stages], axis=-1)
-    return own_world(case, points), spread / volume ** (1 / points.shape[1]), mass

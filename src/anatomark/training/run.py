@@ -105,7 +105,7 @@ def train_from_cache(
         data.ndim,
         data.unit,
         data.name,
-        (Member(detector, cache.alignment, learned.suitability),),
+        (Member(detector, cache.alignment, learned.suitability, learned.in_view),),
         learned.bounds,
         device=request.device,
     ).save(run.path)

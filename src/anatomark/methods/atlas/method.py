@@ -41,6 +41,7 @@ class Atlas:
     network_type: ClassVar[type[Network]] = AtlasNetwork
     training_type: ClassVar[type[Training]] = AtlasTraining
     first_look: ClassVar[str | None] = None
+    quick: ClassVar[bool] = False
 
     @classmethod
     def plan(cls, asked: AtlasSettings, facts: DataFacts) -> AtlasPlan:
