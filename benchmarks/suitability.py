@@ -9,13 +9,16 @@ that were trained before there was such a thing.
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anatomark.methods.prediction import PRESENCE_THRESHOLD
 from benchmarks.results import provenance, write
 from benchmarks.run_log import training_of
 
@@ -34,6 +37,7 @@ REASONS = {  # {damage: what an image like that is said to look like}, in 2D and
     "a quarter turn": ("turned by 90 degrees counterclockwise", "turned by 90 degrees about its head-feet axis"),
     "a quarter turn back": ("turned by 90 degrees clockwise", "turned by 90 degrees about its head-feet axis"),
 }
+AS_IT_IS = "as it is"
 WRONG = 3.0  # times the mean error on the images as they are: from there on, a damaged copy has to be told
 SPACINGS = (0.4, 0.7, 1.5, 2.5)
 CUT = 1 / 3
@@ -63,9 +67,12 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def learn(folder: Path, dataset: Dataset) -> None:
-    """Write what is usual for the model in `folder`, by the training and validation cases that its settings chose."""
+    """Write what is usual for the model in `folder`, and what tells landmarks outside of an image, by the training and
+    validation cases that its settings chose."""
     from anatomark import load
+    from anatomark.formats.atomic import write_json
     from anatomark.methods.suitability import Suitability
+    from anatomark.training.calibrate import in_view_of
     from anatomark.training.roles import training_roles
 
     model = load(folder, device="cpu")
@@ -76,42 +83,72 @@ def learn(folder: Path, dataset: Dataset) -> None:
     found = np.stack([stages[-1].points_world for stages in located])
     masses = np.stack([np.stack([stage.mass for stage in stages], axis=-1) for stages in located])
     references = np.stack([case.reference.select(model.names).points for case in roles["validation"]])
-    Suitability.learned(shapes, found, references, masses).save(folder)
+    suitability = Suitability.learned(shapes, found, references, masses)
+    suitability.save(folder)
+    in_view = in_view_of(model.members[0], suitability, roles["validation"], model)
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))  # of whatever format
+    write_json(folder / "model.json", card | {"in_view": None if in_view is None else asdict(in_view)})
+
+
+@dataclass
+class Damage:
+    """What was found in the copies of one kind: an item an image, and how many landmarks of each kind were said to be
+    what they are, of how many."""
+
+    errors: list[float] = field(default_factory=list)
+    oriented: list[float] = field(default_factory=list)
+    told: list[bool] = field(default_factory=list)
+    explained: int = 0
+    outside: int = 0
+    outside_absent: int = 0
+    inside: int = 0
+    inside_present: int = 0
 
 
 def measured(model: Model, dataset: Dataset, split: str, most: int | None) -> list[dict[str, Any]]:
     """A row a kind of damage: images, how many are wrongly predicted (WRONG), how many of all and of these are told.
 
     "explained" are those of which the right reason is given, and "oriented" is the mean error with orient="auto".
+    Errors are those of the landmarks in the image, and of others that are said to be there.
     """
     cases = dataset.split(split)
     if most is not None:
         cases = [cases[k] for k in np.unique(np.linspace(0, len(cases) - 1, most).round().astype(int))]
-    errors: dict[str, list[float]] = {}
-    told: dict[str, list[bool]] = {}
-    oriented: dict[str, list[float]] = {}
-    explained: dict[str, int] = {}
-    for case in cases:
+    damages: dict[str, Damage] = {}
+    for done, case in enumerate(cases):
+        print(f"{done} of {len(cases)}", flush=True)
         reference = case.reference.select(model.names).points
         for kind, image, points in damaged(case.read_image(), reference):
             found = model.predict(image, orient="auto")
-            error = _mean_error(found.landmarks.points, points)
-            oriented.setdefault(kind, []).append(error)
-            explained[kind] = explained.get(kind, 0) + (found.taken_for == REASONS.get(kind, ("", ""))[model.ndim - 2])
+            damage = damages.setdefault(kind, Damage())
+            known, inside = np.isfinite(points).all(axis=1), image.grid.contains(points)
+            present = found.presence >= PRESENCE_THRESHOLD
+            damage.inside += int(inside.sum())
+            damage.inside_present += int((inside & present).sum())
+            damage.outside += int((known & ~inside).sum())
+            damage.outside_absent += int((known & ~inside & ~present).sum())
+            counted = np.where((inside | present)[:, None], points, np.nan)
+            error = _mean_error(found.landmarks.points, counted)
+            damage.oriented.append(error)
+            damage.explained += found.taken_for == REASONS.get(kind, ("", ""))[model.ndim - 2]
             if found.taken_for is not None:  # else the image is predicted as it is, anyway
                 error = _mean_error(model.locate(image)[-1].points_world, points)
-            errors.setdefault(kind, []).append(error)
-            told.setdefault(kind, []).append(found.unsuitable is not None or found.taken_for is not None)
-    clean = float(np.nanmean(errors["as it is"]))
-    rows = []
-    for kind, each in errors.items():
-        wrong, named = np.array(each) > WRONG * clean, np.array(told[kind])
-        row = {"damage": kind, "images": len(each), "error": float(np.nanmean(each)), "told": int(named.sum())}
-        row |= {"wrong": int(wrong.sum()), "wrong_told": int((wrong & named).sum())}
-        if kind in REASONS:
-            row |= {"explained": explained[kind], "oriented": float(np.nanmean(oriented[kind]))}
-        rows.append(row)
-    return rows
+            damage.errors.append(error)
+            damage.told.append(found.unsuitable is not None or found.taken_for is not None)
+    clean = float(np.nanmean(damages[AS_IT_IS].errors))
+    return [_row(kind, damage, WRONG * clean) for kind, damage in damages.items()]
+
+
+def _row(kind: str, damage: Damage, wrong_from: float) -> dict[str, Any]:
+    wrong, told = np.array(damage.errors) > wrong_from, np.array(damage.told)
+    row = {"damage": kind, "images": len(wrong), "error": float(np.nanmean(damage.errors)), "told": int(told.sum())}
+    row |= {"wrong": int(wrong.sum()), "wrong_told": int((wrong & told).sum())}
+    if kind in REASONS:
+        row |= {"explained": damage.explained, "oriented": float(np.nanmean(damage.oriented))}
+    if kind == AS_IT_IS or kind.startswith("a third"):
+        row |= {"outside": damage.outside, "outside_absent": damage.outside_absent}
+        row |= {"inside": damage.inside, "inside_present": damage.inside_present}
+    return row
 
 
 def _mean_error(points: np.ndarray, reference: np.ndarray) -> float:
@@ -126,7 +163,7 @@ def damaged(image: Image, points: np.ndarray) -> Iterator[tuple[str, Image, np.n
     image = image.canonical()
     array, grid, d = image.array, image.grid, image.grid.ndim
     index = grid.world_to_index(points)
-    yield "as it is", image, points
+    yield AS_IT_IS, image, points
     yield "inverted", Image((array.min() + (array.max() - array)).astype(array.dtype), grid), points
     for name, axis in (("mirrored", d - 1), ("upside down", 0), *((("back to front", 1),) if d == 3 else ())):
         there = index.copy()

@@ -13,7 +13,8 @@ def suitability(results: list[dict[str, Any]]) -> str:
     lines += [
         "A prediction counts as wrong here if its mean error is more than three times that of the undamaged images. "
         "`flagged` images are those that `predict` calls unsuitable: all wrong ones should be, and no undamaged one. "
-        "`reason right` are those of which it names the damage, and `oriented` is the mean error with `--orient auto`.",
+        "`reason right` are those of which it names the damage, and `oriented` is the mean error with `--orient auto`. "
+        "A landmark that is cut off and said to be absent has no error.",
         "",
     ]
     for result in results:
@@ -30,10 +31,31 @@ def suitability(results: list[dict[str, Any]]) -> str:
         clean = next(each for each in result["rows"] if each["damage"] == "as it is")
         share = number(100 * told / wrong, 1) if wrong else "–"
         alarms = number(100 * clean["told"] / clean["images"], 1)
+        lines += ["", *_presence(result["rows"])]
         lines += [
-            "",
             f"Flagged: {told} of {wrong} wrong damaged copies ({share} %; goal 99), and {clean['told']} of "
             f"{clean['images']} undamaged images ({alarms} %; goal 1 at most).",
             "",
         ]
     return "\n".join(lines)
+
+
+def _presence(rows: list[dict[str, Any]]) -> list[str]:
+    """How many landmarks that were cut off are said to be absent, and how many of the others present."""
+    cut = [each for each in rows if "outside" in each and each["damage"] != "as it is"]
+    if not cut:
+        return []
+    off, absent, inside, present = (
+        sum(each[key] for each in cut) for key in ("outside", "outside_absent", "inside", "inside_present")
+    )
+    whole = next(each for each in rows if each["damage"] == "as it is")
+    return [
+        f"Presence: {absent} of {off} landmarks that were cut off are said to be absent ({_share(absent, off)} %; goal "
+        f"95), {present} of {inside} others in these images to be present ({_share(present, inside)} %; goal 99), and "
+        f"{whole['inside_present']} of {whole['inside']} in the undamaged ones.",
+        "",
+    ]
+
+
+def _share(part: int, of: int) -> str:
+    return number(100 * part / of, 1) if of else "–"
