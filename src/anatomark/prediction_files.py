@@ -73,6 +73,7 @@ def write_prediction(prediction: Prediction, path: Path, format: str, *, source:
             presence=prediction.presence,
             error_bound=prediction.error_bound,
             coverage=prediction.coverage,
+            remark=prediction.remarks,
         )
     else:
         write_landmarks(landmarks, path, notes=notes(prediction))

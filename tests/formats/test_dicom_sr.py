@@ -176,6 +176,14 @@ def test_a_report_says_who_made_it(series, tmp_path):
     _, dataset = report(series, tmp_path / "out.sr.dcm")
     texts = [i.TextValue for g in groups_of(dataset).values() for i in g.ContentSequence if i.ValueType == "TEXT"]
     assert {"anatomark", "model: skull", "coverage of the error bounds: 0.9"} <= set(texts)
+    assert not any("remark" in text for text in texts)
+
+
+def test_a_remark_on_the_image_stands_with_each_landmark(series, tmp_path):
+    _, dataset = report(series, tmp_path / "out.sr.dcm", remark="doubtful points, the image looks mirrored")
+    for group in groups_of(dataset).values():
+        texts = [item.TextValue for item in group.ContentSequence if item.ValueType == "TEXT"]
+        assert "remark: doubtful points, the image looks mirrored" in texts
 
 
 def test_a_report_of_a_projection_points_into_its_image(projection, tmp_path):

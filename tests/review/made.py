@@ -5,13 +5,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from anatomark.data.description import load_dataset
 from anatomark.data.phantoms import make_phantoms
-from anatomark.formats.table import LandmarkTable, write_table
+from anatomark.formats.table import LandmarkTable, read_table, write_table
 
 
 def made_set(folder, ndim, *, cases=4, landmarks=6, seed=3, **given):
@@ -46,6 +47,12 @@ def without_annotations(described):
     text = described.read_text()
     described.write_text(text[: text.index("annotations:")])
     return described
+
+
+def without_bounds(predictions, case):
+    """Predictions that call the image of `case` unsuitable."""
+    table = read_table(predictions)
+    write_table(replace(table, bound=np.where(table.image == case, np.inf, table.bound)), predictions)
 
 
 class Client:

@@ -17,7 +17,7 @@ from anatomark.review.record import Record
 from anatomark.review.serve import adapt_command
 from anatomark.review.study import open_study
 from anatomark.web.access import decide_access
-from tests.review.made import Client, made_set, without_annotations
+from tests.review.made import Client, made_set, without_annotations, without_bounds
 
 TOKEN = "a-token-for-the-tests"
 
@@ -70,6 +70,17 @@ def test_the_study_and_a_case(opened):
         assert mark["mine"] is None
     bounds = [mark["model"]["bound"] for mark in case["landmarks"] if mark["model"]["state"] == "present"]
     assert study["cases"][0]["need"] == max(bounds)
+
+
+def test_an_image_without_bounds_for_being_unsuitable_is_told(tmp_path):
+    described, path = made_set(tmp_path, 2, cases=3, shape=(20, 26))
+    without_bounds(path, "case_001")
+    study = open_study(described, reviewer="anna", predictions=path)
+    record = Record(study.folder, "anna", dataset="set", order=study.dataset.names, ndim=2, unit="mm")
+    lines = ReviewApi(study, record).overview()["cases"]
+    assert [line["unsuitable"] for line in lines] == [False, True, False]
+    assert lines[1]["need"] is None
+    record.close()
 
 
 def test_the_command_that_adapts_the_model_is_offered(opened, tmp_path):

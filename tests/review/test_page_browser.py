@@ -14,7 +14,7 @@ from anatomark.formats.images import write_image
 from anatomark.formats.table import read_table
 from tests.chromium import launched
 from tests.review.browser import ARGUMENTS, Page
-from tests.review.made import Served, made_set, without_annotations
+from tests.review.made import Served, made_set, without_annotations, without_bounds
 
 SHAPES = {2: {"shape": (90, 120), "spacing": (1.1, 1.6)}, 3: {"shape": (30, 44, 40), "spacing": (3.0, 2.6, 4.4)}}
 
@@ -28,11 +28,13 @@ def chromium():
 class Reviewed:
     """A set under review: its description, dataset and the page."""
 
-    def __init__(self, chromium, folder, ndim, *given, cases=3, bare=False):
+    def __init__(self, chromium, folder, ndim, *given, cases=3, bare=False, unsuitable=None):
         self.described, predictions = made_set(folder, ndim, cases=cases, absent=False, **SHAPES[ndim])
         self.dataset = load_dataset(self.described)
         if bare:
             without_annotations(self.described)
+        if unsuitable is not None:
+            without_bounds(predictions, unsuitable)
         extra = given or ("--predictions", predictions)
         self.served = Served(self.described, *extra)
         self.chromium = chromium
@@ -358,6 +360,14 @@ def test_what_is_shown_of_the_bound_is_its_length(chromium, tmp_path):
     assert wanted > 20
     assert on_circle(wanted) > 0.9
     assert on_circle(0.8 * wanted) < 0.5
+    reviewed.end()
+
+
+def test_unsuitable_images_come_first(chromium, tmp_path):
+    reviewed = Reviewed(chromium, tmp_path, 2, unsuitable="case_002")
+    page = reviewed.page
+    assert page.js("review.cases.shown.map(n => review.session.lines[n].id)")[0] == "case_002"
+    assert "unsuitable image" in page.page.locator("#case-list li").first.inner_text()
     reviewed.end()
 
 

@@ -25,7 +25,8 @@ def case_summary(
 
     `states` has a letter for each landmark: P, A, N as set by the reviewer (present, absent, not annotated), else p, a
     as in the reference, else m, x as predicted by the model (present, absent), else -. `need` is the widest error bound
-    of the landmarks that the reviewer has not set, None if there is none.
+    of the landmarks that the reviewer has not set, None if there is none. `unsuitable` images have none, and
+    want to be looked at first.
     """
     letters, widest = [], -math.inf
     reference = case.reference
@@ -49,6 +50,7 @@ def case_summary(
         "split": case.split,
         "states": "".join(letters),
         "need": widest if math.isfinite(widest) and review.accepted is None else None,
+        "unsuitable": prediction is not None and prediction.unsuitable and review.accepted is None,
         "accepted": review.accepted,
         "note": bool(review.note),
         "revision": review.revision,

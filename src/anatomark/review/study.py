@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 class CasePrediction:
     """A model's prediction for the N landmarks of a study in one case, world LPS; NaN where there is none.
 
-    `points` (N, d); `presence` (N,) a probability; `bound` (N,) a length that the error stays below.
+    `points` (N, d); `presence` (N,) a probability; `bound` (N,) a length that the error stays below. `unsuitable` says
+    that the image is none for the model, which gives it no bounds.
     """
 
     points: Floats
     presence: Floats
     bound: Floats
+    unsuitable: bool = False
 
     @property
     def absent(self) -> NDArray[np.bool_]:
@@ -47,7 +49,7 @@ class CasePrediction:
         take = np.array([position.get(name, -1) for name in names])
         parts = (prediction.landmarks.points, prediction.presence, prediction.error_bound)
         points, presence, bound = (np.where(_wide(take >= 0, part), part[take], np.nan) for part in parts)
-        return cls(points, presence, bound)
+        return cls(points, presence, bound, prediction.unsuitable is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +144,8 @@ def _predictions(dataset: Dataset, table: LandmarkTable, source: str) -> dict[st
         dataset, table, split=None, presence_threshold=PRESENCE_THRESHOLD, source=f"the predictions {source}"
     ).rows
     return {
-        case: CasePrediction(rows.predicted[k], rows.presence[k], rows.bound[k]) for k, case in enumerate(rows.cases)
+        case: CasePrediction(rows.predicted[k], rows.presence[k], rows.bound[k], bool(rows.withheld[k].any()))
+        for k, case in enumerate(rows.cases)
     }
 
 

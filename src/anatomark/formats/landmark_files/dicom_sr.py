@@ -73,11 +73,13 @@ def write_dicom_sr(
     presence: Floats | None = None,
     error_bound: Floats | None = None,
     coverage: float | None = None,
+    remark: str | None = None,
 ) -> None:
     """Writes a Comprehensive 3D SR about the DICOM file or folder `source`, whole or not at all.
 
     `grid` is that of the image, `landmarks` lie in its world; those not annotated are left out. `presence` (N,) are
     probabilities, `error_bound` (N,) lengths in the landmarks' unit (NaN: none) that hold for the share `coverage`.
+    `remark` is on the image, such as why its points are doubtful; it stands with each landmark.
     The report is of the images' patient and study, preliminary and not verified.
 
     Raises `ImageError` for a source that is not DICOM or lacks what a report must name, and `MissingExtraError`.
@@ -85,7 +87,7 @@ def write_dicom_sr(
     require_dicom_sr()
     path, images = Path(path), _images(Path(source))
     with quiet():  # values of the images that the standard would not allow are theirs
-        report = _report(landmarks, images, grid, model, presence, error_bound, coverage)
+        report = _report(landmarks, images, grid, model, presence, error_bound, coverage, remark)
         with replacing(path) as temporary:
             report.save_as(temporary)
 
@@ -149,6 +151,7 @@ def _report(
     presence: Floats | None,
     error_bound: Floats | None,
     coverage: float | None,
+    remark: str | None,
 ) -> sr.Comprehensive3DSR:
     from highdicom import UID, sr
     from pydicom import Dataset
@@ -157,6 +160,7 @@ def _report(
 
     unit = codes.UCUM.Millimeter if landmarks.unit == "mm" else sr.CodedConcept("{pixels}", "UCUM", "Pixels")
     parameters = [f"model: {model}"] + ([] if coverage is None else [f"coverage of the error bounds: {coverage:g}"])
+    parameters += [] if remark is None else [f"remark: {remark}"]
     algorithm = sr.AlgorithmIdentification(name="anatomark", version=__version__, parameters=parameters)
     indices = grid.world_to_index(landmarks.points)
     groups: list[sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.MeasurementsAndQualitativeEvaluations] = []

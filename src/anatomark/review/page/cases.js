@@ -12,6 +12,8 @@ const STATES = {
 // letters of a landmark's state, as the server sends them
 const LETTERS = { mine: 'PAN', model: 'mx', absent: 'Aax', none: '-N' }
 
+const UNSUITABLE = 'the points do not lie as in the training images: look at the image first'
+
 export class CaseList {
   constructor(session, open) {
     this.session = session
@@ -34,11 +36,12 @@ export class CaseList {
     this.show()
   }
 
-  // By the largest error bound, then cases without one, then accepted ones; kept until the user sorts again.
+  // Unsuitable images, then by the largest error bound, then cases without one, then accepted ones; kept until the user
+  // sorts again.
   sort() {
     const lines = this.session.lines
     const byNeed = byId('sort').value === 'need'
-    const rank = (line) => (line.accepted !== null ? 2 : line.need === null ? 1 : 0)
+    const rank = (line) => (line.accepted !== null ? 3 : line.unsuitable ? 0 : line.need === null ? 2 : 1)
     this.order = lines.map((_, number) => number)
     if (byNeed) {
       this.order.sort((a, b) => {
@@ -76,6 +79,7 @@ export class CaseList {
     const line = this.session.lines[number]
     const { unit } = this.session.study
     const right = line.accepted !== null ? element('span', { class: 'tick', title: 'accepted' }, '✓')
+      : line.unsuitable ? element('span', { class: 'need', title: UNSUITABLE }, 'unsuitable image')
       : line.need !== null ? element('span', { class: 'need', title: 'largest error bound' }, `±${line.need.toFixed(1)} ${unit}`)
         : null
     const set = [...line.states].filter((letter) => LETTERS.mine.includes(letter)).length
