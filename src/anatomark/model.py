@@ -89,7 +89,7 @@ class Member:
         in_view = self.in_view.probability(masses, depths_of(usual, grid, places))
         outside = predicted_absent(in_view)
         cut_off = CutOff(int(outside.sum()), side_of(grid, places[outside])) if outside.any() else None
-        return presence * in_view, cut_off
+        return np.minimum(presence, in_view), cut_off  # what is present is in view: no product, both know the votes
 
 
 @dataclass(frozen=True)
