@@ -165,7 +165,7 @@ class Model:
                 taken_for=view.words,
             )
         reason = f"the image looks {view.words}; corrected, its points lie as usual (--orient auto does that)"
-        explained = replace(answer, judgement=replace(answer.judgement, reason=reason))
+        explained = replace(answer, warning=taken.warning, judgement=replace(answer.judgement, reason=reason))
         return self.prediction_of(explained, coverage=coverage)
 
     def _answer(self, image: Image, source: str) -> Answer:
