@@ -71,21 +71,15 @@ def learn(folder: Path, dataset: Dataset) -> None:
     validation cases that its settings chose."""
     from anatomark import load
     from anatomark.formats.atomic import write_json
-    from anatomark.methods.suitability import Suitability
-    from anatomark.training.calibrate import in_view_of
+    from anatomark.training.calibrate import found_in, learn_usual
     from anatomark.training.roles import training_roles
 
     model = load(folder, device="cpu")
     training = training_of(folder)
     roles = training_roles(dataset, "train", None, training["validation_fraction"], training["seed"])
-    shapes = np.stack([case.reference.select(model.names).points for case in roles["train"]])
-    located = [model.locate(case.read_image()) for case in roles["validation"]]
-    found = np.stack([stages[-1].points_world for stages in located])
-    masses = np.stack([np.stack([stage.mass for stage in stages], axis=-1) for stages in located])
-    references = np.stack([case.reference.select(model.names).points for case in roles["validation"]])
-    suitability = Suitability.learned(shapes, found, references, masses)
+    found = found_in(model, roles["validation"], lambda done, total, name: None)
+    suitability, in_view = learn_usual(model, roles["train"], roles["validation"], found)
     suitability.save(folder)
-    in_view = in_view_of(model.members[0], suitability, roles["validation"], model)
     card = json.loads((folder / "model.json").read_text(encoding="utf-8"))  # of whatever format
     write_json(folder / "model.json", card | {"in_view": None if in_view is None else asdict(in_view)})
 

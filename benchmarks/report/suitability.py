@@ -29,30 +29,27 @@ def suitability(results: list[dict[str, Any]]) -> str:
         damaged = [each for each in result["rows"] if each["damage"] != "as it is"]
         wrong, told = (sum(each[key] for each in damaged) for key in ("wrong", "wrong_told"))
         clean = next(each for each in result["rows"] if each["damage"] == "as it is")
-        share = number(100 * told / wrong, 1) if wrong else "–"
-        alarms = number(100 * clean["told"] / clean["images"], 1)
-        lines += ["", *_presence(result["rows"])]
+        lines += ["", *_presence(damaged, clean)]
         lines += [
-            f"Flagged: {told} of {wrong} wrong damaged copies ({share} %; goal 99), and {clean['told']} of "
-            f"{clean['images']} undamaged images ({alarms} %; goal 1 at most).",
+            f"Flagged: {told} of {wrong} wrong damaged copies ({_share(told, wrong)} %; goal 99), and "
+            f"{clean['told']} of {clean['images']} undamaged images ({_share(clean['told'], clean['images'])} %; goal 1 at most).",
             "",
         ]
     return "\n".join(lines)
 
 
-def _presence(rows: list[dict[str, Any]]) -> list[str]:
+def _presence(damaged: list[dict[str, Any]], clean: dict[str, Any]) -> list[str]:
     """How many landmarks that were cut off are said to be absent, and how many of the others present."""
-    cut = [each for each in rows if "outside" in each and each["damage"] != "as it is"]
+    cut = [each for each in damaged if "outside" in each]
     if not cut:
         return []
     off, absent, inside, present = (
         sum(each[key] for each in cut) for key in ("outside", "outside_absent", "inside", "inside_present")
     )
-    whole = next(each for each in rows if each["damage"] == "as it is")
     return [
         f"Presence: {absent} of {off} landmarks that were cut off are said to be absent ({_share(absent, off)} %; goal "
         f"95), {present} of {inside} others in these images to be present ({_share(present, inside)} %; goal 99), and "
-        f"{whole['inside_present']} of {whole['inside']} in the undamaged ones.",
+        f"{clean['inside_present']} of {clean['inside']} in the undamaged ones.",
         "",
     ]
 

@@ -34,7 +34,7 @@ def test_what_follows_the_last_stage_is_counted() -> None:
     present, absent = State.PRESENT, State.ABSENT
     held_out = np.array([False] * 4 + [True] * 2)
     states = np.full((6, 20), present, dtype=np.uint8)
-    last = 2 + 2 + number_of_copies(2)
+    last = 2 + number_of_copies(2)
     assert number_of_copies(2) == 12
     assert located_afterwards(states, held_out) == last, "error bounds, and what lies in the field of view"
     states[5, :12] = absent

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats, Grid
 from anatomark.core.image import Image, require_usable
-from anatomark.data.alignment import Alignment, place
+from anatomark.core.landmarks import State
+from anatomark.data.alignment import Alignment, Placement, place
 from anatomark.data.working import WorkingImage
 from anatomark.errors import AnatomarkError, ImageError, ModelError, SpacingError
 from anatomark.formats.atomic import replacing, write_text
@@ -110,21 +111,20 @@ def prepare(
     with replacing(folder / "images.bin") as temporary, open(temporary, "wb") as file:
         for done, (role, case) in enumerate(cases):
             placed = place(alignment, _usable_image(dataset, case))
-            reference = case.reference.select(dataset.names)
-            points = placed.to_template(reference.points)
-            image = placed.working_image(spacing=spacing, pool=pool, source=str(case.image_path))
+            made = prepared_case(case, placed, role=role, names=dataset.names, spacing=spacing, pool=pool)
+            present = (made.states == State.PRESENT).tolist()
             entries.append(
                 {
-                    "id": case.id,
-                    "subject": case.subject,
-                    "role": role,
-                    "fine": _write_level(file, image.fine, image.fine_grid),
-                    "coarse": _write_level(file, image.coarse, image.coarse_grid),
-                    "window": image.window,
-                    "points": [p.tolist() if on else None for p, on in zip(points, reference.present, strict=True)],
-                    "states": reference.states.tolist(),
-                    "failure": placed.failure,
-                    "matrix": None if placed.axes is None else placed.matrix.tolist(),
+                    "id": made.id,
+                    "subject": made.subject,
+                    "role": made.role,
+                    "fine": _write_level(file, made.image.fine, made.image.fine_grid),
+                    "coarse": _write_level(file, made.image.coarse, made.image.coarse_grid),
+                    "window": made.image.window,
+                    "points": [p.tolist() if on else None for p, on in zip(made.points_world, present, strict=True)],
+                    "states": made.states.tolist(),
+                    "failure": made.failure,
+                    "matrix": None if made.matrix is None else made.matrix.tolist(),
                 }
             )
             progress(done + 1, len(cases))
@@ -139,6 +139,23 @@ def prepare(
     }
     write_text(folder / "index.json", json.dumps(index))
     return open_cache(folder, memory_limit_bytes=memory_limit_bytes)
+
+
+def prepared_case(
+    case: Case, placed: Placement, *, role: str, names: Sequence[str], spacing: Sequence[float], pool: Sequence[int]
+) -> CachedCase:
+    """A case whose image was `placed`, as it is in a cache; `spacing` and `pool` are those of `working_image`."""
+    reference = case.reference.select(names)
+    return CachedCase(
+        case.id,
+        case.subject,
+        role,
+        placed.working_image(spacing=spacing, pool=pool, source=str(case.image_path)),
+        np.where(reference.present[:, None], placed.to_template(reference.points), np.nan),
+        reference.states,
+        placed.failure,
+        None if placed.axes is None else placed.matrix,
+    )
 
 
 def _write_level(file: BinaryIO, array: NDArray[Any], grid: Grid) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def located_afterwards(states: NDArray[np.uint8], held_out: NDArray[np.bool_], f
     `fitting` times more.
     """
     validation = int(held_out.sum())
-    return len(calibration_cases(states, held_out)) + (2 + fitting) * validation + number_of_copies(validation)
+    return len(calibration_cases(states, held_out)) + (1 + fitting) * validation + number_of_copies(validation)
 
 
 def _locating(fabric: Fabric, staged: Staged, stage: str, networks: dict[str, nn.Module], cache: Cache) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from anatomark.card import change_in_view, change_presence
 from anatomark.core.grid import Floats, Unit
 from anatomark.core.landmarks import State
-from anatomark.data.cache import Cache, CachedCase
+from anatomark.data.cache import Cache, prepared_case
 from anatomark.data.description import Dataset, load_dataset
 from anatomark.data.missing_codes import require_no_codes
 from anatomark.errors import ModelError
@@ -23,7 +23,7 @@ from anatomark.methods.in_view import InView
 from anatomark.methods.interface import AnyDetector
 from anatomark.methods.presence import ENOUGH_ABSENT, PresenceModel
 from anatomark.methods.suitability import Suitability
-from anatomark.model import Member, Model
+from anatomark.model import Model
 from anatomark.ready_made import is_ready_made, run_folder
 from anatomark.training.calibration_cases import BY_VALIDATION, calibration_cases, seen
 from anatomark.training.cut_copies import learn_in_view
@@ -103,9 +103,8 @@ def calibrate(
     )
     bounds.save(folder)
     if source == BY_VALIDATION and (record := seen(folder)) is not None:
-        taught = [dataset.case(id).reference.select(model.names).points for id in record["train"]]
-        suitability = Suitability.learned(np.stack(taught), found.points, found.references, found.masses)
-        change_in_view(folder, in_view_of(model.members[0], suitability, cases, model))
+        suitability, in_view = learn_usual(model, [dataset.case(id) for id in record["train"]], cases, found)
+        change_in_view(folder, in_view)
         suitability.save(folder)
     elif found.masses is not None:
         learn_presence(folder, found, source)
@@ -146,28 +145,34 @@ def found_in(model: Model, cases: Sequence[Case], progress: Callable[[int, int, 
     )
 
 
-def in_view_of(member: Member, suitability: Suitability, cases: Sequence[Case], model: Model) -> InView | None:
-    """What tells which landmarks lie in the field of view, learned from validation `cases` of `member` of `model`."""
+def learn_usual(
+    model: Model, taught: Sequence[Case], cases: Sequence[Case], found: Found
+) -> tuple[Suitability, InView | None]:
+    """What is usual in suitable images, and what tells landmarks outside of an image, for a model of one member.
+
+    From the cases that its network was `taught` by, and what it `found` in its validation `cases`.
+    """
     import torch
 
-    prepared = (_prepared(member, case, model.names) for case in cases)
-    return learn_in_view(member.detector, suitability, prepared, len(cases), torch.device(model.device))
-
-
-def _prepared(member: Member, case: Case, names: Sequence[str]) -> CachedCase:
-    """A validation case as in the cache of a training."""
-    placed, network = member.place(case.read_image()), member.detector.network
-    reference = case.reference.select(names)
-    return CachedCase(
-        case.id,
-        case.subject,
-        "validation",
-        placed.working_image(spacing=network.spacing, pool=network.pool, source=str(case.image_path)),
-        np.where(reference.present[:, None], placed.to_template(reference.points), np.nan),
-        reference.states,
-        placed.failure,
-        None if placed.axes is None else placed.matrix,
+    shapes = np.stack([case.reference.select(model.names).points for case in taught])
+    suitability = Suitability.learned(shapes, found.points, found.references, found.masses)
+    if found.masses is None:
+        return suitability, None
+    (member,) = model.members
+    network = member.detector.network
+    prepared = (
+        prepared_case(
+            case,
+            member.place(case.read_image()),
+            role="validation",
+            names=model.names,
+            spacing=network.spacing,
+            pool=network.pool,
+        )
+        for case in cases
     )
+    device = torch.device(model.device)
+    return suitability, learn_in_view(member.detector, suitability, prepared, found.points, found.masses, device)
 
 
 def learn_presence(folder: Path, found: Found, source: str) -> None:
@@ -211,7 +216,7 @@ def learn_from_cache(
         source=BY_VALIDATION,
     )
     suitability = Suitability.learned(training, found, references, masses)
-    return Learned(bounds, suitability, learn_in_view(detector, suitability, cases, len(cases), device))
+    return Learned(bounds, suitability, learn_in_view(detector, suitability, cases, found, masses, device))
 
 
 def radial(found: Floats, reference: Floats) -> Floats:

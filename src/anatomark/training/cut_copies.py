@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import count, islice
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats, Grid
 from anatomark.core.landmarks import State
@@ -14,7 +15,7 @@ from anatomark.data.cache import CachedCase
 from anatomark.data.field_of_view import cut
 from anatomark.methods.in_view import InView, depths_of, expected_places
 from anatomark.methods.interface import AnyDetector
-from anatomark.methods.suitability import Suitability
+from anatomark.methods.suitability import Suitability, Usual
 from anatomark.training.own_world import own_answer
 
 COPIES = 60  # that are located, at most
@@ -32,34 +33,40 @@ def number_of_copies(cases: int) -> int:
 
 
 def learn_in_view(
-    detector: AnyDetector, suitability: Suitability, cases: Iterable[CachedCase], number: int, device: torch.device
+    detector: AnyDetector,
+    suitability: Suitability,
+    cases: Iterable[CachedCase],
+    points: Floats,
+    masses: Floats,
+    device: torch.device,
 ) -> InView | None:
-    """Fit to `number` validation `cases` and to copies of them; None where it cannot be learned, or takes too long."""
+    """Fit to V validation `cases`, in which `points` (V, N, d) were found with `masses` (V, N, stages), and to copies.
+
+    None where it cannot be learned, or takes too long.
+    """
     usual = suitability.usual
     if usual is None or not detector.quick:
         return None
-    rows: list[tuple[Floats, Floats, Floats]] = []
-    for case, whole in _with_copies(cases, copies_of_each(number)):
-        inside = case.states[whole.states == State.PRESENT] == State.PRESENT
-        points, _, masses = own_answer(case, detector, device)
-        grid = _own_grid(case)
-        depths = depths_of(usual, grid, expected_places(usual, grid, points, masses))
-        known = whole.states == State.PRESENT
-        rows.append((masses[known], depths[known], inside.astype(float)))
-    if not rows:
-        return None
-    masses, depths, inside = (np.concatenate(column) for column in zip(*rows, strict=True))
-    return InView.fitted(masses, depths, inside > 0)
-
-
-def _with_copies(cases: Iterable[CachedCase], each: int) -> Iterator[tuple[CachedCase, CachedCase]]:
-    """The first COPIES of `cases`, and `each` of them in so many smaller fields of view, beside the whole case."""
-    rng, number = np.random.default_rng(0), count()
-    for case in islice(cases, COPIES):
-        yield case, case
+    rng, number, each = np.random.default_rng(0), count(), copies_of_each(len(points))
+    rows: list[tuple[Floats, Floats, NDArray[np.bool_]]] = []
+    for whole, *answer in islice(zip(cases, points, masses, strict=True), COPIES):
+        present = whole.states == State.PRESENT
+        rows.append(_row(usual, whole, present, *answer))
         for _ in range(each):
-            side = next(number) % (2 * len(case.image.coarse_grid.shape))
-            yield cut(case, side, float(rng.uniform(*DEPTHS))), case
+            copy = cut(whole, next(number) % (2 * points.shape[2]), float(rng.uniform(*DEPTHS)))
+            found, _, mass = own_answer(copy, detector, device)
+            rows.append(_row(usual, copy, present, found, mass))
+    mass, depths, inside = (np.concatenate(column) for column in zip(*rows, strict=True))
+    return InView.fitted(mass, depths, inside)
+
+
+def _row(
+    usual: Usual, case: CachedCase, known: NDArray[np.bool_], points: Floats, mass: Floats
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Masses (M, stages), depths (M,) and whether they lie in the image (M,), of the `known` (N,) landmarks."""
+    grid = _own_grid(case)
+    depths = depths_of(usual, grid, expected_places(usual, grid, points, mass))
+    return mass[known], depths[known], case.states[known] == State.PRESENT
 
 
 def _own_grid(case: CachedCase) -> Grid:
