@@ -32,7 +32,8 @@ def suitability(results: list[dict[str, Any]]) -> str:
         lines += ["", *_presence(damaged, clean)]
         lines += [
             f"Flagged: {told} of {wrong} wrong damaged copies ({_share(told, wrong)} %; goal 99), and "
-            f"{clean['told']} of {clean['images']} undamaged images ({_share(clean['told'], clean['images'])} %; goal 1 at most).",
+            f"{clean['told']} of {clean['images']} undamaged images "
+            f"({_share(clean['told'], clean['images'])} %; goal 1 at most).",
             "",
         ]
     return "\n".join(lines)
