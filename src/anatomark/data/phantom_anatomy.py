@@ -56,14 +56,19 @@ def draw_anatomy(seed: int, box: tuple[float, ...], landmarks: int, samples: int
     """
     rng = np.random.default_rng((seed, 0))
     half = np.asarray(box) / 2
-    spacing = max(box) / samples
-    shape = [int(np.ceil(_MARGIN * b / spacing)) for b in reversed(box)]
-    origin = [-(n - 1) / 2 * spacing for n in reversed(shape)]
-    grid = Grid.from_geometry(shape, spacing=[spacing] * len(box), origin=origin)
+    grid = template_grid(box, samples)
     points = _draw_points(rng, landmarks, len(box)) * half
     values = _draw_head(rng, grid, half)
     _draw_markers(rng, values, grid, points, size=float(half.min()))
     return template_of(values, grid, points)
+
+
+def template_grid(box: tuple[float, ...], samples: int) -> Grid:
+    """The Grid of a template about zero, a margin larger than `box` (d,) mm, whose longest side has `samples`."""
+    spacing = max(box) / samples
+    shape = [int(np.ceil(_MARGIN * b / spacing)) for b in reversed(box)]
+    origin = [-(n - 1) / 2 * spacing for n in reversed(shape)]
+    return Grid.from_geometry(shape, spacing=[spacing] * len(box), origin=origin)
 
 
 def _draw_points(rng: np.random.Generator, count: int, ndim: int) -> Floats:
@@ -93,7 +98,7 @@ def _draw_head(rng: np.random.Generator, grid: Grid, half: Floats) -> NDArray[np
     d = grid.ndim
     u = grid.centers().astype(np.float32) / half.astype(np.float32)  # the box is -1 ... 1
     radius = np.linalg.norm(u, axis=-1)
-    head = _soft(0.86 - radius, 0.02)
+    head = soft_step(0.86 - radius, 0.02)
     values = 0.05 + head * (0.25 + 0.12 * np.sqrt(np.clip(1 - radius**2, 0, 1)))
     values += 0.35 * np.exp(-0.5 * ((radius - 0.79) / 0.035) ** 2)
     for k in range(10 if d == 2 else 8):
@@ -101,14 +106,14 @@ def _draw_head(rng: np.random.Generator, grid: Grid, half: Floats) -> NDArray[np
         radii = rng.uniform(0.15, 0.4, size=d)
         gain = rng.uniform(0.05, 0.09) * (-1) ** k
         inside = np.linalg.norm(((u - center) @ _rotation(rng, d) / radii).astype(np.float32), axis=-1)
-        values += gain * _soft(1 - inside, 0.08)
+        values += gain * soft_step(1 - inside, 0.08)
     if d == 3:  # only on the left, large enough to survive a coarse global view
         inside = np.linalg.norm((u - [0.42, -0.1, 0.15]) / [0.17, 0.3, 0.25], axis=-1)
-        values += 0.22 * _soft(1 - inside, 0.08)
+        values += 0.22 * soft_step(1 - inside, 0.08)
     for gain in (0.15, 0.12, -0.1, 0.12):
         values += gain * _tube(rng, grid, half)
     for sigma, gain in ((0.012, 0.02), (0.035, 0.035)):
-        values += gain * head * _texture(rng, grid, sigma * 2 * float(half.min()))
+        values += gain * head * texture(rng, grid, sigma * 2 * float(half.min()))
     return values.astype(np.float32)
 
 
@@ -151,7 +156,7 @@ def _marker(kind: int, o: Floats) -> Floats:
         case 2:  # ring
             return np.exp(-0.5 * ((r - 1.5) / 0.45) ** 2)
         case 3:  # corner: bright on the positive side of every axis
-            return np.prod(_soft(o, 0.3), axis=-1) * np.exp(-0.5 * (r / 1.8) ** 2)
+            return np.prod(soft_step(o, 0.3), axis=-1) * np.exp(-0.5 * (r / 1.8) ** 2)
         case 4:  # bright half against dark half
             return np.tanh(o[..., 0] / 0.4) * np.exp(-0.5 * (r / 1.3) ** 2)
         case 5:  # bar
@@ -176,13 +181,13 @@ def _tube(rng: np.random.Generator, grid: Grid, half: Floats) -> NDArray[np.floa
     return line / line.max()
 
 
-def _texture(rng: np.random.Generator, grid: Grid, sigma_mm: float) -> NDArray[np.float32]:
+def texture(rng: np.random.Generator, grid: Grid, sigma_mm: float) -> NDArray[np.float32]:
     """Smooth noise of mean 0 and standard deviation 1, (*grid.shape)."""
     noise = smoothed(rng.standard_normal(grid.shape, dtype=np.float32), sigma_mm / grid.spacing[0])
     return (noise - noise.mean()) / noise.std()
 
 
-def _soft(distance: NDArray[np.floating], width: float) -> NDArray[np.floating]:
+def soft_step(distance: NDArray[np.floating], width: float) -> NDArray[np.floating]:
     """A smooth step: 0 far below zero, 1 far above."""
     return 0.5 * (1 + np.tanh(distance / width))
 

@@ -20,6 +20,7 @@ from anatomark.core.grid import Floats, Grid
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.data.phantom_anatomy import Anatomy, draw_anatomy, pair_count
+from anatomark.data.phantom_spine import PARTS, draw_spine, own_texture, vertebra_names
 from anatomark.errors import OutputError, SettingsError
 from anatomark.formats.images import write_image
 from anatomark.formats.table import LandmarkTable, write_table
@@ -36,6 +37,9 @@ class PhantomSpec:
     48 x 64 x 56 voxels of a head's size. `absent` is the part of the images that are cut off on one side, the
     landmarks beyond the cut being absent; `not_annotated` the part of the landmarks that nobody looked at.
     `oblique` turns about half of the 3D images, exchanges and flips their axes.
+
+    `pose_degrees`, up to 180, turns what is in each image by a random angle up to that, in 3D about a random axis.
+    With `vertebrae` it is no head, but a spine of so many that look alike, each with an equal part of the landmarks.
     """
 
     ndim: int = 2
@@ -46,6 +50,8 @@ class PhantomSpec:
     not_annotated: float = 0.0
     oblique: bool = True
     modality: Modality | None = None
+    pose_degrees: float = 0.0
+    vertebrae: int = 0
 
     def __post_init__(self) -> None:
         if self.ndim not in (2, 3):
@@ -55,6 +61,12 @@ class PhantomSpec:
         for name in ("absent", "not_annotated"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"{name} is a part of the whole, 0 to 1, got {getattr(self, name)}")
+        if not 0 <= self.pose_degrees <= 180:
+            raise SettingsError(f"pose_degrees is an angle of 0 to 180, got {self.pose_degrees}")
+        most = len(PARTS[self.ndim])
+        if self.vertebrae and self.landmarks not in [k * self.vertebrae for k in range(1, most + 1)]:
+            wanted = f"1 to {most} landmarks on each vertebra, as many on all"
+            raise SettingsError(f"a spine has {wanted}, got {self.landmarks} on {self.vertebrae}")
         two = self.ndim == 2
         object.__setattr__(self, "shape", tuple(self.shape) or ((160, 208) if two else (48, 64, 56)))
         object.__setattr__(self, "spacing", tuple(self.spacing) or ((1.0, 1.2) if two else (2.5, 2.4, 3.5)))
@@ -67,7 +79,12 @@ class PhantomSpec:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The landmark names (N,): 2D p01 ...; 3D m01 ... on the midline, then p01_left, p01_right ..."""
+        """The landmark names (N,): 2D p01 ...; 3D m01 ... on the midline, then p01_left, p01_right ...
+
+        Of a spine v01_front_upper ..., vertebra by vertebra.
+        """
+        if self.vertebrae:
+            return vertebra_names(self.vertebrae, self.landmarks, self.ndim)
         pairs = pair_count(self.landmarks, self.ndim)
         alone = self.landmarks - 2 * pairs
         width = max(2, len(str(self.landmarks)))
@@ -80,8 +97,9 @@ class PhantomSpec:
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """The left and right names that belong together."""
-        lefts = (name for name in self.names if name.endswith("_left"))
-        return tuple((left, left.removesuffix("left") + "right") for left in lefts)
+        names = self.names
+        both = ((name, name.removesuffix("left") + "right") for name in names if name.endswith("_left"))
+        return tuple((left, right) for left, right in both if right in names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +135,8 @@ class Deformation:
         return np.sin(points @ self.waves.T + self.phases) @ self.amplitudes
 
 
-def draw_deformation(rng: np.random.Generator, box: Sequence[float]) -> Deformation:
-    """A random Deformation about the middle of a field of view of `box` (d,) mm."""
+def draw_deformation(rng: np.random.Generator, box: Sequence[float], pose_degrees: float = 0.0) -> Deformation:
+    """A random Deformation about the middle of a field of view of `box` (d,) mm, turned by up to `pose_degrees`."""
     half = np.asarray(box) / 2
     d = len(half)
     skew = rng.uniform(-0.2, 0.2, size=(d, d))  # up to 11 degrees about each axis
@@ -130,7 +148,20 @@ def draw_deformation(rng: np.random.Generator, box: Sequence[float]) -> Deformat
     waves *= np.pi / half * rng.uniform(0.6, 1.1, size=(count, 1)) / np.linalg.norm(waves, axis=1, keepdims=True)
     amplitudes = 0.03 * np.sqrt(2 / count) * rng.uniform(-1.5, 1.5, size=(count, d)) * half
     shift = rng.uniform(-0.12, 0.12, size=d) * half
-    return Deformation(matrix, shift, waves, rng.uniform(0, 2 * np.pi, size=count), amplitudes)
+    phases = rng.uniform(0, 2 * np.pi, size=count)
+    if pose_degrees:
+        matrix = matrix @ _draw_turn(rng, d, np.deg2rad(pose_degrees))
+    return Deformation(matrix, shift, waves, phases, amplitudes)
+
+
+def _draw_turn(rng: np.random.Generator, d: int, most: float) -> Floats:
+    """The rotation (d, d) by a random angle of at most `most` radians, in 3D about a random axis."""
+    angle, axis = rng.uniform(-most, most), rng.normal(size=3)
+    if d == 2:
+        return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_rotvec(angle * axis / np.linalg.norm(axis)).as_matrix()
 
 
 def render(anatomy: Anatomy, deformation: Deformation, grid: Grid) -> NDArray[np.float32]:
@@ -152,11 +183,18 @@ def phantom(seed: int, index: int, spec: PhantomSpec) -> tuple[Image, Landmarks]
     """
     rng = np.random.default_rng((seed, 1, index))
     box = tuple(n * s for n, s in zip(reversed(spec.shape), spec.spacing, strict=True))
-    anatomy = draw_anatomy(seed, box, spec.landmarks, _template_samples(spec))
-    deformation = draw_deformation(rng, box)
+    samples = _template_samples(spec)
+    if spec.vertebrae:
+        anatomy = draw_spine(seed, box, spec.vertebrae, spec.landmarks, samples)
+    else:
+        anatomy = draw_anatomy(seed, box, spec.landmarks, samples)
+    deformation = draw_deformation(rng, box, spec.pose_degrees)
     points = deformation.from_template(anatomy.points)
     grid = _cut(rng, _draw_grid(rng, spec, box), points, spec.absent)
-    values = _expose(rng, render(anatomy, deformation, grid), grid, spec)
+    seen = render(anatomy, deformation, grid)
+    if spec.vertebrae:
+        seen += own_texture(rng, grid)
+    values = _expose(rng, seen, grid, spec)
 
     states = np.where(grid.contains(points), State.PRESENT, State.ABSENT).astype(np.uint8)
     states[rng.random(spec.landmarks) < spec.not_annotated] = State.NOT_ANNOTATED
@@ -181,6 +219,8 @@ def make_phantoms(
     modality: Modality | None = None,
     splits: Mapping[str, float] = SPLITS,
     ending: str = "",
+    pose_degrees: float = 0.0,
+    vertebrae: int = 0,
 ) -> Path:
     """The path of the `dataset.yaml` of a new phantom set in `folder`.
 
@@ -198,6 +238,8 @@ def make_phantoms(
         not_annotated=not_annotated,
         oblique=oblique,
         modality=modality,
+        pose_degrees=pose_degrees,
+        vertebrae=vertebrae,
     )
     if cases < 1:
         raise SettingsError(f"a phantom set has at least one case, got {cases}")
