@@ -7,6 +7,10 @@ from .data.description import Dataset as Dataset
 from .data.description import load_dataset as load_dataset
 from .data.init import init_dataset as init_dataset
 from .data.phantoms import make_phantoms as make_phantoms
+from .data.synthesize import synthesize_dataset as synthesize_dataset
+from .data.synthetic_images import Synthesis as Synthesis
+from .data.synthetic_images import Tissue as Tissue
+from .data.synthetic_images import synthetic_image as synthetic_image
 from .errors import AnatomarkError as AnatomarkError
 from .evaluation.check_references import check_references as check_references
 from .evaluation.compare import compare as compare

@@ -32,6 +32,7 @@ VERBS = {
     "observers": "Measure inter- and intra-observer error.",
     "landmarks": "Propose salient, well-spread landmarks on a template.",
     "transfer": "Transfer a template's landmarks to other images by registration.",
+    "synthesize": "Make training images from label maps.",
     "serve": "Serve trained models over HTTP, for other programs and 3D Slicer.",
     "convert": "Convert landmarks and images between formats.",
     "demo": "Run all steps on synthetic images, in a few minutes.",
