@@ -1,6 +1,7 @@
 """A data set of 1200 landmarks over real anatomical variety: T1-like images of 16 people, made from label maps.
 
-python -m benchmarks brain_people --labels ../shared/data/brain_labels --out runs/brain_people
+python -m benchmarks brain_people --labels brain_labels --out runs/brain_people
+python -m benchmarks brain_people --labels brain_labels --compare brain04    # ways to carry points, on one person
 anatomark train runs/brain_people/t1/dataset.yaml --method two-stage --out runs/brain_people/two_stage
 
 Landmarks are proposed on one person (`propose_landmarks`) and carried to the others by registration of the label maps,
@@ -36,6 +37,7 @@ from anatomark.formats.table import write_table
 from anatomark.registration.interest import propose_landmarks
 from anatomark.registration.linear import register_linear
 from benchmarks.brain_people_points import BRAIN, GROUPS, exact_points
+from benchmarks.brain_people_ways import compare_ways
 from benchmarks.label_registration import register_labels
 
 TEMPLATE = "brain10"
@@ -53,6 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--landmarks", type=int, default=1200)
     parser.add_argument("--copies", type=int, default=4, help="images of each person")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--compare", default=None, metavar="CASE", help="only compare ways to carry points to it")
     options = parser.parse_args(arguments)
 
     source, out = Path(options.labels), Path(options.out)
@@ -63,6 +66,11 @@ def main(arguments: Sequence[str]) -> None:
     grey = write_tissues(source / "t1_priors.csv", out / "tissues.csv")
     template = read_labels(source, TEMPLATE)
     points = proposed(template, grey, options.landmarks)
+    if options.compare is not None:
+        labels = template, read_labels(source, options.compare)
+        images = plain_image(labels[0], grey), plain_image(labels[1], grey)
+        print("\n".join(compare_ways(labels, images, points.points)))
+        return
     people = {case: carried(source, case, template, points, grey, out / "carried") for case in cases}
     write_summary(out / "carrying.csv", people)
     described = write_description(out / "labels", source, points.names, people)

@@ -8,6 +8,7 @@ from anatomark.core.image import Image
 from benchmarks import label_registration
 from benchmarks.brain_people import Carried, write_tissues
 from benchmarks.brain_people_points import BRAIN, GROUPS, MIDLINE, SIDED, exact_points
+from benchmarks.brain_people_ways import overlap
 from benchmarks.label_registration import register_labels
 
 AXES = np.linalg.qr(np.array([[0.98, -0.12, 0.1], [0.13, 0.99, -0.06], [-0.09, 0.07, 0.99]]))[0]
@@ -76,6 +77,16 @@ def test_points_that_a_map_defines():
     assert "hippocampus-L" in missing
     assert "ventricle_anterior-L" in missing
     assert not {"hippocampus-R", "ventricle_3", "thalamus-L"} & missing
+
+
+def test_overlap_of_a_map_with_itself_and_beside_itself():
+    grid = Grid.from_geometry((31, 33, 35), spacing=(1, 1, 1), direction=AXES)
+    array = np.ones(grid.shape, np.uint8)
+    array[:, :, 20:] = 2
+    labels = Image(array, grid)
+    assert overlap(labels, labels, lambda points: points)[[0, 2]] == pytest.approx([1, 1])
+    beside = overlap(labels, labels, lambda points: points + 60 * AXES[:, 0])
+    assert beside.max() == 0
 
 
 def test_no_label_is_in_two_groups():
