@@ -24,6 +24,7 @@ SUBJECTS = {
     "loop": "predict phantoms with a weak model, correct the worst, train again: the error of the rest",
     "review": "the review page: how long a switch to another of many cases takes",
     "service": "answers, waiting time and memory of the service with many clients",
+    "time_to_error": "every method after the same core minutes, on several sets, beside the heatmap network",
     "training": "steps and patches a second, compared with single patches and a conventional loader",
     "suitability": "whether images unlike the training images are flagged",
     "suspects": "whether wrong references are found: faults planted in the cases of a split",
@@ -41,7 +42,7 @@ def main() -> int:
     if name not in SUBJECTS:
         print("python -m benchmarks NAME [--help], where NAME is one of")
         for subject, what in SUBJECTS.items():
-            print(f"  {subject:11} {what}")
+            print(f"  {subject:13} {what}")
         return 2
     wait_patiently()  # as the command itself does
     import_module(f"benchmarks.{name}").main(sys.argv[2:])

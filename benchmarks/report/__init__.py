@@ -21,6 +21,7 @@ from benchmarks.report.service import service
 from benchmarks.report.startup import startup
 from benchmarks.report.suitability import suitability
 from benchmarks.report.suspects import suspects
+from benchmarks.report.time_to_error import time_to_error
 from benchmarks.report.training import training
 from benchmarks.report.transfer import transfer
 from benchmarks.results import FOLDER, read_all
@@ -34,6 +35,7 @@ The data sets are not in this repository; set `ANATOMARK_DATA` to the folder tha
 """
 
 SECTIONS = {  # of all results of a kind, in their order
+    "time_to_error": time_to_error,
     "ablation": ablation,
     "brain": brain,
     "transfer": transfer,
