@@ -110,3 +110,20 @@ def _places(labels: Image, numbers: Labels) -> Floats:
 def _tip(places: Floats, to_template: Floats, axis: int, direction: int) -> Floats:
     along = transform_points(to_template, places)[:, axis] * direction
     return places[np.argsort(-along, kind="stable")[:TIP]].mean(axis=0)
+
+
+def structure_distance(template: Image, points: Floats, labels: Image, carried: Floats) -> Floats:
+    """(N,) mm from each `carried` point (N, 3) to the nearest voxel of the structure that its own of `points` lies in.
+
+    `points` (N, 3) lie in the label map `template`, the carried ones in `labels`. 0 outside of all groups.
+    """
+    from scipy.spatial import KDTree
+
+    index = np.rint(template.grid.world_to_index(points)).astype(int)
+    own = template.array[tuple(np.clip(index, 0, np.asarray(template.grid.shape) - 1).T)]
+    distance = np.zeros(len(points))
+    for numbers in GROUPS.values():
+        of_group = np.isin(own, numbers)
+        if of_group.any():
+            distance[of_group] = KDTree(_places(labels, numbers)).query(carried[of_group])[0]
+    return distance

@@ -7,7 +7,7 @@ from anatomark.core.grid import Grid, transform_points
 from anatomark.core.image import Image
 from benchmarks import label_registration
 from benchmarks.brain_people import Carried, write_tissues
-from benchmarks.brain_people_points import BRAIN, GROUPS, MIDLINE, SIDED, exact_points
+from benchmarks.brain_people_points import BRAIN, GROUPS, MIDLINE, SIDED, exact_points, structure_distance
 from benchmarks.brain_people_ways import overlap
 from benchmarks.label_registration import register_labels
 
@@ -96,8 +96,20 @@ def test_no_label_is_in_two_groups():
 
 
 def test_points_that_do_not_come_back_are_not_annotated():
-    carried = Carried(np.ones((2, 3)), np.array([1.0, 9.0]), np.ones(1), np.ones(1), {"eye-L": np.zeros(3)})
-    assert carried.landmarks(["a", "b"]).present.tolist() == [True, False, True]
+    there_and_back, apart = np.array([1.0, 9.0, 1.0]), np.array([1.0, 0.0, 3.0])
+    carried = Carried(np.ones((3, 3)), there_and_back, apart, np.ones(1), np.ones(1), {"eye-L": np.zeros(3)})
+    assert carried.landmarks(["a", "b", "c"]).present.tolist() == [True, False, False, True]
+
+
+def test_the_distance_to_the_own_structure():
+    grid = Grid.from_geometry((20, 20, 40), spacing=(2, 1, 1.5), direction=AXES)
+    array = np.ones(grid.shape, np.uint8)
+    array[:, :, 20:] = 2
+    labels = Image(array, grid)
+    index = np.array([[5.0, 5, 10], [5, 5, 30], [6, 5, 10]])
+    carried = index + np.array([[0, 0, 4], [0, 0, -15], [0, 0, 14]])
+    found = structure_distance(labels, grid.index_to_world(index), labels, grid.index_to_world(carried))
+    assert found == pytest.approx([0, 10, 10])
 
 
 def test_tissues_are_even_ranges_of_the_priors(tmp_path):
