@@ -33,8 +33,10 @@ GIVEN_UP = 3  # exit status
 
 @dataclass(frozen=True)
 class Spec:
-    """What one training is: a `set`, `method`, core `minutes` and `seed`; `most` cases score it. `settings` are those
-    that differ from the defaults, beside those of the set."""
+    """What one training is: a `set`, a `method`, core `minutes` and a `seed`.
+
+    `most` cases score it. `settings` are those that differ from the defaults, beside those of the set.
+    """
 
     set: str
     method: str
