@@ -69,7 +69,7 @@ def halved(run: Path, out: Path) -> int:
     tensors, _ = load_tensors(run / "model.safetensors")
     small = {k: t.half() if t.dtype == torch.float32 and t.dim() > 1 else t for k, t in tensors.items()}
     save_tensors(out / "model.safetensors", small)
-    for name in ("model.json", "error_bounds.safetensors", "suitability.safetensors"):
+    for name in ("model.json", "error_bounds.safetensors", "error_scale.safetensors", "suitability.safetensors"):
         shutil.copyfile(run / name, out / name)
     return (out / "model.safetensors").stat().st_size
 

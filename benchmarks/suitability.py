@@ -9,10 +9,9 @@ that were trained before there was such a thing.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,21 +66,19 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def learn(folder: Path, dataset: Dataset) -> None:
-    """Write what is usual for the model in `folder`, and what tells landmarks outside of an image, by the training and
-    validation cases that its settings chose."""
+    """Write what the training and validation cases that its settings chose teach of the predictions of the model in
+    `folder`: what is usual, what tells landmarks outside of an image, scale and bounds of the error."""
     from anatomark import load
-    from anatomark.formats.atomic import write_json
-    from anatomark.training.calibrate import found_in, learn_usual
+    from anatomark.training.calibrate import found_in
+    from anatomark.training.own_predictions import learned_again
     from anatomark.training.roles import training_roles
 
     model = load(folder, device="cpu")
     training = training_of(folder)
     roles = training_roles(dataset, "train", None, training["validation_fraction"], training["seed"])
     found = found_in(model, roles["validation"], lambda done, total, name: None)
-    suitability, in_view = learn_usual(model, roles["train"], roles["validation"], found)
-    suitability.save(folder)
-    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))  # of whatever format
-    write_json(folder / "model.json", card | {"in_view": None if in_view is None else asdict(in_view)})
+    assert found.located is not None
+    learned_again(model, roles["train"], roles["validation"], found.located, found.references).save(folder)
 
 
 @dataclass

@@ -14,15 +14,17 @@ from anatomark.core.grid import Floats, Grid, Unit
 from anatomark.core.image import Image, require_usable
 from anatomark.core.landmarks import Landmarks
 from anatomark.data.alignment import Alignment, Placement, place
+from anatomark.data.working import WorkingImage
 from anatomark.errors import ImageError, SpacingError
 from anatomark.formats.atomic import write_json
 from anatomark.methods.error_bound import COVERAGE, ErrorBounds
+from anatomark.methods.error_scale import ErrorScale, evidence_of
 from anatomark.methods.in_view import InView, depths_of, expected_places, side_of
-from anatomark.methods.interface import AnyDetector, Located
+from anatomark.methods.interface import AnyDetector, Located, masses_of
 from anatomark.methods.offsets import Offsets
 from anatomark.methods.prediction import Orient, Prediction, predicted_absent
 from anatomark.methods.presence import PresenceModel
-from anatomark.methods.suitability import Judgement, Suitability
+from anatomark.methods.suitability import PRESENT_FROM, Judgement, Suitability
 from anatomark.nets.weights import save_tensors
 from anatomark.version import __version__
 from anatomark.views import usual_view
@@ -36,27 +38,40 @@ class Member:
     """A detector with what was learned around it: the template its images are aligned to, and what is suitable.
 
     Without `alignment`, images are taken in their own world; without `suitability`, every image is taken as it comes;
-    without `in_view`, every image is taken to be as large as those of the training.
+    without `in_view`, every image is taken to be as large as those of the training; without `error_scale`, a spread is
+    that of the votes.
     """
 
     detector: AnyDetector
     alignment: Alignment | None = None
     suitability: Suitability = field(default_factory=Suitability)
     in_view: InView | None = None
+    error_scale: ErrorScale | None = None
 
     def place(self, image: Image) -> Placement:
         """Where the detector is to see `image`: in the template's world, if there is one, else in its own."""
         return place(self.alignment, image)
 
+    def working_image(self, placed: Placement, *, source: str = "image") -> WorkingImage:
+        """What the detector sees of the image that was `placed`."""
+        network = self.detector.network
+        return placed.working_image(spacing=network.spacing, pool=network.pool, source=source)
+
     def locate(
-        self, placed: Placement, device: torch.device, *, upto: str | None = None, source: str = "image"
+        self,
+        placed: Placement,
+        device: torch.device,
+        *,
+        upto: str | None = None,
+        source: str = "image",
+        working: WorkingImage | None = None,
     ) -> list[Located]:
         """The answer of each stage, up to stage `upto`, in the world of the image that was `placed`.
 
-        A spread is a length without direction; how it goes back is told at `Placement.length_from_template`.
+        `working` is its working image, made here where it is not given. A spread is a length without direction; how it
+        goes back is told at `Placement.length_from_template`.
         """
-        network = self.detector.network
-        working = placed.working_image(spacing=network.spacing, pool=network.pool, source=source)
+        working = self.working_image(placed, source=source) if working is None else working
         return [
             replace(
                 stage,
@@ -68,24 +83,34 @@ class Member:
 
     def answer(self, image: Image, device: torch.device, *, source: str = "image") -> Answer:
         """What it finds in `image`; one that cannot be aligned is looked at unaligned, with a warning."""
+        return self.found(image, device, source=source)[0]
+
+    def found(self, image: Image, device: torch.device, *, source: str = "image") -> tuple[Answer, list[Located]]:
+        """What it finds in `image`, and the answers of its stages that this is made of."""
         placed = self.place(image)
-        located = self.locate(placed, device, source=source)
-        points = located[-1].points_world
-        masses = np.stack([stage.mass for stage in located], axis=-1)
+        working = self.working_image(placed, source=source)
+        located = self.locate(placed, device, working=working)
+        points, masses = located[-1].points_world, masses_of(located)
         warnings = [f"{placed.failure}; predicted unaligned"] if placed.failure else []
-        presence, cut_off = self.presence_in(image.grid, points, masses)
+        usual = self.suitability.usual
+        places = None if usual is None else expected_places(usual, image.grid, points, masses)
+        presence, cut_off = self.presence_in(image.grid, masses, places)
         if cut_off is not None and cut_off.count > WORTH_TELLING * len(points):
             warnings.append(cut_off.words(len(points)))
-        judgement = self.suitability.judge(points, presence, masses, cut_off=cut_off.count if cut_off else 0)
-        return Answer(points, presence, located[-1].spread, judgement, "; ".join(warnings) or None)
+        seen = None if usual is None else usual.seen(points, presence >= PRESENT_FROM, working, placed.matrix)
+        outside = cut_off.count if cut_off else 0
+        judgement = self.suitability.judge(points, presence, masses, cut_off=outside, seen=seen)
+        spread = located[-1].spread
+        if self.error_scale is not None and usual is not None and places is not None:
+            spread = self.error_scale.of(evidence_of(located, places, usual.extent))
+        return Answer(points, presence, spread, judgement, "; ".join(warnings) or None), located
 
-    def presence_in(self, grid: Grid, points: Floats, masses: Floats) -> tuple[Floats, CutOff | None]:
-        """The presence (N,) of `points` (N, d) that were found with `masses` (N, stages) in the image on `grid`, and
-        what the image ends before, if anything."""
+    def presence_in(self, grid: Grid, masses: Floats, places: Floats | None) -> tuple[Floats, CutOff | None]:
+        """The presence (N,) of points that were found with `masses` (N, stages) in the image on `grid`, and what the
+        image ends before, if anything. `places` (N, d) are those where the landmarks are expected."""
         presence = self.detector.presence.probability(masses)
-        if self.in_view is None or (usual := self.suitability.usual) is None:
+        if self.in_view is None or places is None or (usual := self.suitability.usual) is None:
             return presence, None
-        places = expected_places(usual, grid, points, masses)
         in_view = self.in_view.probability(masses, depths_of(usual, grid, places))
         outside = predicted_absent(in_view)
         cut_off = CutOff(int(outside.sum()), side_of(grid, places[outside])) if outside.any() else None
@@ -168,6 +193,16 @@ class Model:
         explained = replace(answer, warning=taken.warning, judgement=replace(answer.judgement, reason=reason))
         return self.prediction_of(explained, coverage=coverage)
 
+    def found(self, image: Image, *, source: str = "image") -> tuple[Answer, list[Located] | None]:
+        """What is found in `image`, before it is named; and, where there is one member, the answers of its stages.
+
+        Raises as `predict`.
+        """
+        self.require_fitting(image, source)
+        if len(self.members) > 1:
+            return self._answer(image, source), None
+        return next(iter(self.members)).found(image, torch.device(self.device), source=source)
+
     def _answer(self, image: Image, source: str) -> Answer:
         """What all members find together in `image`."""
         device = torch.device(self.device)
@@ -224,7 +259,7 @@ class Model:
         require_usable(image, source)
 
     def save(self, folder: Path) -> None:
-        """Write error_bounds, suitability and model.safetensors, then model.json, of a model with one member."""
+        """Write model.json of a model with one member, after the files of weights and of what else was learned."""
         if len(self.members) != 1:
             raise ValueError("a model with several members is saved member by member, see `loading.save_ensemble`")
         (member,) = self.members
@@ -235,6 +270,8 @@ class Model:
             template = Template(kind=aligned.kind, case=aligned.case, grid=aligned.template.grid.to_dict())
         self.bounds.save(folder)
         member.suitability.save(folder)
+        if member.error_scale is not None:
+            member.error_scale.save(folder)
         save_tensors(folder / "model.safetensors", tensors)
         card = Card(
             anatomark=__version__,

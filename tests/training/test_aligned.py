@@ -22,7 +22,8 @@ from anatomark.errors import ModelError, RegistrationError, SettingsError
 from anatomark.formats.images import write_image
 from anatomark.methods.interface import Located
 from anatomark.model import Model
-from anatomark.training.calibrate import own_answer, own_world, radial
+from anatomark.training.own_predictions import radial
+from anatomark.training.own_world import own_located, own_world
 
 
 def failing(*_: object, **__: object) -> None:
@@ -278,8 +279,8 @@ def test_calibration_measures_errors_and_spreads_in_the_images_own_world(
     found = model.predict(case.read_image())
 
     def own_lengths(case: CachedCase) -> tuple[np.ndarray, np.ndarray]:
-        points, spread, _ = own_answer(case, model.detector, torch.device("cpu"))
-        return radial(points, own_world(case, case.points_world)), spread
+        last = own_located(case, model.detector, torch.device("cpu"))[-1]
+        return radial(last.points_world, own_world(case, case.points_world)), last.spread
 
     errors, spread = own_lengths(cached)
     np.testing.assert_allclose(errors, radial(found.landmarks.points, case.reference.points), rtol=1e-6)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,12 +72,17 @@ class Cache:
 
     @property
     def mirrored(self) -> NDArray[np.int64]:
-        """(N,) the landmark that stands at a landmark's place in a mirrored image: its partner, or itself."""
-        at = {name: i for i, name in enumerate(self.names)}
-        order = np.arange(len(self.names))
-        for left, right in self.pairs:
-            order[at[left]], order[at[right]] = at[right], at[left]
-        return order
+        """(N,) see `mirrored_order`."""
+        return mirrored_order(self.names, self.pairs)
+
+
+def mirrored_order(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> NDArray[np.int64]:
+    """(N,) the landmark that stands at a landmark's place in a mirrored image: its partner, or itself."""
+    at = {name: i for i, name in enumerate(names)}
+    order = np.arange(len(names))
+    for left, right in pairs:
+        order[at[left]], order[at[right]] = at[right], at[left]
+    return order
 
 
 def prepare(
@@ -156,6 +161,32 @@ def prepared_case(
         placed.failure,
         None if placed.axes is None else placed.matrix,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedCases(Sequence[CachedCase]):
+    """`cases` as they are in a cache, each prepared when it is asked for; arguments as for `prepared_case`."""
+
+    cases: Sequence[Case]
+    place: Callable[[Image], Placement]
+    role: str
+    names: Sequence[str]
+    spacing: Sequence[float]
+    pool: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @overload
+    def __getitem__(self, index: int) -> CachedCase: ...
+    @overload
+    def __getitem__(self, index: slice) -> PreparedCases: ...
+    def __getitem__(self, index: int | slice) -> CachedCase | PreparedCases:
+        if isinstance(index, slice):
+            return replace(self, cases=self.cases[index])
+        case = self.cases[index]
+        placed = self.place(case.read_image())
+        return prepared_case(case, placed, role=self.role, names=self.names, spacing=self.spacing, pool=self.pool)
 
 
 def _write_level(file: BinaryIO, array: NDArray[Any], grid: Grid) -> dict[str, Any]:

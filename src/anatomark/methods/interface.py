@@ -80,6 +80,11 @@ class Located:
     mass: Floats
 
 
+def masses_of(located: Sequence[Located]) -> Floats:
+    """(N, stages) the posterior masses of the answers of all stages."""
+    return np.stack([stage.mass for stage in located], axis=-1)
+
+
 class Detector(Protocol[SettingsT, NetworkT, TrainingT]):
     """A method that has learned to find landmarks, complete with what it learned; a value that nothing changes."""
 

@@ -33,7 +33,9 @@ class Prediction:
     """A point for every landmark, with its presence, spread and error bound, and the suitability of the image.
 
     `landmarks` has coordinates for all N (state PRESENT), whatever their presence; `presence` (N,) is a probability;
-    `spread` (N,) is the root mean square distance of the votes, in the landmarks' unit. `error_bound` (N,), in the same
+    `spread` (N,), in the landmarks' unit, is the error to be expected by the method's own answers
+    (`methods.error_scale`), or, of a model that has not learned that, the root mean square distance of the votes; of
+    several members, their disagreement is added. `error_bound` (N,), in the same
     unit, is the length that the error stays below with probability `coverage` if the landmark is present (see
     `methods.error_bound` for the assumptions); NaN if not available, for which the model's `bounds` have the reason.
     `warning` is a remark on the image, such as that it could not be aligned. `suitability` is the proportion of

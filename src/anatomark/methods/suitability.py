@@ -6,17 +6,18 @@ the training images by a similarity that outliers do not pull (`data.shapes.alig
 probabilistic principal components (Tipping and Bishop, J. R. Stat. Soc. B 61(3):611-622, 1999,
 doi:10.1111/1467-9868.00196), which take partly annotated shapes and need few cases.
 
-Five deviations are judged: of shape (logarithm of the root mean squared Mahalanobis distance a coordinate), of size
+Seven deviations are judged: of shape (logarithm of the root mean squared Mahalanobis distance a coordinate), of size
 (logarithm of the scale), of turn (angle from the typical orientation), of the number of landmarks that are there (its
-logarithm; where too few are there for a shape, it is judged without) and of votes (the mean log-odds of the posterior
+logarithm; where too few are there for a shape, it is judged without), of votes (the mean log-odds of the posterior
 mass of the landmarks that are there: patches of an image of another kind, or of one that is cut off, are sure of
-little). What is usual for them comes from the training shapes, each judged without the tenth it belongs to, and from
-the predictions of the validation cases, for votes from these alone. A new image's `share` is the part of suitable
-images that would deviate more, by Student's t of its worst deviation (times five, as the worst of five was taken), so
-that a model of few cases is careful. Below SHARE, and beyond all that was seen so far, the image is called unsuitable.
+little), and of grey values and sides (`methods.appearance`). What is usual for them comes from the training shapes,
+each judged without the tenth it belongs to, and from the predictions of the validation cases, for votes from these
+alone. A new image's `share` is the part of suitable images that would deviate more, by Student's t of its worst
+deviation (times their number, as the worst was taken), so that a model of few cases is careful. Below SHARE, and beyond
+all that was seen so far, the image is called unsuitable.
 
-What this cannot see is an image whose points lie naturally, in the wrong place. A person who truly looks different may
-be called unusual: the words say so.
+What this cannot see is an image whose points lie naturally, in the wrong place: the mirror image of a face, say. A
+person who truly looks different may be called unusual: the words say so.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats
 from anatomark.data.shapes import align_shape, typical_shape
+from anatomark.data.working import WorkingImage
 from anatomark.errors import ModelError
+from anatomark.methods import appearance
+from anatomark.methods.appearance import Appearance, Nodes
 from anatomark.methods.components import Components
 from anatomark.methods.presence import logit
 
@@ -42,7 +46,8 @@ SHARE = 1e-4  # of suitable images deviate so far, at most, if an image is to be
 BEYOND = 1.1  # times the farthest deviation seen, which is never called unsuitable
 FEWEST = 8  # shapes to learn what is usual from
 PARTS = 10
-KINDS = ("shape", "size", "turn", "number", "votes")
+KINDS = ("shape", "size", "turn", "number", "votes", *appearance.KINDS)
+OF_POINTS = 5  # KINDS that are judged by points and votes
 PRESENT_FROM = 0.5  # a presence below says that the landmark is not there
 MEDIAN_OF_SQUARE = 0.4549  # of a standard normal number
 LEAST = (0.1, 0.02, math.radians(1.0), 0.15, 0.3)  # standard deviations that are believed, at least
@@ -65,8 +70,8 @@ class Usual:
 
     `typical` (N, d) is the shape that others are laid onto, NaN for a landmark without a place in it, and `components`
     the shapes in its frame; `turn` (d, d) is the typical rotation of it. `center`, `deviation` and `farthest` (5,) are
-    the mean, the standard deviation and the farthest distance from the mean of KINDS among `count` suitable images;
-    those of votes, among `voted` ones, are NaN where there were too few.
+    the mean, the standard deviation and the farthest distance from the mean of the first KINDS among `count` suitable
+    images; those of votes, among `voted` ones, are NaN where there were too few. `appearance` knows the others.
     """
 
     typical: Floats
@@ -77,6 +82,7 @@ class Usual:
     farthest: Floats
     count: int
     voted: int = 0
+    appearance: Appearance | None = None
 
     @property
     def extent(self) -> float:
@@ -84,13 +90,31 @@ class Usual:
         spanned = np.nanmax(self.typical, axis=0) - np.nanmin(self.typical, axis=0)
         return float(np.linalg.norm(spanned) * math.exp(self.center[1]))
 
+    def seen(
+        self, points: Floats, present: NDArray[np.bool_], image: WorkingImage, matrix: Floats | None = None
+    ) -> Floats | None:
+        """(K,) what `image` shows at the nodes of the appearance, laid onto those `points` (N, d) that are `present`.
+
+        `matrix` (d+1, d+1) maps the points to the world of `image`. None where grey values are not judged.
+        """
+        if self.appearance is None:
+            return None
+        return self.appearance.nodes.seen(self.typical, np.where(present[:, None], points, np.nan), image, matrix)
+
     def judge(
-        self, points: Floats, present: NDArray[np.bool_], mass: Floats | None = None, *, cut_off: int = 0
+        self,
+        points: Floats,
+        present: NDArray[np.bool_],
+        mass: Floats | None = None,
+        *,
+        cut_off: int = 0,
+        seen: Floats | None = None,
     ) -> Judgement:
         """What to think of an image with `points` (N, d), of which those `present` (N,) are said to be there.
 
         `mass` (N, stages) is the posterior mass that they were found with. That landmarks are missing since the image
-        ends before them, `cut_off` of all, is no reason to doubt the others, unless most are.
+        ends before them, `cut_off` of all, is no reason to doubt the others, unless most are. `seen` (K,) is what the
+        image shows at the nodes of the appearance.
         """
         aligned, scales, rotations = _aligned(self.typical, np.where(present[:, None], points, np.nan)[None])
         number = _log_number(np.asarray(present.sum() + (cut_off if 2 * cut_off <= len(present) else 0)))
@@ -104,8 +128,14 @@ class Usual:
         apart[0] = max(apart[0], 0.0)  # a shape nearer to the mean than most is no fault
         apart[3:] = np.minimum(apart[3:], 0.0)  # nor are more landmarks, or surer votes
         counts = np.array([*[self.count] * 4, max(2, self.voted)])
-        shares = len(KINDS) * _tails(np.abs(apart) / self.deviation, counts)
-        unsuitable = (shares < SHARE) & (np.abs(apart) > BEYOND * self.farthest)
+        deviation, farthest = self.deviation, self.farthest
+        if self.appearance is not None and seen is not None:
+            apart = np.append(apart, self.appearance.apart(seen))
+            counts = np.append(counts, [self.appearance.count] * 2)
+            deviation = np.append(deviation, self.appearance.deviation)
+            farthest = np.append(farthest, self.appearance.farthest)
+        shares = len(apart) * _tails(np.abs(apart) / deviation, counts)
+        unsuitable = (shares < SHARE) & (np.abs(apart) > BEYOND * farthest)
         share = min(1.0, float(np.nanmin(shares)))
         if not np.isfinite(scales[0]) and not unsuitable.any():
             return Judgement(math.nan)
@@ -170,15 +200,29 @@ class Suitability:
         usual = (np.append(own, more) for own, more in zip((center, deviation, farthest), of_votes, strict=True))
         return cls(Usual(typical, components, turn, *usual, count=values.shape[1], voted=len(votes)), "")
 
-    def judge(self, points: Floats, presence: Floats, mass: Floats | None = None, *, cut_off: int = 0) -> Judgement:
+    def with_appearance(self, nodes: Nodes | None, taught: Floats, found: Floats) -> Suitability:
+        """The same with what images show at the `nodes`: training images `taught` (M, K), and those `found` (V, K)."""
+        if self.usual is None or nodes is None:
+            return self
+        return replace(self, usual=replace(self.usual, appearance=Appearance.learned(nodes, taught, found)))
+
+    def judge(
+        self,
+        points: Floats,
+        presence: Floats,
+        mass: Floats | None = None,
+        *,
+        cut_off: int = 0,
+        seen: Floats | None = None,
+    ) -> Judgement:
         """What is to be thought of an image with `points` (N, d) of which each is there with `presence` (N,).
 
         `mass` (N, stages) is the posterior mass of the votes for each; without it, these are not judged. `cut_off`
-        landmarks are known to lie outside of the image.
+        landmarks are known to lie outside of the image. `seen` is as for `Usual.judge`.
         """
         if self.usual is None:
             return Judgement(math.nan)
-        return self.usual.judge(points, presence >= PRESENT_FROM, mass, cut_off=cut_off)
+        return self.usual.judge(points, presence >= PRESENT_FROM, mass, cut_off=cut_off, seen=seen)
 
     def save(self, folder: Path) -> None:
         """Write suitability.safetensors into `folder`."""
@@ -195,9 +239,13 @@ class Suitability:
                 "noise": np.array([usual.components.noise]),
                 "turn": usual.turn,
                 "spreads": np.stack([usual.center, usual.deviation, usual.farthest]),
+                **(usual.appearance.tensors() if usual.appearance is not None else {}),
             }
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)).float() for name, array in arrays.items()}
-        about = {"withheld": self.withheld, "count": usual.count if usual else 0, "voted": usual.voted if usual else 0}
+        about = {"withheld": self.withheld}
+        if usual is not None:
+            shown = 0 if usual.appearance is None else usual.appearance.count
+            about |= {"count": usual.count, "voted": usual.voted, "shown": shown}
         save_tensors(folder / NAME, tensors, {"about": json.dumps(about)})
 
     @classmethod
@@ -221,20 +269,27 @@ class Suitability:
                 "axes": (len(held["axes"]), landmarks * ndim),
                 "noise": (1,),
                 "turn": (ndim, ndim),
-                "spreads": (3, len(KINDS)),
+                "spreads": (3, OF_POINTS),
             }
-            if (known := held["spreads"]).shape == (3, len(KINDS) - 1):  # before votes were judged
+            if (known := held["spreads"]).shape == (3, OF_POINTS - 1):  # before votes were judged
                 shapes["spreads"] = wanted["spreads"]
                 held["spreads"] = np.column_stack([known, np.full(3, np.nan)])
             finite = all(np.isfinite(held[name]).all() for name in ("axes", "noise", "turn"))
             finite = finite and bool(np.isfinite(held["spreads"][:, :-1]).all())
-            if shapes != wanted or not finite or held["noise"][0] <= 0 or int(about["count"]) < 2:
+            if (
+                {name: shapes[name] for name in wanted} != wanted
+                or not finite
+                or held["noise"][0] <= 0
+                or int(about["count"]) < 2
+            ):
                 raise ValueError("of another model")
             components = Components(held["mean"], held["axes"], float(held["noise"][0]))
             center, deviation, farthest = held["spreads"]
             count = int(about["count"])
             voted = int(about.get("voted", 0))
-            return cls(Usual(held["typical"], components, held["turn"], center, deviation, farthest, count, voted), "")
+            shown = Appearance.of_tensors(held, int(about.get("shown", 0)), ndim)
+            parts = (held["typical"], components, held["turn"], center, deviation, farthest, count, voted, shown)
+            return cls(Usual(*parts), "")
         except (KeyError, TypeError, ValueError, IndexError):
             raise ModelError(f"{path} is damaged or of another model; copy the whole run folder again") from None
 
@@ -275,7 +330,7 @@ def _tails(z: Floats, counts: NDArray[np.int64]) -> Floats:
 
 def _reason(unsuitable: Sequence[bool], apart: Sequence[float], present: int) -> str:
     """What is unusual, in words; of a shape that fits nowhere, the turn says nothing."""
-    shape, size, turn, number, _ = unsuitable
+    shape, size, turn, number, votes = unsuitable[:OF_POINTS]
     look = "look if the image is mirrored, turned, inverted, cut off, or of another kind or spacing"
     if number:
         return f"only {present} landmarks are said to be there, far fewer than in the training images: {look}"
@@ -283,8 +338,11 @@ def _reason(unsuitable: Sequence[bool], apart: Sequence[float], present: int) ->
     if shape:
         also = f" and span {times} their size" if size else ""
         return f"the points do not lie as in the training images{also}: {look} (an unusual person may look so, too)"
+    if unsuitable[-1] and len(unsuitable) == len(KINDS):
+        return "left and right look exchanged, against the training images (or an unusual person)"
     if not turn and not size:
-        return f"the network is sure of little here, unlike in the training images: {look}"
+        what = "the network is sure of little here" if votes else "the grey values are strange"
+        return f"{what}, unlike in the training images: {look}"
     words = [f"turned by {math.degrees(apart[2]):.0f} degrees against the training images"] if turn else []
     words += [f"{times} the size of the training images' (check the spacing)"] if size else []
     return f"the points are {' and '.join(words)}"

@@ -21,15 +21,17 @@ from anatomark.formats.atomic import new_folder
 from anatomark.loading import load
 from anatomark.methods.error_bound import NAME as BOUNDS
 from anatomark.methods.error_bound import OWN, ErrorBounds
+from anatomark.methods.error_scale import NAME as ERROR_SCALE
 from anatomark.methods.offsets import LEAST, PRESENT_FROM, Offsets, learn_offsets
 from anatomark.methods.suitability import NAME as SUITABILITY
 from anatomark.model import Model
 from anatomark.ready_made import ABOUT, run_folder
-from anatomark.training.calibrate import found_in, learn_presence, radial
+from anatomark.training.calibrate import found_in, learn_presence
 from anatomark.training.calibration_cases import calibration_cases, seen
+from anatomark.training.own_predictions import radial
 from anatomark.training.run_folder import FOLDS, fold_folders
 
-FILES = (NAME, "model.safetensors", SUITABILITY, "settings.json", "request.json", ABOUT, ENSEMBLE, FOLDS)
+FILES = (NAME, "model.safetensors", SUITABILITY, ERROR_SCALE, "settings.json", "request.json", ABOUT, ENSEMBLE, FOLDS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +103,7 @@ def adapt(
             _copy(folder, part)
             taught.bounds.save(part)
             taught.offsets.save(part)
-            if found.masses is not None:
-                learn_presence(part, found, source)
+            learn_presence(part, found, source)
             part.chmod(0o755)
             os.replace(part, out)
         except OSError as error:

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anatomark.core.grid import Floats, Grid
+from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
 from anatomark.data.cache import CachedCase
 from anatomark.data.field_of_view import cut
 from anatomark.methods.in_view import InView, depths_of, expected_places
-from anatomark.methods.interface import AnyDetector
+from anatomark.methods.interface import AnyDetector, masses_of
 from anatomark.methods.suitability import Suitability, Usual
-from anatomark.training.own_world import own_answer
+from anatomark.training.own_world import own_grid, own_located
 
 COPIES = 60  # that are located, at most
 MOST_OF_A_CASE = 6
@@ -54,8 +54,8 @@ def learn_in_view(
         rows.append(_row(usual, whole, present, *answer))
         for _ in range(each):
             copy = cut(whole, next(number) % (2 * points.shape[2]), float(rng.uniform(*DEPTHS)))
-            found, _, mass = own_answer(copy, detector, device)
-            rows.append(_row(usual, copy, present, found, mass))
+            located = own_located(copy, detector, device)
+            rows.append(_row(usual, copy, present, located[-1].points_world, masses_of(located)))
     mass, depths, inside = (np.concatenate(column) for column in zip(*rows, strict=True))
     return InView.fitted(mass, depths, inside)
 
@@ -64,14 +64,6 @@ def _row(
     usual: Usual, case: CachedCase, known: NDArray[np.bool_], points: Floats, mass: Floats
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Masses (M, stages), depths (M,) and whether they lie in the image (M,), of the `known` (N,) landmarks."""
-    grid = _own_grid(case)
+    grid = own_grid(case)
     depths = depths_of(usual, grid, expected_places(usual, grid, points, mass))
     return mass[known], depths[known], case.states[known] == State.PRESENT
-
-
-def _own_grid(case: CachedCase) -> Grid:
-    """The grid of the image of a case in the world of this image, where the case was aligned to a template."""
-    grid = case.image.fine_grid
-    if case.matrix is None:
-        return grid
-    return Grid(grid.shape, np.linalg.inv(case.matrix) @ grid.affine, grid.unit)

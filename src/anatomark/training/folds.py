@@ -26,7 +26,7 @@ from anatomark.methods.error_bound import ErrorBounds
 from anatomark.methods.prediction import prediction_table
 from anatomark.methods.presence import PresenceModel
 from anatomark.methods.settings import Settings
-from anatomark.training.calibrate import radial
+from anatomark.training.own_predictions import radial
 from anatomark.training.request import Request
 from anatomark.training.roles import FEWEST_SUBJECTS, training_roles
 from anatomark.training.run import train_cases

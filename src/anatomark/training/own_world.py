@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anatomark.core.grid import Floats
+from anatomark.core.grid import Floats, Grid
 from anatomark.data.cache import CachedCase
-from anatomark.methods.interface import AnyDetector
+from anatomark.methods.interface import AnyDetector, Located
 
 if TYPE_CHECKING:
     import torch
@@ -21,13 +21,19 @@ def own_world(case: CachedCase, points_world: Floats) -> Floats:
     return (points_world - case.matrix[:-1, -1]) @ np.linalg.inv(case.matrix[:-1, :-1]).T
 
 
-def own_answer(case: CachedCase, detector: AnyDetector, device: torch.device) -> tuple[Floats, Floats, Floats]:
-    """Points (N, d), spreads (N,) and masses (N, stages) of a cached case, in the world of its image.
-
-    They are taken there as by `Placement`.
-    """
-    stages = detector.locate(case.image, device)
-    points, spread = stages[-1].points_world, stages[-1].spread
+def own_located(case: CachedCase, detector: AnyDetector, device: torch.device) -> list[Located]:
+    """The answers of all stages for a cached case, in the world of its image; taken there as by `Placement`."""
     volume = 1.0 if case.matrix is None else abs(np.linalg.det(case.matrix[:-1, :-1]))
-    mass = np.stack([stage.mass for stage in stages], axis=-1)
-    return own_world(case, points), spread / volume ** (1 / points.shape[1]), mass
+    ndim = case.points_world.shape[1]
+    return [
+        Located(own_world(case, stage.points_world), stage.spread / volume ** (1 / ndim), stage.mass)
+        for stage in detector.locate(case.image, device)
+    ]
+
+
+def own_grid(case: CachedCase) -> Grid:
+    """The grid of the image of a case in the world of this image, where the case was aligned to a template."""
+    grid = case.image.fine_grid
+    if case.matrix is None:
+        return grid
+    return Grid(grid.shape, np.linalg.inv(case.matrix) @ grid.affine, grid.unit)

@@ -89,5 +89,5 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise SettingsError(f"--set {text!r} is not of the form key=value")
     try:
         return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         raise SettingsError(f"--set {text!r}: the value cannot be read") from None

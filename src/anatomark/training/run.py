@@ -24,10 +24,10 @@ from anatomark.methods.settings import STRENGTHS
 from anatomark.methods.validation import errors_of, mean_error
 from anatomark.model import Member, Model
 from anatomark.nets.devices import available_memory_bytes, choose_precision
-from anatomark.training.calibrate import learn_from_cache
 from anatomark.training.data import TrainingData, data_of
 from anatomark.training.log import open_log
 from anatomark.training.loop import RunContext
+from anatomark.training.own_predictions import learn_from_cache
 from anatomark.training.request import Request
 from anatomark.training.run_folder import RunFolder
 from anatomark.training.trainer import RunTrainer, error_line, fabric_of
@@ -98,14 +98,14 @@ def train_from_cache(
         points = [detector.locate(case.image, fabric.device)[-1].points_world for case in cases]
         errors = errors_of(points, cases)
         say(error_line(request.method.name, mean_error(errors), cache, data.unit))
-    learned = learn_from_cache(detector, cache, fabric.device, names=data.names, unit=data.unit)
+    learned = learn_from_cache(detector, cache, fabric.device, unit=data.unit)
     Model(
         data.names,
         data.pairs,
         data.ndim,
         data.unit,
         data.name,
-        (Member(detector, cache.alignment, learned.suitability, learned.in_view),),
+        (Member(detector, cache.alignment, learned.suitability, learned.in_view, learned.error_scale),),
         learned.bounds,
         device=request.device,
     ).save(run.path)

@@ -19,7 +19,6 @@ fold2, ... for each, out_of_fold.csv, and, when all have ended, ensemble.json an
 
 from __future__ import annotations
 
-import json
 import reprlib
 import shutil
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any, cast
 
 from anatomark.errors import SettingsError
 from anatomark.formats.atomic import new_folder, write_json
+from anatomark.formats.json_text import parsed
 from anatomark.methods.interface import AnyDetector, AnyPlan, Plan
 
 _SHORT = reprlib.Repr()  # a list of cases may be long
@@ -41,7 +41,7 @@ OUT_OF_FOLD = "out_of_fold.csv"  # predictions of each case by the fold that has
 def fold_folders(run: Path) -> list[Path]:
     """The run folders of a run with folds, [] for any other; SettingsError where its list is damaged."""
     try:
-        count = json.loads((run / FOLDS).read_text(encoding="utf-8"))["folds"]
+        count = parsed((run / FOLDS).read_text(encoding="utf-8"))["folds"]
         return [fold_folder(run, number) for number in range(count)]
     except (FileNotFoundError, NotADirectoryError):
         return []
@@ -111,7 +111,7 @@ class RunFolder:
 
     def _earlier_request(self) -> dict[str, Any]:
         try:
-            earlier = json.loads(self.request.read_text(encoding="utf-8"))
+            earlier = parsed(self.request.read_text(encoding="utf-8"))
         except ValueError:
             earlier = None
         if not isinstance(earlier, dict):
@@ -135,7 +135,7 @@ class RunFolder:
     def read_plan(self, kind: type[AnyDetector]) -> AnyPlan:
         """What `write_plan` wrote of a method; SettingsError where it is damaged or of another version."""
         try:
-            held = cast("dict[str, Any]", json.loads(self.settings.read_text(encoding="utf-8")))
+            held = cast("dict[str, Any]", parsed(self.settings.read_text(encoding="utf-8")))
             if held.get("format") != FORMAT:
                 raise SettingsError(
                     f"{self.settings} belongs to another version of anatomark, which began this run; "

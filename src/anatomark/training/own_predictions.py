@@ -1,0 +1,157 @@
+"""What the cases of a training teach of the detector's own predictions, when its networks have learned.
+
+Bounds and scale of the error, what is usual in suitable images, and what tells landmarks outside of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anatomark.card import change_in_view
+from anatomark.core.grid import Floats, Unit
+from anatomark.data.cache import Cache, CachedCase, PreparedCases, mirrored_order
+from anatomark.methods.appearance import MOST, Nodes
+from anatomark.methods.error_bound import ErrorBounds
+from anatomark.methods.error_scale import NAME as ERROR_SCALE
+from anatomark.methods.error_scale import ErrorScale, evidence_of, unseen_scales
+from anatomark.methods.in_view import InView, expected_places
+from anatomark.methods.interface import AnyDetector, Located, masses_of
+from anatomark.methods.suitability import Suitability, Usual
+from anatomark.model import Model
+from anatomark.training.calibration_cases import BY_VALIDATION
+from anatomark.training.cut_copies import learn_in_view
+from anatomark.training.own_world import own_grid, own_located, own_world
+
+if TYPE_CHECKING:
+    import torch
+
+    from anatomark.data.description import Case
+
+NO_VALIDATION = "no validation case was kept from training; calibrate with anatomark calibrate RUN DATASET --split NAME"
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """All that is learned; what could not be is None, or withheld."""
+
+    bounds: ErrorBounds
+    suitability: Suitability
+    in_view: InView | None = None
+    error_scale: ErrorScale | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write all into the run folder of a model, in place of what was there."""
+        self.suitability.save(folder)
+        change_in_view(folder, self.in_view)
+        if self.error_scale is None:
+            (folder / ERROR_SCALE).unlink(missing_ok=True)
+        else:
+            self.error_scale.save(folder)
+        self.bounds.save(folder)
+
+
+def learned_again(
+    model: Model,
+    taught: Sequence[Case],
+    cases: Sequence[Case],
+    located: Sequence[Sequence[Located]],
+    references: Floats,
+) -> Learned:
+    """For a model of one member, from the cases that its network was `taught` by, and what it has `located` in its V
+    validation `cases`, with their `references` (V, N, d)."""
+    import torch
+
+    (member,) = model.members
+    network = member.detector.network
+    training, validation = (
+        PreparedCases(part, member.place, role, model.names, network.spacing, network.pool)
+        for part, role in ((taught, "train"), (cases, "validation"))
+    )
+    shapes = np.stack([case.reference.select(model.names).points for case in taught])
+    seen = _Seen(shapes, training, validation, located, references, [case.subject for case in cases])
+    device = torch.device(model.device)
+    return _learned(seen, member.detector, device, names=model.names, pairs=model.pairs, unit=model.unit)
+
+
+def learn_from_cache(detector: AnyDetector, cache: Cache, device: torch.device, *, unit: Unit) -> Learned:
+    """From the cases in its `cache`, for a detector whose training has just ended."""
+    cases = [case for case in cache.validation if np.isfinite(case.points_world).any()]
+    shape = cache.cases[0].points_world.shape
+    shapes = np.stack([*np.empty((0, *shape)), *(own_world(case, case.points_world) for case in cache.training)])
+    if not cases:
+        suitability = Suitability.learned(shapes, *np.empty((2, 0, *shape)))
+        return Learned(ErrorBounds.withheld(cache.names, NO_VALIDATION), suitability)
+    located = [own_located(case, detector, device) for case in cases]
+    references = np.stack([own_world(case, case.points_world) for case in cases])
+    seen = _Seen(shapes, cache.training, cases, located, references, [case.subject for case in cases])
+    return _learned(seen, detector, device, names=cache.names, pairs=cache.pairs, unit=unit)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """M training cases with their `shapes` (M, N, d); V validation cases of `subjects`, with what was `located` in
+    each, and their `references` (V, N, d). All points are in the worlds of the cases' images."""
+
+    shapes: Floats
+    training: Sequence[CachedCase]
+    validation: Sequence[CachedCase]
+    located: Sequence[Sequence[Located]]
+    references: Floats
+    subjects: Sequence[str]
+
+
+def _learned(
+    seen: _Seen,
+    detector: AnyDetector,
+    device: torch.device,
+    *,
+    names: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
+    unit: Unit,
+) -> Learned:
+    points = np.stack([stages[-1].points_world for stages in seen.located])
+    masses = np.stack([masses_of(stages) for stages in seen.located])
+    errors, spread = radial(points, seen.references), np.stack([stages[-1].spread for stages in seen.located])
+    suitability = Suitability.learned(seen.shapes, points, seen.references, masses)
+    scale = None
+    if (usual := suitability.usual) is not None:
+        nodes = Nodes.around(usual.typical, usual.turn, mirrored_order(names, pairs))
+        suitability = suitability.with_appearance(nodes, *_appearances(nodes, usual, seen, points))
+        evidence = np.stack(
+            [_evidence(usual, case, stages) for case, stages in zip(seen.validation, seen.located, strict=True)]
+        )
+        scale = ErrorScale.learned(errors, evidence)
+        spread = spread if scale is None else unseen_scales(errors, evidence, seen.subjects)
+    in_view = learn_in_view(detector, suitability, seen.validation, points, masses, device)
+    bounds = ErrorBounds.fitted(errors, spread, subjects=seen.subjects, names=names, unit=unit, source=BY_VALIDATION)
+    return Learned(bounds, suitability, in_view, scale)
+
+
+def _appearances(nodes: Nodes, usual: Usual, seen: _Seen, points: Floats) -> tuple[Floats, Floats]:
+    """What training images show at the `nodes` by their references (M', K), and validation images by the `points`
+    (V, N, d) that were found in them (V, K)."""
+    chosen = np.unique(np.linspace(0, len(seen.training) - 1, MOST).round().astype(int)).tolist()
+    there = np.where(np.isfinite(seen.references), points, np.nan)
+    taught = ((seen.shapes[k], seen.training[k]) for k in chosen)
+    found = zip(there, seen.validation, strict=True)
+    by_references, by_predictions = (
+        np.stack([nodes.seen(usual.typical, own, case.image, case.matrix) for own, case in part])
+        for part in (taught, found)
+    )
+    return by_references, by_predictions
+
+
+def _evidence(usual: Usual, case: CachedCase, located: Sequence[Located]) -> Floats:
+    """(N, F) what the answers of all stages say of each landmark of a validation case."""
+    places = expected_places(usual, own_grid(case), located[-1].points_world, masses_of(located))
+    return evidence_of(located, places, usual.extent)
+
+
+def radial(found: Floats, reference: Floats) -> Floats:
+    """(..., N) distances of points (..., N, d); NaN where the reference has none."""
+    return np.sqrt(((found - reference) ** 2).sum(axis=-1))
