@@ -5,10 +5,10 @@ python -m benchmarks brain_people --labels brain_labels --compare brain04    # w
 anatomark train runs/brain_people/t1/dataset.yaml --method two-stage --out runs/brain_people/two_stage
 
 Landmarks are proposed on one person (`propose_landmarks`) and carried to the others by registration of the label maps,
-there and back on its own; a point that does not return to within `TOLERANCE_MM`, or that lies more than `APART_MM`
-beside the structure that it lies in on the template, is not annotated there. The distance there and back is the column
-`spread` of labels/landmarks.csv. Points that every map defines by itself join them
-(`brain_people_points`). Images are made by `synthesize_dataset`, with T1's grey values.
+there and back on its own. A point that does not return to within `TOLERANCE_MM`, or that lies more than `APART_MM`
+beside the structure that it lies in on the template, is not annotated there; one that is kept in too few people is left
+out. The distance there and back is the column `spread` of labels/landmarks.csv. Points that every map defines by itself
+join them (`brain_people_points`). Images are made by `synthesize_dataset`, with T1's grey values.
 
 Written: labels/ (the data set of the label maps themselves), t1/ (that of the images), carrying.csv (a row for each
 person: share of points kept, distances, Dice of every structure). The same command goes on after a stop.
@@ -46,6 +46,7 @@ TEMPLATE = "brain10"
 SPLITS = {"validation": ("brain05", "brain13"), "test": ("brain03", "brain06", "brain09", "brain14")}  # the rest: train
 TOLERANCE_MM = 3.0  # that a point may come back at
 APART_MM = 2.0  # that it may lie beside its structure: voxels, and folds of the cortex that nothing corresponds to
+LEAST_PEOPLE = 4  # of those to train on: points kept in fewer are left out
 SCALE_MM = 0.7  # of proposed points: at 0.8 there are hardly more than 1200
 THICK = 3.0
 UNIFORM = 3**0.5  # half the width of an even distribution, in standard deviations
@@ -76,7 +77,10 @@ def main(arguments: Sequence[str]) -> None:
         return
     people = {case: carried(source, case, template, points, grey, out / "carried") for case in cases}
     write_summary(out / "carrying.csv", people)
-    described = write_description(out / "labels", source, points.names, people)
+    role = {case: split for split, members in SPLITS.items() for case in members}
+    often = np.sum([found.kept for case, found in people.items() if case not in role], axis=0) >= LEAST_PEOPLE
+    wanted = [name for name, usable in zip(points.names, often, strict=True) if usable]
+    described = write_description(out / "labels", source, points.names, wanted, people)
     made = synthesize_dataset(
         described,
         out=out / "t1",
@@ -212,8 +216,10 @@ def write_summary(path: Path, people: Mapping[str, Carried]) -> None:
             writer.writerow((case, *(f"{value:.3f}" for value in (found.kept.mean(), *distances, beside, *dice))))
 
 
-def write_description(folder: Path, source: Path, names: Sequence[str], people: Mapping[str, Carried]) -> Path:
-    """The data set whose images are the label maps themselves.
+def write_description(
+    folder: Path, source: Path, names: Sequence[str], wanted: Sequence[str], people: Mapping[str, Carried]
+) -> Path:
+    """The data set whose images are the label maps themselves, with the `wanted` ones of the proposed points `names`.
 
     No pairs are declared: the proposed points have no partners, and mirroring would exchange only the others.
     """
@@ -222,16 +228,17 @@ def write_description(folder: Path, source: Path, names: Sequence[str], people: 
     folder.mkdir(exist_ok=True)
     with replacing(folder / "cases.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("image", "case", "split"), *rows])
-    table = landmarks_table({(case, ""): found.landmarks(names) for case, found in people.items()})
-    exact = np.zeros(len(next(iter(people.values())).exact))
-    spread = np.concatenate([np.concatenate([found.inconsistency, exact]) for found in people.values()])
-    write_table(
-        replace(table, coordinates=np.round(table.coordinates, 4), spread=np.round(spread, 4)), folder / "landmarks.csv"
-    )
+    exact = next(iter(people.values())).exact
+    marks = [*wanted, *exact]
+    table = landmarks_table({(case, ""): found.landmarks(names).select(marks) for case, found in people.items()})
+    chosen = np.isin(names, wanted)
+    spread = np.concatenate([[*found.inconsistency[chosen], *np.zeros(len(exact))] for found in people.values()])
+    table = replace(table, coordinates=np.round(table.coordinates, 4), spread=np.round(spread, 4))
+    write_table(table, folder / "landmarks.csv")
     description = {
         "name": "brain_people",
         "dimension": 3,
-        "landmarks": [*names, *next(iter(people.values())).exact],
+        "landmarks": marks,
         "images": {"table": "cases.csv", "columns": {"case": "case"}},
         "splits": {"column": "split"},
         "annotations": {"table": "landmarks.csv"},

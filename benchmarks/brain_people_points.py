@@ -50,21 +50,16 @@ CENTROIDS = (  # of both sides; `ventricle_3`, `ventricle_4` and `brain_stem` of
     "ventral_dc",
     "ventricle",
 )
-EXTREMES = (  # structure, name, axis of the template's world (LPS), direction
+EXTREMES = (  # structure, end, axis of the template's world (LPS), direction; where it ends in a tip, not in a plane
     ("hemisphere", "frontal_pole", 1, -1),
     ("hemisphere", "occipital_pole", 1, 1),
-    ("hemisphere", "vertex", 2, 1),
-    ("hemisphere", "lateral", 0, 0),
     ("cerebellum", "posterior", 1, 1),
-    ("cerebellum", "inferior", 2, -1),
-    ("cerebellum", "lateral", 0, 0),
     ("thalamus", "posterior", 1, 1),
     ("caudate", "anterior", 1, -1),
     ("putamen", "anterior", 1, -1),
     ("putamen", "posterior", 1, 1),
     ("hippocampus", "anterior", 1, -1),
     ("ventricle", "anterior", 1, -1),
-    ("ventricle", "superior", 2, 1),
 )
 TIP = 20  # voxels that an extreme point is the mean of: a single one is chance
 UNUSABLE: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -90,7 +85,7 @@ def exact_points(labels: Image, to_template: Floats, case: str) -> dict[str, Flo
         for name in CENTROIDS:
             found[f"{name}-{side}"] = places[name].mean(axis=0)
         for name, end, axis, direction in EXTREMES:
-            found[f"{name}_{end}-{side}"] = _tip(places[name], to_template, axis, direction or sign)
+            found[f"{name}_{end}-{side}"] = _tip(places[name], to_template, axis, direction)
         eyes = _places(labels, (EYES,))
         middle = transform_points(to_template, eyes)[:, 0]
         found[f"eye-{side}"] = eyes[(middle - middle.mean()) * sign > 0].mean(axis=0)

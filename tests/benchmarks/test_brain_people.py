@@ -68,7 +68,7 @@ def test_points_that_a_map_defines():
     assert points["eye-L"] == pytest.approx([20, -28, 15])
     assert points["eye-R"] == pytest.approx([-20, -28, 15])
     assert points["caudate_anterior-L"][1] == pytest.approx(-30 + 20 + list(SIDED).index("caudate"))
-    assert points["hemisphere_vertex-R"][2] == pytest.approx(9)
+    assert points["hemisphere_frontal_pole-R"][1] == pytest.approx(-10)
     names = [name[:-2] for name in points if name.endswith("-L")]
     assert {f"{name}-R" for name in names} <= set(points)
 

@@ -170,6 +170,7 @@ def _write_description(
         "subjects": {"column": "subject"},
         "splits": {"column": "split"},
         "annotations": {"table": "landmarks.csv"},
+        "missing_values": [],  # a point that repeats in all copies of a map is no code
         "measurements": [m.model_dump(exclude_defaults=True, mode="json") for m in dataset.measurements],
     }
     text = yaml.safe_dump(description, sort_keys=False, default_flow_style=None, width=100)
