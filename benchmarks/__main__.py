@@ -10,6 +10,7 @@ from anatomark.nets.devices import wait_patiently
 SUBJECTS = {
     "ablation": "what each part of a method brings, one setting changed at a time",
     "accuracy": "error of a trained run on the test splits of a data set, with time and memory of prediction",
+    "bounds": "whether error bounds follow the image: coverage, rank correlation, constant bounds",
     "brain": "many landmarks in synthetic brains: train, score every stage, measure a prediction",
     "brain_people": "make a data set of 1200 landmarks in images of 16 people, from label maps",
     "clinic": "a model adapted to a few cases of another place, scored on the rest of them",

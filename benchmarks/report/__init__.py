@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.report.ablation import ablation
 from benchmarks.report.accuracy import accuracy
+from benchmarks.report.bounds import bounds
 from benchmarks.report.brain import brain
 from benchmarks.report.clinic import clinic
 from benchmarks.report.estimate import estimate
@@ -40,6 +41,7 @@ SECTIONS = {  # of all results of a kind, in their order
     "brain": brain,
     "transfer": transfer,
     "suitability": suitability,
+    "bounds": bounds,
     "clinic": clinic,
     "suspects": suspects,
     "prediction": prediction,

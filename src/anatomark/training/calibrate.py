@@ -35,7 +35,8 @@ class Found:
     """What a model found in M annotated cases of `subjects`, and what is known of them.
 
     points and references (M, N, d) world, NaN where the reference has none; spread and presence (M, N); states (M, N)
-    of the references; `located` are the answers of all stages, which only a model of one member has.
+    of the references; `located` are the answers of all stages, which only a model of one member has. `unsuitable` are
+    the reasons why images are, None for suitable ones.
     """
 
     points: Floats
@@ -45,6 +46,7 @@ class Found:
     references: Floats
     states: NDArray[np.uint8]
     subjects: tuple[str, ...]
+    unsuitable: tuple[str | None, ...]
 
 
 def calibrate(
@@ -124,6 +126,7 @@ def found_in(model: Model, cases: Sequence[Case], progress: Callable[[int, int, 
         np.stack([reference.points for reference in references]),
         np.stack([reference.states for reference in references]),
         tuple(case.subject for case in cases),
+        tuple(answer.judgement.reason for answer in answers),
     )
 
 
