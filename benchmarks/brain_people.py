@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> None:
         described,
         out=out / "t1",
         tissues=out / "tissues.csv",
-        synthesis=Synthesis(thick=THICK, texture=(0.0, 1.5)),
+        synthesis=Synthesis(thick=THICK),
         copies=options.copies,
         seed=options.seed,
         progress=lambda done, total, name: print(f"images: {done} of {total} {name}", flush=True),

@@ -186,6 +186,7 @@ def render(labels: Image, appearance: Appearance) -> Image:
     grey = _texture(rng, grid.shape, appearance.texture)
     grey *= sds[array]
     grey += means[array]
+    np.maximum(grey, 0, out=grey)
     grey *= _bias_field(appearance.bias, grid.shape)
     if appearance.blur > 0.05:
         grey = smoothed(grey, appearance.blur, mode="nearest", truncate=3)
