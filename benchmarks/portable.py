@@ -168,25 +168,22 @@ def scored(folder: Path, run: Path, *, device: str = "auto") -> dict[str, Any]:
     """Write predictions_SPLIT.csv and scores.json into the run folder; {split: n, mre, median, sd, sdr}."""
     import torch
 
-    from anatomark.combined import Answer
     from anatomark.formats.table import write_table
     from anatomark.loading import load_model
     from anatomark.methods.prediction import prediction_table
+    from anatomark.training.own_world import own_grid, own_located, own_world
 
     cache, about = opened(folder)
     model = load_model(run, device=device)
     (member,) = model.members
-    detector = member.detector
     found = {}
     for split in about["splits"]:
         told, errors = {}, []
         for case in cache.role(split):
-            located = detector.locate(case.image, torch.device(model.device))
-            points = located[-1].points_world
-            presence = detector.presence.probability(np.stack([stage.mass for stage in located], axis=-1))
-            judgement = member.suitability.judge(points, presence)
-            told[case.id] = model.prediction_of(Answer(points, presence, located[-1].spread, judgement))
-            errors.append(np.linalg.norm(points - case.points_world, axis=1))
+            located = own_located(case, member.detector, torch.device(model.device))
+            answer = member.answer_of(located, own_grid(case), case.image, case.matrix)
+            told[case.id] = model.prediction_of(answer)
+            errors.append(np.linalg.norm(answer.points - own_world(case, case.points_world), axis=1))
         write_table(prediction_table(told), run / f"predictions_{split}.csv")
         found[split] = scores(np.array(errors), THRESHOLDS)
     hardware = torch.cuda.get_device_name() if model.device == "cuda" else "cpu"

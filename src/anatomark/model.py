@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -90,20 +91,32 @@ class Member:
         placed = self.place(image)
         working = self.working_image(placed, source=source)
         located = self.locate(placed, device, working=working)
+        answer = self.answer_of(located, image.grid, working, placed.matrix)
+        if placed.failure:
+            warnings = (f"{placed.failure}; predicted unaligned", answer.warning)
+            answer = replace(answer, warning="; ".join(filter(None, warnings)))
+        return answer, located
+
+    def answer_of(
+        self, located: Sequence[Located], grid: Grid, working: WorkingImage, matrix: Floats | None = None
+    ) -> Answer:
+        """What the answers of all stages come to for an image on `grid`.
+
+        `matrix` (d+1, d+1) maps the world of this image, in which they are `located`, to that of its `working` image.
+        """
         points, masses = located[-1].points_world, masses_of(located)
-        warnings = [f"{placed.failure}; predicted unaligned"] if placed.failure else []
         usual = self.suitability.usual
-        places = None if usual is None else expected_places(usual, image.grid, points, masses)
-        presence, cut_off = self.presence_in(image.grid, masses, places)
-        if cut_off is not None and cut_off.count > WORTH_TELLING * len(points):
-            warnings.append(cut_off.words(len(points)))
-        seen = None if usual is None else usual.seen(points, presence >= PRESENT_FROM, working, placed.matrix)
+        places = None if usual is None else expected_places(usual, grid, points, masses)
+        presence, cut_off = self.presence_in(grid, masses, places)
+        told = cut_off is not None and cut_off.count > WORTH_TELLING * len(points)
+        warning = cut_off.words(len(points)) if cut_off is not None and told else None
+        seen = None if usual is None else usual.seen(points, presence >= PRESENT_FROM, working, matrix)
         outside = cut_off.count if cut_off else 0
         judgement = self.suitability.judge(points, presence, masses, cut_off=outside, seen=seen)
         spread = located[-1].spread
         if self.error_scale is not None and usual is not None and places is not None:
             spread = self.error_scale.of(evidence_of(located, places, usual.extent))
-        return Answer(points, presence, spread, judgement, "; ".join(warnings) or None), located
+        return Answer(points, presence, spread, judgement, warning)
 
     def presence_in(self, grid: Grid, masses: Floats, places: Floats | None) -> tuple[Floats, CutOff | None]:
         """The presence (N,) of points that were found with `masses` (N, stages) in the image on `grid`, and what the

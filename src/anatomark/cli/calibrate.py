@@ -45,6 +45,7 @@ def calibrate(
     from rich.markup import escape
     from rich.progress import Progress
 
+    from anatomark.loading import load
     from anatomark.training.adapt import adapt
     from anatomark.training.calibrate import calibrate
 
@@ -67,6 +68,7 @@ def calibrate(
     withheld = [reason for reason in map(bounds.reason, bounds.names) if reason is not None]
     if withheld:
         lines.append(f"no error bound for the others: {withheld[0]}")
+    lines += load(run if out is None else out, device="cpu").members[0].suitability.limits
     print(*lines, sep="\n")
 
 

@@ -45,6 +45,7 @@ NAME = "suitability.safetensors"
 SHARE = 1e-4  # of suitable images deviate so far, at most, if an image is to be called unsuitable
 BEYOND = 1.1  # times the farthest deviation seen, which is never called unsuitable
 FEWEST = 8  # shapes to learn what is usual from
+MANY = 40  # images: with fewer, the limits are wide
 PARTS = 10
 KINDS = ("shape", "size", "turn", "number", "votes", *appearance.KINDS)
 OF_POINTS = 5  # KINDS that are judged by points and votes
@@ -145,10 +146,26 @@ class Usual:
 
 @dataclass(frozen=True, eq=False)
 class Suitability:
-    """What a model knows of suitable images: what is `usual`, or why it can judge none (`withheld`)."""
+    """What a model knows of suitable images: what is `usual`, or why it can judge none (`withheld`).
+
+    `blind` are the kinds of wrong images that it does not tell, as far as that was tried (`training.blind_spots`).
+    """
 
     usual: Usual | None = None
     withheld: str = NONE_SAVED
+    blind: tuple[str, ...] = ()
+
+    @property
+    def limits(self) -> list[str]:
+        """What the model cannot judge, a line each."""
+        if self.usual is None:
+            return [f"whether an image is suitable cannot be judged: {self.withheld}"]
+        lines: list[str] = []
+        if self.usual.count < MANY:
+            lines.append(f"suitability was learned from only {self.usual.count} images: it tells gross faults alone")
+        if self.blind:
+            lines.append(f"images that are {' or '.join(self.blind)} look suitable to the model")
+        return lines
 
     @classmethod
     def learned(
@@ -242,7 +259,7 @@ class Suitability:
                 **(usual.appearance.tensors() if usual.appearance is not None else {}),
             }
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)).float() for name, array in arrays.items()}
-        about = {"withheld": self.withheld}
+        about: dict[str, Any] = {"withheld": self.withheld, "blind": self.blind}
         if usual is not None:
             shown = 0 if usual.appearance is None else usual.appearance.count
             about |= {"count": usual.count, "voted": usual.voted, "shown": shown}
@@ -289,7 +306,7 @@ class Suitability:
             voted = int(about.get("voted", 0))
             shown = Appearance.of_tensors(held, int(about.get("shown", 0)), ndim)
             parts = (held["typical"], components, held["turn"], center, deviation, farthest, count, voted, shown)
-            return cls(Usual(*parts), "")
+            return cls(Usual(*parts), "", tuple(str(kind) for kind in about.get("blind", ())))
         except (KeyError, TypeError, ValueError, IndexError):
             raise ModelError(f"{path} is damaged or of another model; copy the whole run folder again") from None
 

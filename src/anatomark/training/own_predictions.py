@@ -6,7 +6,7 @@ Bounds and scale of the error, what is usual in suitable images, and what tells 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,8 @@ from anatomark.methods.error_scale import ErrorScale, evidence_of, unseen_scales
 from anatomark.methods.in_view import InView, expected_places
 from anatomark.methods.interface import AnyDetector, Located, masses_of
 from anatomark.methods.suitability import Suitability, Usual
-from anatomark.model import Model
+from anatomark.model import Member, Model
+from anatomark.training.blind_spots import blind_spots
 from anatomark.training.calibration_cases import BY_VALIDATION
 from anatomark.training.cut_copies import learn_in_view
 from anatomark.training.own_world import own_grid, own_located, own_world
@@ -129,6 +130,8 @@ def _learned(
         spread = spread if scale is None else unseen_scales(errors, evidence, seen.subjects)
     in_view = learn_in_view(detector, suitability, seen.validation, points, masses, device)
     bounds = ErrorBounds.fitted(errors, spread, subjects=seen.subjects, names=names, unit=unit, source=BY_VALIDATION)
+    member = Member(detector, None, suitability, in_view, scale)
+    suitability = replace(suitability, blind=blind_spots(member, seen.validation, errors, device))
     return Learned(bounds, suitability, in_view, scale)
 
 

@@ -99,6 +99,8 @@ def train_from_cache(
         errors = errors_of(points, cases)
         say(error_line(request.method.name, mean_error(errors), cache, data.unit))
     learned = learn_from_cache(detector, cache, fabric.device, unit=data.unit)
+    for limit in learned.suitability.limits:
+        say(limit)
     Model(
         data.names,
         data.pairs,
