@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP = .venv/bin/pip --disable-pip-version-check
 READY = .venv/ready
 
-.PHONY: demo test lint venv browser clean niivue
+.PHONY: demo test lint fuzz venv browser clean niivue
 
 demo: $(READY)
 	rm -rf demo
@@ -17,6 +17,11 @@ lint: $(READY)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
+
+# Changed files through every door where files come in; what is neither read nor refused in a line goes to build/fuzz.
+MINUTES = 60
+fuzz: $(READY)
+	.venv/bin/python -m tests.fuzz --minutes $(MINUTES)
 
 venv: $(READY)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from anatomark.errors import ModelError, UnknownNameError
 from anatomark.formats.atomic import write_json
+from anatomark.formats.json_text import parsed
 from anatomark.methods import network_class
 from anatomark.methods.in_view import InView
 from anatomark.methods.presence import PresenceModel
@@ -81,7 +81,7 @@ def read_card(run: Path) -> Card:
     """
     path = run / NAME
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = parsed(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         begun = any((run / name).exists() for name in ("request.json", "folds.json"))
         state = "its training has not finished" if begun else "it is not a run folder"

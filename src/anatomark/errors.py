@@ -1,12 +1,31 @@
 """The errors that a user can cause. Each message is one line: what came, what was expected, what to do.
 
 All of them derive from `AnatomarkError`; the command line prints the message and exits with code 2, without a
-traceback.
+traceback. Messages quote what came, which may be of any length and hold any character: they are made one line here.
 """
+
+import re
+
+_LONGEST, _LONGEST_WORD = 4000, 400  # characters of a message, and of a word in it
+
+
+def one_line(message: str) -> str:
+    """`message` without line breaks and other control characters, and without the middle of what is far too long."""
+    joined = re.sub(r"[\t-\r\x1c-\x1e\x85\u2028\u2029]+ *", " ", message)
+    shown = re.sub(r"[\x00-\x1f\x7f]", lambda found: repr(found.group())[1:-1], joined)
+    words = re.sub(rf"\S{{{_LONGEST_WORD + 1},}}", lambda found: _shortened(found.group(), _LONGEST_WORD), shown)
+    return _shortened(words, _LONGEST)
+
+
+def _shortened(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest // 2]}...{text[-longest // 4 :]}"
 
 
 class AnatomarkError(Exception):
     """Base class of all errors whose message is meant for the user."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class ImageError(AnatomarkError):

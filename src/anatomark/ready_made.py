@@ -62,7 +62,7 @@ def about(folder: Path) -> About | None:
 def _read(path: Path) -> About:
     try:
         return About(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, yaml.YAMLError, ValidationError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError, ValidationError):
         raise ModelError(f"{path} does not describe a model; install anatomark again") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -46,7 +47,7 @@ def _fault_line(fault: ErrorDetails) -> str:
         return f"`{where}` is missing"
     if fault["type"] == "value_error":
         return f"`{where}`: {fault.get('ctx', {}).get('error')}"
-    return f"`{where}`: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r:.60}"
+    return f"`{where}`: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {reprlib.repr(fault['input']):.60}"
 
 
 def _keys(location: Sequence[int | str]) -> list[str]:

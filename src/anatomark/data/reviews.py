@@ -8,7 +8,6 @@ landmarks without a row keep the reference that they have.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from anatomark.data.findings import Finding
 from anatomark.data.reference import Review
 from anatomark.data.schema import Annotations
 from anatomark.errors import AnatomarkError, DescriptionError, ReviewError
+from anatomark.formats.json_text import parsed
 from anatomark.formats.text import composed, read_sheet
 
 FOLDER = "annotations"
@@ -115,7 +115,7 @@ def accepted_cases(folder: Path) -> set[str]:
     accepted: set[str] = set()
     for path in sorted(folder.glob("*.cases.json")):
         try:
-            cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+            cases = parsed(path.read_text(encoding="utf-8"))["cases"]
             accepted |= {composed(str(case)) for case, about in cases.items() if about["accepted"] is not None}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise ReviewError(f"{path} is damaged; open the review again, which writes it anew") from None

@@ -119,7 +119,7 @@ def header(path: Path, image_io: str) -> Reader:
             reader.ReadImageInformation()
     except RuntimeError as error:
         raise ImageError(_line(path, error)) from error
-    if min(reader.GetSize()) < 1:
+    if not reader.GetSize() or min(reader.GetSize()) < 1:
         sizes = " x ".join(map(str, reader.GetSize()))
         raise ImageError(f"{path} has no voxels ({sizes}): its header is damaged; export or copy it again")
     return reader

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from anatomark.core.grid import Grid
-from anatomark.core.landmarks import Landmarks
+from anatomark.core.landmarks import Landmarks, State
 from anatomark.errors import FrameError, LandmarkFileError, UnknownNameError
 from anatomark.formats.frames import Frame, as_frame, settle_frame
 from anatomark.formats.known import FORMATS
@@ -61,13 +61,13 @@ def read_placements(
     path = Path(path)
     known = format_of(path)
     if columns or known in (LONG_TABLE, SLICER_CSV):
-        return read_table(path, frame=frame, columns=columns, missing=missing)
+        return _sound(read_table(path, frame=frame, columns=columns, missing=missing), path)
     if known is CEPHALOMETRIC and names is not None and not set(names) <= set(NAMES):
         settle_frame("pixel", frame, path)
         table = points_table(read_cephalometric(path, tuple(names)))
     else:
         table = known.read(path, frame=frame, grid_of=grid_of)
-    _require_text(table, path)
+    table = _sound(table, path)
     if known.unnamed and names is not None:
         table = _named(table, names, path)
     return without(missing, table)
@@ -224,11 +224,18 @@ def _named(table: LandmarkTable, names: Sequence[str], path: Path) -> LandmarkTa
     return replace(table, landmark=np.array([at.get(name, name) for name in table.landmark.tolist()], dtype=str))
 
 
-def _require_text(table: LandmarkTable, path: Path) -> None:
-    """Names that no text file can hold: JSON may have halves of characters in them."""
+def _sound(table: LandmarkTable, path: Path) -> LandmarkTable:
+    """`table`; `LandmarkFileError` for names that no text file can hold (JSON may have halves of characters in them),
+    and for points that are nowhere.
+    """
+    nowhere = (table.states == State.PRESENT) & ~np.isfinite(table.coordinates).all(axis=1)
+    if nowhere.any():
+        name = str(table.landmark[nowhere][0])
+        raise LandmarkFileError(f"{path}: the landmark {name!r} has coordinates that are no finite numbers; correct it")
     for what in ("image", "landmark", "observer"):
         for name in dict.fromkeys(getattr(table, what).tolist()):
             try:
                 name.encode()
             except UnicodeEncodeError:
                 raise LandmarkFileError(f"{path}: the {what} {name!r} is not text; correct it") from None
+    return table

@@ -30,7 +30,7 @@ from anatomark.methods.memory import require_memory
 from anatomark.methods.presence import PresenceModel, fit_presence
 from anatomark.methods.settings import Network, Settings, Training
 from anatomark.methods.staged import NetworkStages
-from anatomark.nets.weights import load_network, under_prefix, with_prefix
+from anatomark.nets.weights import require_tensors, under_prefix, with_prefix
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +110,12 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
         source: str,
     ) -> Self:
         """The detector that has `tensors`, on `device`; ModelError, which names `source`, where these do not fit."""
-        networks = cls.stages_type.untrained(network)
         present = {_present_name(name, cls.earlier_tensors): tensor for name, tensor in tensors.items()}
-        _load_networks(networks, present, source)
+        with torch.device("meta"):  # what a stranger's model.json asks for is not allocated before it is compared
+            _require_tensors(cls.stages_type.untrained(network), present, source)
+        networks = cls.stages_type.untrained(network)
+        for stage, module in networks.items():
+            module.load_state_dict(under_prefix(stage, present))
         detector = cls(network, networks, presence)
         for module in networks.values():
             module.to(device)
@@ -127,13 +130,14 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
         }
 
 
-def _load_networks(networks: Networks, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Put `tensors` into the networks of their stages; ModelError names what is missing, foreign or misshapen."""
+def _require_tensors(networks: Networks, tensors: Mapping[str, Tensor], source: str) -> None:
+    """ModelError names which tensors of the `networks` are missing, foreign or misshapen."""
     foreign = sorted({name.split(".", 1)[0] for name in tensors} - set(networks))
     if foreign:
         raise ModelError(f"{source}: foreign tensors ({', '.join(foreign)}); not this model's weights")
     for stage, module in networks.items():
-        load_network(module, under_prefix(stage, tensors), source)
+        shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
+        require_tensors(shapes, under_prefix(stage, tensors), source)
 
 
 def _present_name(tensor: str, earlier_names: Mapping[str, str]) -> str:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from anatomark.core.grid import Floats
 from anatomark.data.shapes import align_shape, typical_shape
 from anatomark.errors import ModelError
+from anatomark.formats.json_text import parsed
 
 NAME = "offsets.safetensors"
 LEAST = 4  # subjects to learn the offset of a landmark from
@@ -79,7 +80,7 @@ class Offsets:
             return None
         tensors, metadata = load_tensors(path)
         try:
-            source = str(json.loads(metadata["about"])["source"])
+            source = str(parsed(metadata["about"])["source"])
             offset, typical = (tensors[name].double().numpy() for name in ("offset", "typical"))
             if {offset.shape, typical.shape} != {(landmarks, ndim)} or not np.isfinite(offset).all():
                 raise ValueError("of another model")

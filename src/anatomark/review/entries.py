@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from anatomark.core.landmarks import State
+from anatomark.formats.json_text import parsed
 from anatomark.formats.table import STATE_WORDS
 
 STATES = {word: state for state, word in STATE_WORDS.items()}
@@ -78,7 +79,7 @@ class Entry:
     @classmethod
     def from_line(cls, line: str, ndim: int) -> Entry:
         """The Entry in a line of the journal; ValueError or KeyError if there is none."""
-        values = json.loads(line)
+        values = parsed(line)
         placements = {
             str(name): None if p is None else Placement.from_dict(p, str(values["at"]), ndim)
             for name, p in values["set"].items()

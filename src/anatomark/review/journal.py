@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from anatomark.errors import OutputError, ReviewError
+from anatomark.formats.json_text import parsed
 
 VERSION = 1
 T = TypeVar("T")
@@ -91,7 +92,7 @@ class Journal:
 
     def _require_head(self, line: str) -> None:
         try:
-            head: Any = json.loads(line)
+            head: Any = parsed(line)
             version, ndim, unit, whose = head["journal"], head["ndim"], head["unit"], head["reviewer"]
         except (ValueError, KeyError, TypeError):
             raise ReviewError(

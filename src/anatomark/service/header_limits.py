@@ -10,11 +10,10 @@ import zlib
 from pathlib import Path
 
 from anatomark.errors import ImageError
-from anatomark.formats import itk
 from anatomark.formats.dicom_files import dicom
 from anatomark.formats.images import PHOTOS
 from anatomark.formats.picture_files import photos
-from anatomark.formats.volume_files import nrrd, volumes
+from anatomark.formats.volume_files import meta_image, nrrd, volumes
 from anatomark.formats.volume_files.nifti_header import HEAD, begins_as_nifti, nifti_header
 from anatomark.formats.volume_files.packed import first_bytes
 from anatomark.service.rejected import RequestRejected
@@ -57,8 +56,7 @@ def _count(path: Path) -> int:
         return dicom.declared_numbers(path)
     if first_bytes(path, 4) == b"NRRD":
         return nrrd.declared(path)
-    reader = itk.header(path, "MetaImageIO")  # by name: otherwise ITK tries every reader on the file, DICOM too
-    return math.prod(max(int(n), 1) for n in reader.GetSize()) * max(int(reader.GetNumberOfComponents()), 1)
+    return meta_image.declared(path)
 
 
 def _require_count(path: Path, count: int, limit: int) -> None:

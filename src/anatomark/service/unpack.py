@@ -52,7 +52,15 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int) -> Path:
         if error.errno != errno.EINVAL:
             raise OutputError(f"{archive} cannot be unpacked: {error.strerror}; free some space") from None
         raise ImageError(f"{archive} is not a complete zip archive (a part is missing); pack it again") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        ValueError,
+        RuntimeError,
+        LookupError,
+    ) as error:
         raise ImageError(f"{archive} is not a complete zip archive ({str(error)[:80]}); pack it again") from None
     if not written:
         raise ImageError(f"{archive} contains no file; pack the files of one DICOM series")

@@ -160,7 +160,16 @@ class Pixels:
         return frames
 
     def frame(self, index: int) -> NDArray[Any]:
-        """The stored values (rows, columns) of a frame; colours are grey already."""
+        """The stored values (rows, columns) of a frame; colours are grey already. Raises `ImageError`."""
+        array = self._frame(index)
+        if array.shape != self.shape:
+            raise ImageError(
+                f"{self.file.path} holds a frame of {' x '.join(map(str, array.shape))} values, but states "
+                f"{' x '.join(map(str, self.shape))}; export it again"
+            )
+        return array
+
+    def _frame(self, index: int) -> NDArray[Any]:
         file = self.file
         if file.pieces is None:
             if file.syntax not in _NATIVE:
@@ -188,7 +197,12 @@ class Pixels:
         return self._own_bits(array)
 
     def _native(self, packed: bytes, dtype: np.dtype) -> NDArray[Any]:
-        array = np.frombuffer(packed, dtype.newbyteorder("<" if self.file.little_endian else ">"))
+        count = len(packed) // dtype.itemsize
+        if count != math.prod(self.shape):
+            raise ImageError(
+                f"{self.file.path} states {self.bits} bits for a value, expected 8, 16 or 32; export it again"
+            )
+        array = np.frombuffer(packed, dtype.newbyteorder("<" if self.file.little_endian else ">"), count)
         return array.reshape(self.shape).astype(dtype, copy=False)
 
     def _own_bits(self, array: NDArray[Any]) -> NDArray[Any]:

@@ -19,6 +19,7 @@ from anatomark.errors import LandmarkFileError
 from anatomark.formats.atomic import write_text
 from anatomark.formats.frames import Frame, settle_frame
 from anatomark.formats.header import tell
+from anatomark.formats.json_text import parsed
 from anatomark.formats.landmark_files.json_file import JsonValue, texts_in
 from anatomark.formats.landmark_files.point_lines import coordinates, numbered_lines, ordered_table, shown
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
@@ -138,7 +139,7 @@ def _own_names(lines: _Lines, path: Path) -> tuple[list[str] | None, _Lines]:
     if not text.startswith(_OWN):
         return None, lines
     try:
-        own: JsonValue = json.loads(text[len(_OWN) :])
+        own: JsonValue = parsed(text[len(_OWN) :])
     except (ValueError, RecursionError):
         own = None
     names = texts_in(own.get("landmarks")) if isinstance(own, dict) else None

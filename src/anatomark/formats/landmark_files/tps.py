@@ -28,6 +28,7 @@ from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.atomic import write_text
 from anatomark.formats.frames import FilePoints, Frame, settle_frame
 from anatomark.formats.header import tell
+from anatomark.formats.json_text import parsed
 from anatomark.formats.landmark_files.json_file import JsonValue, texts_in
 from anatomark.formats.landmark_files.point_lines import NOT_A_NUMBER, coordinates, numbered_lines, unit_of
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
@@ -273,10 +274,10 @@ def _own(specimen: _Specimen, path: Path) -> _Own:
     if _OWN not in specimen.keys:
         return _Own()
     try:
-        parsed: JsonValue = json.loads(specimen.keys[_OWN])
-    except (ValueError, RecursionError):
-        parsed = None
-    comment = parsed if isinstance(parsed, dict) else {}
+        own: JsonValue = parsed(specimen.keys[_OWN])
+    except ValueError:
+        own = None
+    comment = own if isinstance(own, dict) else {}
     names, absent = texts_in(comment.get("landmarks")), texts_in(comment.get("absent", []))
     observer = comment.get("observer", "")
     if (

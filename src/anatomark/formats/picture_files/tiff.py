@@ -7,6 +7,7 @@ libtiff (through Pillow) only unpacks bytes, and what these mean is decided in t
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -180,7 +181,7 @@ def _segments(page: Page, count: int, each: int, planes: int) -> list[bytes]:
         raise ImageError(
             f"{page.path} has {len(offsets)} strips or tiles of {count}; it is damaged, copy or export it again"
         )
-    if any(start + length > size for start, length in zip(offsets, counts, strict=True)):
+    if any(min(start, length) < 0 or start + length > size for start, length in zip(offsets, counts, strict=True)):
         raise ImageError(f"{page.path} is cut short or damaged: it ends before its image does; copy or export it again")
     segments: list[bytes] = []
     with open(page.path, "rb") as file:
@@ -274,7 +275,7 @@ def _by_pillow(page: Page, tags: Directory, segments: list[bytes], compression: 
         file = io.BytesIO(tiff_tags.written(tags, segments))
         with opened(lambda: TiffImagePlugin.TiffImageFile(file)) as picture:
             return np.asarray(picture)
-    except (OSError, ValueError, SyntaxError, KeyError, RuntimeError, MemoryError) as error:
+    except (OSError, ValueError, SyntaxError, LookupError, struct.error, TypeError, RuntimeError, MemoryError) as error:
         name = {**_BYTES, **_FAX, _JPEG: "JPEG"}[compression]
         raise ImageError(
             f"{page.path} cannot be unpacked ({name} compression): it is cut short or damaged; copy or export it again"

@@ -111,7 +111,10 @@ def open_page(path: Path, number: int | None = None) -> Page:
         raise ImageError(f"{path} holds {count} pictures of which it lists {len(kept)}; save each page as a file")
     if number is not None and not 1 <= number <= count:
         raise ImageError(f"{path} has {count} pages, page {number} was requested; count them from 1")
-    return Page(path, order, kept[(number or 1) - 1].tags, count, others)
+    chosen = kept[(number or 1) - 1]
+    if min(chosen.shape) < 1:
+        raise ImageError(f"{path} has no pixels in page {number or 1}: its header is damaged; export or copy it again")
+    return Page(path, order, chosen.tags, count, others)
 
 
 def _count(page: Page, listed: int, kept: int) -> int:

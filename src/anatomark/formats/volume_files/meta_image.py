@@ -1,13 +1,16 @@
-"""MetaImage (.mha, .mhd): ITK reads its geometry and rare kinds of voxels; its unit of length is read here."""
+"""MetaImage (.mha, .mhd). Rare kinds of voxels are left to ITK, but not the header: it dies of wrong numbers in it."""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from anatomark.core.grid import Grid
 from anatomark.errors import ImageError
@@ -30,9 +33,19 @@ def begins_as_meta_image(head: bytes) -> bool:
     return re.match(rb"\s*(ObjectType|ObjectSubType|Comment|TransformType|NDims|Name|ID)\s*[=:]", head) is not None
 
 
+@dataclass(frozen=True)
+class _Meta:
+    """What a header states: `shape` in array order and `components` of a voxel, with all `stated` and its `end`."""
+
+    shape: tuple[int, ...]
+    components: int
+    stated: dict[str, str]
+    end: int
+
+
 def read_header(path: Path) -> Header:
     """Where the voxels of a file lie, from its header alone. Raises `ImageError`."""
-    return _header(itk.header(path, "MetaImageIO"), path)
+    return _header(_meta(path), path)
 
 
 def read(path: Path, page: int | None = None) -> tuple[NDArray[Any], Header]:
@@ -40,17 +53,44 @@ def read(path: Path, page: int | None = None) -> tuple[NDArray[Any], Header]:
 
     The Header is the whole file's. Raises `ImageError`.
     """
-    reader = itk.header(path, "MetaImageIO")
-    header = _header(reader, path)
-    components = reader.GetNumberOfComponents()
-    stack = _raw(path, header.grid.shape, components)
+    meta = _meta(path)
+    header = _header(meta, path)
+    shape, components = header.grid.shape, meta.components
+    stack = _raw(meta, shape, path)
     if stack is not None:  # where the size of what is compressed is not stated, ITK reads zeros
         array = stack.whole() if page is None else stack.page(page)
     else:
+        reader = itk.header(path, "MetaImageIO")
         array = itk.voxels(reader, path)[1]
-        array = array.reshape(*header.grid.shape, *([components] if components > 1 else []))
+        if array.size != math.prod(shape) * components:
+            raise ImageError(_damaged(path, "size of its voxels", str(array.shape)))
+        array = array.reshape(*shape, *([components] if components > 1 else []))
         array = array if page is None else array[page - 1 : page]
     return itk.grey_of(array, components, path), header
+
+
+def declared(path: Path) -> int:
+    """How many numbers a header states. Raises `ImageError`."""
+    meta = _meta(path)
+    return math.prod(meta.shape) * meta.components
+
+
+def _meta(path: Path) -> _Meta:
+    stated, end = fields(path)
+    try:
+        d = int(stated["NDims"])
+        sizes = tuple(int(word) for word in stated["DimSize"].split())
+        components = int(stated.get("ElementNumberOfChannels", "1"))
+    except (KeyError, ValueError):
+        d, sizes, components = 0, (), 0
+    if not 1 <= d <= 10 or len(sizes) < d or min(sizes[:d]) < 1 or components < 1:
+        asked = ", ".join(f"{key} = {stated.get(key, '')}" for key in ("NDims", "DimSize"))
+        raise ImageError(_damaged(path, "size", asked))
+    return _Meta(sizes[d - 1 :: -1], components, stated, end)
+
+
+def _damaged(path: Path, what: str, stated: str) -> str:
+    return f"{path} is damaged: its header states no {what} that can be ({stated:.60}); export or copy it again"
 
 
 def fields(path: Path) -> tuple[dict[str, str], int]:
@@ -68,10 +108,14 @@ def fields(path: Path) -> tuple[dict[str, str], int]:
     return found, at
 
 
-def _header(reader: itk.Reader, path: Path) -> Header:
-    shape, terms = itk.geometry(reader)
-    shape, terms = itk.spatial(shape, terms, path)
-    stated, _ = fields(path)
+def _header(meta: _Meta, path: Path) -> Header:
+    stated, d = meta.stated, len(meta.shape)
+    terms: dict[str, Any] = {
+        "spacing": _numbers(stated, ("ElementSpacing", "ElementSize"), [1.0] * d, path),
+        "origin": _numbers(stated, ("Offset", "Position", "Origin"), [0.0] * d, path),
+        "direction": _axes(_numbers(stated, ("TransformMatrix", "Rotation", "Orientation"), np.eye(d).ravel(), path)),
+    }
+    shape, terms = itk.spatial(meta.shape, terms, path)
     if "ElementSpacing" not in stated and "ElementSize" not in stated:
         return Header(Grid.without_spacing(shape))
     unit = stated.get("DistanceUnits", "")
@@ -81,6 +125,27 @@ def _header(reader: itk.Reader, path: Path) -> Header:
     terms["spacing"] = [factor * step for step in terms["spacing"]]
     terms["origin"] = [factor * place for place in terms["origin"]]
     return Header(itk.grid(shape, terms, path), tuple(_remarks(stated, terms, path)))
+
+
+def _numbers(stated: dict[str, str], keys: Sequence[str], default: ArrayLike, path: Path) -> NDArray[np.float64]:
+    """The numbers of the first of `keys` that is stated, as many as of `default`. Raises `ImageError`."""
+    wanted = np.asarray(default, dtype=float)
+    key = next((key for key in keys if key in stated), None)
+    if key is None:
+        return wanted
+    try:
+        found = np.array([float(word) for word in stated[key].split()[: wanted.size]])
+    except ValueError:
+        found = np.zeros(0)
+    if found.shape != wanted.shape or not np.isfinite(found).all():
+        raise ImageError(_damaged(path, key, stated[key]))
+    return found
+
+
+def _axes(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The direction (d * d,) of a matrix that has an axis in each row."""
+    d = math.isqrt(rows.size)
+    return rows.reshape(d, d).T.ravel()
 
 
 def _remarks(stated: dict[str, str], terms: dict[str, Any], path: Path) -> list[str]:
@@ -111,9 +176,9 @@ def _remarks(stated: dict[str, str], terms: dict[str, Any], path: Path) -> list[
     return remarks
 
 
-def _raw(path: Path, shape: tuple[int, ...], components: int) -> RawStack | None:
+def _raw(meta: _Meta, shape: tuple[int, ...], path: Path) -> RawStack | None:
     """Where the numbers stand, None for files that only ITK reads."""
-    stated, end = fields(path)
+    stated = meta.stated
     kind = _TYPES.get(stated.get("ElementType", "").removesuffix("_ARRAY"))
     plain = stated.get("BinaryData", "").lower().startswith("t") and stated.get("HeaderSize", "0") in ("0", "-1")
     data = stated.get("ElementDataFile", "")
@@ -122,8 +187,8 @@ def _raw(path: Path, shape: tuple[int, ...], components: int) -> RawStack | None
         return None
     big = stated.get("BinaryDataByteOrderMSB", stated.get("ElementByteOrderMSB", "False")).lower().startswith("t")
     packed = stated.get("CompressedData", "False").lower().startswith("t")
-    start = end if data == "LOCAL" else 0
+    start = meta.end if data == "LOCAL" else 0
     if stated.get("HeaderSize") == "-1":
-        start = voxels.stat().st_size - int(np.prod(shape)) * components * int(kind[1])
+        start = max(0, voxels.stat().st_size - math.prod(shape) * meta.components * int(kind[1]))
     dtype = np.dtype((">" if big else "<") + kind)
-    return RawStack(voxels, start, "zlib" if packed else "none", dtype, shape, components)
+    return RawStack(voxels, start, "zlib" if packed else "none", dtype, shape, meta.components)

@@ -23,6 +23,7 @@ from anatomark.formats.volume_files.raw import RawStack
 SUFFIXES = (".nrrd", ".nhdr")
 _T = TypeVar("_T")
 _LONGEST = 1 << 20  # bytes of a header
+_LONGEST_VALUE = 400  # characters of a field that is left to ITK
 _TURNED = {
     "right-anterior-superior": (-1, -1, 1), "left-anterior-superior": (1, -1, 1), "left-posterior-superior": (1, 1, 1),
 }  # fmt: skip
@@ -91,6 +92,7 @@ def read(path: Path, page: int | None = None) -> tuple[NDArray[Any], Header]:
     header = _header(found, layout, path)
     stack = _raw(found, layout, path)
     if stack is None:
+        _require_known(found, path)
         array = itk.voxels(itk.header(path, "NrrdImageIO"), path)[1]  # components last, as here
         array = array.reshape(*layout.shape, *([layout.components] if layout.components > 1 else []))
         array = array if page is None else array[page - 1 : page]
@@ -274,6 +276,19 @@ def _number(word: str) -> float:
         return float(word)
     except ValueError:
         return float("nan")
+
+
+def _require_known(found: _Fields, path: Path) -> None:
+    """`ImageError` for what ITK cannot know: its reader copies words of any length into a buffer, to speak of them."""
+    wanted = {"encoding": ("raw", "gzip", "gz", "ascii", "text", "txt", "hex"), "endian": ("little", "big", "")}
+    for field, words in wanted.items():
+        word = found.stated.get(field, "").lower()
+        if word not in words:
+            listed = ", ".join(filter(None, words))
+            raise ImageError(f"{path} states the {field} {word!r:.60}, expected one of {listed}; export it again")
+    field = next((field for field, value in found.stated.items() if len(value) > _LONGEST_VALUE), None)
+    if field is not None or any(len(field) > _LONGEST_VALUE for field in found.stated):
+        raise ImageError(f"{path} is damaged: the field {field!r:.60} of its header is far too long; export it again")
 
 
 def _raw(found: _Fields, layout: _Layout, path: Path) -> RawStack | None:
