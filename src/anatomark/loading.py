@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -14,13 +14,17 @@ from anatomark.card import ENSEMBLE, NAME, Card, first_fault, not_a_model, read_
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.data.alignment import Alignment
-from anatomark.errors import ModelError, UnknownNameError
+from anatomark.errors import AnatomarkError, ModelError, UnknownNameError
 from anatomark.formats.atomic import write_json
+from anatomark.formats.json_text import parsed
 from anatomark.methods import detector_class
+from anatomark.methods.error_bound import NAME as BOUNDS
 from anatomark.methods.error_bound import ErrorBounds
 from anatomark.methods.in_view import InView
+from anatomark.methods.offsets import NAME as OFFSETS
 from anatomark.methods.offsets import Offsets
 from anatomark.methods.presence import PresenceModel
+from anatomark.methods.suitability import NAME as SUITABILITY
 from anatomark.methods.suitability import Suitability
 from anatomark.model import TEMPLATE, Member, Model
 from anatomark.nets.devices import choose_device
@@ -29,6 +33,8 @@ from anatomark.ready_made import run_folder
 from anatomark.version import __version__
 
 ENSEMBLE_FORMAT = 1
+_NEAREST, _FARTHEST = 1e-6, 1e6  # mm or px between elements of working images
+T = TypeVar("T")
 
 
 def load(run: str | Path, *, device: str = "auto") -> Model:
@@ -53,6 +59,8 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
         raise not_a_model(folder / NAME, f"network.{first_fault(error)}") from None
     except UnknownNameError as error:
         raise not_a_model(folder / NAME, str(error)) from None
+    if not all(_NEAREST < step < _FARTHEST for step in network.spacing):
+        raise not_a_model(folder / NAME, "network.spacing: no spacing of images")
     if (network.ndim, network.landmarks) != (card.ndim, len(card.landmarks)):
         raise not_a_model(folder / NAME, "a network of another dimension or number of landmarks")
     if network.align != (card.alignment.kind if card.alignment else "none"):
@@ -65,9 +73,12 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
     tensors, _ = load_tensors(weights)
     template = tensors.pop(TEMPLATE, None)
     presence = PresenceModel(**card.presence.model_dump())
-    detector = kind.load(network, tensors, presence, device=torch.device(chosen), source=str(weights))
+    detector = _part(
+        weights, lambda: kind.load(network, tensors, presence, device=torch.device(chosen), source=str(weights))
+    )
     alignment = _alignment(folder, card, template)
-    suitability = Suitability.load(folder, len(card.landmarks), card.ndim)
+    names, count = card.landmarks, len(card.landmarks)
+    suitability = _part(folder / SUITABILITY, lambda: Suitability.load(folder, count, card.ndim))
     in_view = None if card.in_view is None else InView(**card.in_view.model_dump())
     return Model(
         card.landmarks,
@@ -76,10 +87,20 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
         card.unit,
         card.dataset,
         (Member(detector, alignment, suitability, in_view),),
-        ErrorBounds.load(folder, card.landmarks, card.unit),
+        _part(folder / BOUNDS, lambda: ErrorBounds.load(folder, names, card.unit)),
         device=chosen,
-        offsets=Offsets.load(folder, len(card.landmarks), card.ndim),
+        offsets=_part(folder / OFFSETS, lambda: Offsets.load(folder, count, card.ndim)),
     )
+
+
+def _part(path: Path, load: Callable[[], T]) -> T:
+    """What `load` gives; ModelError, which names `path`, for values that nothing can be made of, such as huge sizes."""
+    try:
+        return load()
+    except AnatomarkError:
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError):
+        raise ModelError(f"{path} does not go with {NAME}, or is damaged; copy the whole folder again") from None
 
 
 def _alignment(folder: Path, card: Card, array: torch.Tensor | None) -> Alignment | None:
@@ -110,7 +131,7 @@ def _load_folds(folder: Path, device: str) -> Model:
     """The folds of a finished run as one model. ModelError for damage, or folds that do not go together."""
     path = folder / ENSEMBLE
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = parsed(path.read_text(encoding="utf-8"))
         if about["format"] != ENSEMBLE_FORMAT:
             raise ModelError(
                 f"{path} has format {about['format']!r}, this version reads {ENSEMBLE_FORMAT}; "
@@ -129,6 +150,6 @@ def _load_folds(folder: Path, device: str) -> Model:
     if len({(m.names, m.ndim, m.unit) for m in models}) > 1:
         raise ModelError(f"{folder}: the folds find different landmarks; they are not of one run")
     members = tuple(member for model in models for member in model.members)
-    bounds = ErrorBounds.load(folder, first.names, first.unit)
-    offsets = Offsets.load(folder, len(first.names), first.ndim)
+    bounds = _part(folder / BOUNDS, lambda: ErrorBounds.load(folder, first.names, first.unit))
+    offsets = _part(folder / OFFSETS, lambda: Offsets.load(folder, len(first.names), first.ndim))
     return replace(first, members=members, bounds=bounds, presence=presence, offsets=offsets)
