@@ -20,6 +20,8 @@ from anatomark.formats.json_text import parsed
 from anatomark.methods import detector_class
 from anatomark.methods.error_bound import NAME as BOUNDS
 from anatomark.methods.error_bound import ErrorBounds
+from anatomark.methods.error_scale import NAME as SCALE
+from anatomark.methods.error_scale import ErrorScale
 from anatomark.methods.in_view import InView
 from anatomark.methods.offsets import NAME as OFFSETS
 from anatomark.methods.offsets import Offsets
@@ -79,6 +81,7 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
     alignment = _alignment(folder, card, template)
     names, count = card.landmarks, len(card.landmarks)
     suitability = _part(folder / SUITABILITY, lambda: Suitability.load(folder, count, card.ndim))
+    scale = _part(folder / SCALE, lambda: ErrorScale.load(folder, count, network.answers))
     in_view = None if card.in_view is None else InView(**card.in_view.model_dump())
     return Model(
         card.landmarks,
@@ -86,7 +89,7 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
         card.ndim,
         card.unit,
         card.dataset,
-        (Member(detector, alignment, suitability, in_view),),
+        (Member(detector, alignment, suitability, in_view, scale),),
         _part(folder / BOUNDS, lambda: ErrorBounds.load(folder, names, card.unit)),
         device=chosen,
         offsets=_part(folder / OFFSETS, lambda: Offsets.load(folder, count, card.ndim)),
