@@ -75,7 +75,8 @@ def _goal(differences: Rows) -> str:
 def _of_set(result: Mapping[str, Any]) -> list[str]:
     """The trainings of one set, seeds together."""
     unit, splits = result["unit"], [result["scored"], *_test_splits(result)]
-    lines = [f"### {result['set']}: {result['what']}", "", measured_by(dict(result)), ""]
+    collected = measured_by(dict(result)).replace("measured", "collected", 1)  # each row says what code it is of
+    lines = [f"### {result['set']}: {result['what']}", "", collected, ""]
     for split in splits:
         own = " (these cases choose the weights)" if result["chosen_by"] and split == result["scored"] else ""
         count = max((len(r["scores"][split]["cases"]) for r in result["rows"] if split in r["scores"]), default=0)
