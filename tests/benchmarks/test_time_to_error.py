@@ -74,9 +74,9 @@ def test_a_plan_is_carried_out_once_and_goes_on_where_it_was(
 
     monkeypatch.setattr(subprocess, "run", here)
     small = ["--set", "channels=[4, 8, 8]", "--set", "validations=2", "--set", "precision=32-true"]
-    plan = ["--sets", "small", "--methods", "heatmap", "--minutes", "0.03", "--out", str(tmp_path / "runs"), *small]
+    plan = ["--sets", "small", "--methods", "heatmap", "--minutes", "0.06", "--out", str(tmp_path / "runs"), *small]
     time_to_error.main(plan)
-    folder = tmp_path / "runs" / "small_heatmap_0.03min_seed0"
+    folder = tmp_path / "runs" / "small_heatmap_0.06min_seed0"
     assert called == [folder.name]
     told = Told.read(folder)
     assert (told.starts, told.failed, told.commits) == (1, None, ["abc1234+"])
