@@ -13,9 +13,9 @@ join them (`brain_people_points`). Images are made by `synthesize_dataset`, with
 Written: labels/ (the data set of the label maps themselves), t1/ (that of the images), carrying.csv (a row for each
 person: share of points kept, distances, Dice of every structure). The same command goes on after a stop.
 
-In the 15 others, 80 to 87 % of the points are kept; there and back the median is 0.5 to 1.1 mm. Mean Dice is 0.60 for the
-cortex, 0.75 for white matter, 0.80 to 0.94 for all other structures (carrying.csv of the first command). Left out are
-20 points; 1221 landmarks remain, 41 of them defined by the maps.
+In the 15 others, 80 to 87 % of the points are kept; there and back the median is 0.5 to 1.1 mm. Mean Dice is 0.60 for
+the cortex, 0.75 for white matter, 0.80 to 0.95 for all other structures (carrying.csv of the first command). Left out
+are 20 points; 1221 landmarks remain, 41 of them defined by the maps.
 """
 
 from __future__ import annotations
