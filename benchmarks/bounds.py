@@ -79,6 +79,8 @@ def measured(model: Model, cases: Sequence[Case], validation: Sequence[Case]) ->
         votes = np.stack([stages[-1].spread for stages in found.located])[suitable]
         row["correlation_of_votes"] = rank_correlation(votes, errors)
     known = np.isfinite(errors) & np.isfinite(bounds) & np.isfinite(fixed)
+    if not known.any():  # too few validation cases
+        return row
     e, b, f = errors[known], bounds[known], fixed[known]
     wide = b / f >= np.quantile(b / f, 1 - WIDEST)
     row |= {"length": float(b.mean()), "coverage": _percent(e <= b), "widest": _percent((e <= b)[wide])}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +70,7 @@ def learn(folder: Path, dataset: Dataset) -> None:
     """Write what the training and validation cases that its settings chose teach of the predictions of the model in
     `folder`: what is usual, what tells landmarks outside of an image, scale and bounds of the error."""
     from anatomark import load
+    from anatomark.formats.atomic import write_json
     from anatomark.training.calibrate import found_in
     from anatomark.training.own_predictions import learned_again
     from anatomark.training.roles import training_roles
@@ -78,17 +80,22 @@ def learn(folder: Path, dataset: Dataset) -> None:
     roles = training_roles(dataset, "train", None, training["validation_fraction"], training["seed"])
     found = found_in(model, roles["validation"], lambda done, total, name: None)
     assert found.located is not None
-    learned_again(model, roles["train"], roles["validation"], found.located, found.references).save(folder)
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))  # of whatever format
+    learned = learned_again(model, roles["train"], roles["validation"], found.located, found.references)
+    learned.save(folder)
+    write_json(folder / "model.json", card | {"in_view": None if learned.in_view is None else asdict(learned.in_view)})
 
 
 @dataclass
 class Damage:
     """What was found in the copies of one kind: an item an image, and how many landmarks of each kind were said to be
-    what they are, of how many."""
+    what they are, of how many. `seconds` are core seconds of a prediction, `alone` those of the points alone."""
 
     errors: list[float] = field(default_factory=list)
     oriented: list[float] = field(default_factory=list)
     told: list[bool] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    alone: list[float] = field(default_factory=list)
     explained: int = 0
     outside: int = 0
     outside_absent: int = 0
@@ -110,8 +117,14 @@ def measured(model: Model, dataset: Dataset, split: str, most: int | None) -> li
         print(f"{done} of {len(cases)}", flush=True)
         reference = case.reference.select(model.names).points
         for kind, image, points in damaged(case.read_image(), reference):
-            found = model.predict(image, orient="auto")
             damage = damages.setdefault(kind, Damage())
+            began = time.process_time()
+            found = model.predict(image, orient="auto")
+            damage.seconds.append(time.process_time() - began)
+            if kind == AS_IT_IS:
+                began = time.process_time()
+                model.locate(image)
+                damage.alone.append(time.process_time() - began)
             known, inside = np.isfinite(points).all(axis=1), image.grid.contains(points)
             present = found.presence >= PRESENCE_THRESHOLD
             damage.inside += int(inside.sum())
@@ -134,6 +147,9 @@ def _row(kind: str, damage: Damage, wrong_from: float) -> dict[str, Any]:
     wrong, told = np.array(damage.errors) > wrong_from, np.array(damage.told)
     row = {"damage": kind, "images": len(wrong), "error": float(np.nanmean(damage.errors)), "told": int(told.sum())}
     row |= {"wrong": int(wrong.sum()), "wrong_told": int((wrong & told).sum())}
+    row["core_seconds"] = float(np.mean(damage.seconds))
+    if damage.alone:
+        row["core_seconds_without"] = float(np.mean(damage.alone))
     if kind in REASONS:
         row |= {"explained": damage.explained, "oriented": float(np.nanmean(damage.oriented))}
     if kind == AS_IT_IS or kind.startswith("a third"):

@@ -22,21 +22,22 @@ def bounds(results: list[dict[str, Any]]) -> str:
     more = ("widest tenth (%)", "mean bound (mm)", "constant: within (%)", "mean (mm)", "shorter (%)")
     lines += head(*columns, *more)
     for each in results:
-        votes = number(each["correlation_of_votes"], 2) if "correlation_of_votes" in each else "–"
         lines.append(
             row(
                 each["model"],
                 f"{each['dataset']}, {each['split']}",
                 f"{each['suitable']} of {each['images']}",
-                number(each["error"], 2),
-                number(each["correlation"], 2),
-                votes,
-                number(each["coverage"], 1),
-                number(each["widest"], 1),
-                number(each["length"], 2),
-                number(each["constant_coverage"], 1),
-                number(each["constant_length"], 2),
-                number(each["shorter"], 1),
+                *(_cell(each, key, 2) for key in ("error", "correlation", "correlation_of_votes")),
+                *(_cell(each, key, 1) for key in ("coverage", "widest")),
+                _cell(each, "length", 2),
+                _cell(each, "constant_coverage", 1),
+                _cell(each, "constant_length", 2),
+                _cell(each, "shorter", 1),
             )
         )
     return "\n".join([*lines, "", *(f"- {each['model']}: {measured_by(each)}" for each in results), ""])
+
+
+def _cell(result: dict[str, Any], key: str, digits: int) -> str:
+    """A number, or a dash where the model had too few validation cases for it."""
+    return number(result[key], digits) if key in result else "–"

@@ -29,7 +29,7 @@ def suitability(results: list[dict[str, Any]]) -> str:
         damaged = [each for each in result["rows"] if each["damage"] != "as it is"]
         wrong, told = (sum(each[key] for each in damaged) for key in ("wrong", "wrong_told"))
         clean = next(each for each in result["rows"] if each["damage"] == "as it is")
-        lines += ["", *_presence(damaged, clean)]
+        lines += ["", *_presence(damaged, clean), *_time(damaged, clean)]
         lines += [
             f"Flagged: {told} of {wrong} wrong damaged copies ({_share(told, wrong)} %; goal 99), and "
             f"{clean['told']} of {clean['images']} undamaged images "
@@ -51,6 +51,20 @@ def _presence(damaged: list[dict[str, Any]], clean: dict[str, Any]) -> list[str]
         f"Presence: {absent} of {off} landmarks that were cut off are said to be absent ({_share(absent, off)} %; goal "
         f"95), {present} of {inside} others in these images to be present ({_share(present, inside)} %; goal 99), and "
         f"{clean['inside_present']} of {clean['inside']} in the undamaged ones.",
+        "",
+    ]
+
+
+def _time(damaged: list[dict[str, Any]], clean: dict[str, Any]) -> list[str]:
+    """What judging costs, by the time of the points alone."""
+    if "core_seconds" not in clean:
+        return []
+    alone = clean["core_seconds_without"]
+    more = 100 * (clean["core_seconds"] / alone - 1)
+    slowest = max(each["core_seconds"] for each in damaged) / alone
+    return [
+        f"Time: judging takes {number(more, 0)} % of the time that the points take (goal 15 at most); where other "
+        f"views are tried, a prediction takes up to {number(slowest, 0)} times as long.",
         "",
     ]
 

@@ -4,9 +4,9 @@ The votes of a sure method scatter little everywhere, and their scatter alone ra
 evidence are weighed for each landmark: the spread of its votes, the posterior mass of each stage, the distance between
 the answers of the first and the last stage, and that from the place where the other landmarks let expect it
 (`in_view.expected_places`). Each is compared with what is usual for the landmark; the logarithm of the error is a
-linear function of all, learned by ridge regression (Hoerl and Kennard, Technometrics 12(1):55-67, 1970,
-doi:10.1080/00401706.1970.10488634) from validation cases. The bounds (`methods.error_bound`) are calibrated on scales
-that were learned without the case.
+linear function of all, learned from validation cases by ridge regression (Hoerl and Kennard, Technometrics
+12(1):55-67, 1970, doi:10.1080/00401706.1970.10488634) with no weight below zero: what makes a method less sure never
+makes an error smaller. The bounds (`methods.error_bound`) are calibrated on scales that were learned without the case.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FEWEST = 8  # cases to learn from
 LEAST = 1e-3  # times the landmarks' extent: smaller lengths mean no more
 FARTHEST = 3.0  # widths from the middle
 LOWEST = 0.1  # times a landmark's median error: a smaller one means no more
-WEIGHT = 0.3  # standard deviation of a weight, as expected beforehand
+WEIGHT = 0.1  # standard deviation of a weight, as expected beforehand
 PRIOR = 3.0  # cases that the mean error of all landmarks counts as, in that of one
 PARTS = 10
 CONSISTENT = 1.4826  # times the median distance from the median, for a standard deviation
@@ -53,6 +53,8 @@ class ErrorScale:
     @classmethod
     def learned(cls, errors: Floats, evidence: Floats) -> ErrorScale | None:
         """From radial errors (M, N), NaN where not known, and `evidence` (M, N, F); None from too few cases."""
+        from scipy.optimize import nnls
+
         known = np.isfinite(errors)
         if known.any(axis=1).sum() < FEWEST:
             return None
@@ -64,10 +66,9 @@ class ErrorScale:
         z = _standard(evidence, middle, width)
         log = np.log(np.maximum(errors, LOWEST * typical) / typical)
         rows, targets = (_within(np.where(known[..., None], v, np.nan))[known] for v in (z, log[..., None]))
-        noise = float(targets.var())
-        ridge = noise / WEIGHT**2 * np.eye(z.shape[-1])
-        weights = np.linalg.solve(rows.T @ rows + ridge + 1e-9 * np.eye(len(ridge)), rows.T @ targets[:, 0])
-        return cls(typical, middle, width, np.asarray(weights, dtype=np.float64))
+        ridge = (float(targets.std()) / WEIGHT + 1e-6) * np.eye(z.shape[-1])
+        weights = nnls(np.concatenate([rows, ridge]), np.append(targets[:, 0], np.zeros(len(ridge))))[0]
+        return cls(typical, middle, width, weights)
 
     def of(self, evidence: Floats) -> Floats:
         """(..., N) the error that such `evidence` (..., N, F) lets expect."""
