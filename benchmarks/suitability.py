@@ -9,6 +9,7 @@ that were trained before there was such a thing.
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import time
 from collections.abc import Iterator, Sequence

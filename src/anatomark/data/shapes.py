@@ -6,6 +6,7 @@ that a far point pulls no more than a near one.
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from anatomark.core.grid import Floats
 
 MOST_CASES = 400
 """A typical shape needs no more cases than this; thousands would only cost time."""
+MOST_TURNED = 200
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,34 @@ def radius(shape: Floats) -> float:
     """Root mean square distance of the points (N, d) from their centroid; NaN without points."""
     there = shape[np.isfinite(shape).all(axis=1)]
     return float(np.sqrt(((there - there.mean(axis=0)) ** 2).sum(axis=1).mean())) if len(there) else np.nan
+
+
+def mean_rotation(rotations: Floats) -> Floats:
+    """(d, d) the rotation nearest to the mean of `rotations` (M, d, d)."""
+    u, _, vt = np.linalg.svd(rotations.sum(axis=0))
+    if np.linalg.det(u @ vt) < 0:
+        u[:, -1] *= -1
+    return u @ vt
+
+
+def angles(turn: Floats, rotations: Floats) -> Floats:
+    """(M,) angles in radians between `turn` (d, d) and each of `rotations` (M, d, d)."""
+    d = len(turn)
+    trace = np.einsum("ij,mij->m", turn, rotations)
+    return np.arccos(np.clip((trace - (d - 2)) / 2, -1.0, 1.0))
+
+
+def usual_turn(cases: Floats) -> float:
+    """The angle in degrees by which all but a twentieth of `cases` (M, N, d) are turned at most, against their mean.
+
+    0 where too few points are known to tell. Some hundred cases and landmarks, evenly chosen, are enough.
+    """
+    cases = cases[:: math.ceil(len(cases) / MOST_TURNED)][:, :: math.ceil(cases.shape[1] / MOST_TURNED)]
+    fit = align_shape(typical_shape(cases), cases)
+    rotations = fit.rotations[np.isfinite(fit.scales)]
+    if not len(rotations):
+        return 0.0
+    return float(np.degrees(np.quantile(angles(mean_rotation(rotations), rotations), 0.95)))
 
 
 def median_and_mad(values: Floats, axis: int = 0) -> tuple[Floats, Floats]:

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats, Grid
-from anatomark.data.shapes import align_shape
+from anatomark.data.shapes import align_shape, angles
 from anatomark.methods.presence import PresenceModel, fit_logistic, logit
-from anatomark.methods.suitability import Usual, angles
+from anatomark.methods.suitability import Usual
 
 LEAST_CUT_OFF = 10  # landmarks among the copies, to learn from
 ROUNDS = 3

@@ -34,13 +34,17 @@ Batch: TypeAlias = "dict[str, Tensor]"
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What a plan looks at: the canonical Grids of the training images, landmarks, pairs, memory and device."""
+    """What a plan looks at: the canonical Grids of the training images, landmarks, pairs, memory and device.
+
+    `turn_degrees` is the angle by which nearly all training images are turned at most (`data.shapes.usual_turn`).
+    """
 
     grids: tuple[Grid, ...]
     landmarks: int
     has_pairs: bool
     memory_bytes: float
     on_gpu: bool = False
+    turn_degrees: float = 0.0
 
 
 @dataclass(frozen=True)

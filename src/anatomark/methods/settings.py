@@ -11,6 +11,7 @@ A field has one name wherever it occurs, so that settings are a union of network
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
@@ -124,7 +125,9 @@ class AugmentedSettings(Settings):
         None, description="train on mirrored images too; without, where left/right pairs are declared"
     )
     rotation_degrees: NonNegativeFloat | None = Field(
-        None, description="largest rotation; without, that of the augmentation level", json_schema_extra=unit("degrees")
+        None,
+        description="largest rotation; without, that of the augmentation level, or of the training images",
+        json_schema_extra=unit("degrees"),
     )
     scale: NonNegativeFloat | None = Field(None, description="largest relative change of size")
     elastic: NonNegativeFloat | None = Field(None, description="s.d. of elastic control points, relative to the crop")
@@ -208,6 +211,7 @@ class AugmentedTraining(Training):
     cut_fraction: float = Field(0.0, ge=0, le=1)
 
 
+ANY_POSE = 90.0  # degrees: images that are turned by more lie in any way
 _DEFAULT = {
     "rotation_degrees": 12.0,
     "scale": 0.12,
@@ -237,15 +241,27 @@ STRENGTHS: Mapping[Level, Mapping[str, float]] = {
 
 
 def planned_augmentation(
-    asked: AugmentedSettings, *, has_pairs: bool, elastic_fine: float = 0.0
+    asked: AugmentedSettings, *, has_pairs: bool, ndim: int, turn_degrees: float = 0.0, elastic_fine: float = 0.0
 ) -> dict[str, float | bool]:
-    """`mirror` and the strengths: those asked for, else those of the level; `elastic_fine` is a method's default."""
+    """`mirror` and the strengths: those asked for, else those of the level; `elastic_fine` is a method's default.
+
+    Where training images are turned by more than the level turns them, up to `turn_degrees`, so are the copies.
+    """
     level = dict(STRENGTHS[asked.augmentation])
+    if asked.augmentation != "none" and asked.align == "none":
+        level["rotation_degrees"] = max(level["rotation_degrees"], _turn_in_planes(turn_degrees, ndim))
     if asked.augmentation == "default":
         level["elastic_fine"] = elastic_fine
     mirror = has_pairs and asked.augmentation != "none"
     given = {name: value for name, value in asked if name in ("mirror", *level) and value is not None}
     return {"mirror": mirror, **level, **given}
+
+
+def _turn_in_planes(degrees: float, ndim: int) -> float:
+    """The largest rotation in each plane of the axes, for images that are turned by up to so many degrees in all."""
+    if degrees > ANY_POSE:
+        return 180.0
+    return float(round(degrees / math.sqrt(ndim * (ndim - 1) / 2)))
 
 
 def take(part: type[Part], asked: Settings, planned: Mapping[str, object]) -> Part:

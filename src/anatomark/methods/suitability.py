@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats
-from anatomark.data.shapes import align_shape, typical_shape
+from anatomark.data.shapes import align_shape, angles, mean_rotation, typical_shape
 from anatomark.data.working import WorkingImage
 from anatomark.errors import ModelError
 from anatomark.methods import appearance
@@ -194,7 +194,7 @@ class Suitability:
         for part in np.unique(parts):
             out = parts == part
             unseen[out] = Components.fitted(aligned[on][~out], variance).distances(aligned[on][out])
-        turn = _mean_rotation(rotations[on])
+        turn = mean_rotation(rotations[on])
         there = np.where(np.isfinite(references), predicted, np.nan)  # what was found of absent landmarks lies anywhere
         seen, seen_scales, seen_rotations = _aligned(typical, there)
         values = np.stack(
@@ -317,20 +317,6 @@ def _aligned(typical: Floats, shapes: Floats) -> tuple[Floats, Floats, Floats]:
     moved = (shapes - fit.offsets[:, None]) @ fit.rotations / fit.scales[:, None, None]
     known = np.asarray(np.isfinite(typical).all(axis=1))
     return np.where(known[:, None], moved, np.nan), fit.scales, fit.rotations
-
-
-def _mean_rotation(rotations: Floats) -> Floats:
-    u, _, vt = np.linalg.svd(rotations.sum(axis=0))
-    if np.linalg.det(u @ vt) < 0:
-        u[:, -1] *= -1
-    return u @ vt
-
-
-def angles(turn: Floats, rotations: Floats) -> Floats:
-    """(M,) angles in radians between `turn` (d, d) and each of `rotations` (M, d, d)."""
-    d = len(turn)
-    trace = np.einsum("ij,mij->m", turn, rotations)
-    return np.arccos(np.clip((trace - (d - 2)) / 2, -1.0, 1.0))
 
 
 def votes_of(mass: Floats, present: NDArray[np.bool_]) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 
 from anatomark.core.grid import Grid, Unit
 from anatomark.data.cache import Cache, prepare, require_alike
+from anatomark.data.shapes import usual_turn
 from anatomark.errors import SettingsError
 from anatomark.methods.interface import AnyPlan
 from anatomark.methods.settings import Settings
@@ -29,7 +30,8 @@ class TrainingData:
 
     `roles` are {"train": ids, "validation": ids}; `grids()` reads the canonical Grids of the training images, which a
     plan looks at; `prepare(plan, progress)` gives the Cache at the plan's spacing and pooling, aligned where the plan
-    says so. `template` is the training case to align to where the settings name none. `name` is for the record.
+    says so. `template` is the training case to align to where the settings name none. `turn_degrees` is the angle by
+    which nearly all training images are turned at most. `name` is for the record.
     """
 
     name: str
@@ -41,6 +43,7 @@ class TrainingData:
     grids: Callable[[], Sequence[Grid]]
     prepare: Callable[[AnyPlan, Progress], Cache]
     template: str | None = None
+    turn_degrees: float = 0.0
 
 
 def data_of(dataset: Dataset, roles: Mapping[str, Sequence[Case]], settings: Settings, *, cache: Path) -> TrainingData:
@@ -57,6 +60,7 @@ def data_of(dataset: Dataset, roles: Mapping[str, Sequence[Case]], settings: Set
         grids=lambda: canonical_grids(dataset, roles["train"]),
         prepare=partial(prepare_cache, dataset, roles, cache),
         template=template,
+        turn_degrees=usual_turn(np.stack([case.reference.select(dataset.names).points for case in roles["train"]])),
     )
 
 

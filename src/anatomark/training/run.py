@@ -64,15 +64,7 @@ def train_from_cache(
     say: Callable[[str], None] = show or (lambda line: None)
     run = RunFolder(out)
     existed = run.path.exists()
-    resumed = run.open(
-        {
-            **request.record(),
-            "dataset": data.name,
-            "landmarks": list(data.names),
-            "train": list(data.roles["train"]),
-            "validation": list(data.roles["validation"]),
-        }
-    )
+    resumed = run.open(request.record(data))
     if run.finished:
         say(f"{run.path}: this run is finished; its model is there. To train again choose another --out")
         return run.path
@@ -139,6 +131,7 @@ def plan_for(request: Request, data: TrainingData) -> AnyPlan:
         bool(data.pairs),
         available_memory_bytes(request.device),
         on_gpu=request.device == "cuda",
+        turn_degrees=data.turn_degrees,
     )
     settings = request.settings
     if settings.align != "none" and settings.template is None:

@@ -93,7 +93,7 @@ def plan(asked: GlobalToLocalSettings, facts: DataFacts) -> GlobalToLocalPlan:
         "local_steps": stage_steps(
             asked, asked.local_steps, steps["local"], cases=cases, batch=local_batch, share=SHARE["local"]
         ),
-        **planned_augmentation(asked, has_pairs=facts.has_pairs),
+        **planned_augmentation(asked, has_pairs=facts.has_pairs, ndim=d, turn_degrees=facts.turn_degrees),
     }
     open_values = [n for n in ("local_window", "window_jitter", "local_class_weight") if getattr(asked, n) is None]
     most: dict[str, object] = {

@@ -83,7 +83,7 @@ def plan(asked: HeatmapSettings, facts: DataFacts) -> HeatmapPlan:
         "landmark_crop_fraction": 0.5 if any(n < size for n, size in zip(crop, image, strict=True)) else 0.0,
         "batch": batch,
         "steps": stage_steps(asked, asked.steps, steps, cases=len(facts.grids), batch=batch, share=SHARE),
-        **planned_augmentation(asked, has_pairs=facts.has_pairs),
+        **planned_augmentation(asked, has_pairs=facts.has_pairs, ndim=d, turn_degrees=facts.turn_degrees),
     }
     return Plan(take(HeatmapNetwork, asked, planned), take(HeatmapTraining, asked, planned))
 

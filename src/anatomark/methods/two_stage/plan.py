@@ -119,7 +119,9 @@ def plan(asked: TwoStageSettings, facts: DataFacts) -> TwoStagePlan:
         "stage2_batch": stage2_batch,
         "frozen_steps": steps["stage2_frozen"],
         "stage2_steps": steps["stage2"],
-        **planned_augmentation(asked, has_pairs=facts.has_pairs, elastic_fine=ELASTIC_FINE[d]),
+        **planned_augmentation(
+            asked, has_pairs=facts.has_pairs, ndim=d, turn_degrees=facts.turn_degrees, elastic_fine=ELASTIC_FINE[d]
+        ),
     }
     return Plan(take(TwoStageNetwork, asked, planned), take(TwoStageTraining, asked, planned))
 
