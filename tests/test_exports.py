@@ -22,7 +22,7 @@ FLOORS = (
     ("votes", "pictures"),
     ("nets",),
     ("methods",),
-    ("card", "combined", "views", "model", "ready_made", "loading", "prediction_files"),
+    ("card", "combined", "ensemble", "views", "model", "ready_made", "loading", "prediction_files"),
     ("training",),
     ("evaluation",),
     ("predict",),

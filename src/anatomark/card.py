@@ -19,7 +19,6 @@ from anatomark.version import __version__
 
 FORMAT = 2
 NAME = "model.json"
-ENSEMBLE = "ensemble.json"  # of a run with folds: which these are
 
 
 class Presence(BaseModel):

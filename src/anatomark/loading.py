@@ -1,22 +1,21 @@
-"""A model from its run folder: one member, or the folds of a run; and the file that says which folds those are."""
+"""A model from its run folder: one member, or those of an ensemble."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from pydantic import ValidationError
 
-from anatomark.card import ENSEMBLE, NAME, Card, first_fault, not_a_model, read_card
+from anatomark.card import NAME, Card, first_fault, not_a_model, read_card
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.data.alignment import Alignment
+from anatomark.ensemble import Ensemble, read_ensemble
 from anatomark.errors import AnatomarkError, ModelError, UnknownNameError
-from anatomark.formats.atomic import write_json
-from anatomark.formats.json_text import parsed
 from anatomark.methods import detector_class
 from anatomark.methods.error_bound import NAME as BOUNDS
 from anatomark.methods.error_bound import ErrorBounds
@@ -32,26 +31,25 @@ from anatomark.model import TEMPLATE, Member, Model
 from anatomark.nets.devices import choose_device
 from anatomark.nets.weights import load_tensors
 from anatomark.ready_made import run_folder
-from anatomark.version import __version__
 
-ENSEMBLE_FORMAT = 1
 _NEAREST, _FARTHEST = 1e-6, 1e6  # mm or px between elements of working images
 T = TypeVar("T")
 
 
 def load(run: str | Path, *, device: str = "auto") -> Model:
-    """The model of a run folder, on `device` ("auto", "cpu", "cuda"); of a run with folds, all of these as one.
+    """The model of a run folder, on `device` ("auto", "cpu", "cuda"); of several members, all of these as one.
 
     A ready-made model is found by its name (see `ready_made`).
 
     Raises ModelError where the folder has no whole model: not a run, not finished, or weights that do not fit.
     """
     folder = run_folder(run)
-    return _load_folds(folder, device) if (folder / ENSEMBLE).exists() else load_model(folder, device=device)
+    ensemble = read_ensemble(folder)
+    return load_model(folder, device=device) if ensemble is None else _load_ensemble(folder, ensemble, device)
 
 
 def load_model(run: str | Path, *, device: str = "auto") -> Model:
-    """The one model of a run folder without folds; raises as `load`."""
+    """The model of a run folder with one member; raises as `load`."""
     folder, chosen = Path(run), choose_device(device)
     card = read_card(folder)
     try:
@@ -122,37 +120,21 @@ def _alignment(folder: Path, card: Card, array: torch.Tensor | None) -> Alignmen
     return Alignment(card.alignment.kind, card.alignment.case, Image(array.numpy(), grid))
 
 
-def save_ensemble(folder: Path, folds: Sequence[Path], bounds: ErrorBounds, presence: PresenceModel | None) -> None:
-    """Write error_bounds.safetensors, then ensemble.json, for a run whose fold folders lie in `folder`."""
-    bounds.save(folder)
-    corrected = None if presence is None else asdict(presence)
-    about = {"format": ENSEMBLE_FORMAT, "anatomark": __version__, "folds": [f.name for f in folds]}
-    write_json(folder / ENSEMBLE, about | {"presence": corrected})
+def load_members(folders: Sequence[Path], *, device: str = "auto") -> Model:
+    """The models of several run folders as one, with the error bounds of the first.
 
-
-def _load_folds(folder: Path, device: str) -> Model:
-    """The folds of a finished run as one model. ModelError for damage, or folds that do not go together."""
-    path = folder / ENSEMBLE
-    try:
-        about = parsed(path.read_text(encoding="utf-8"))
-        if about["format"] != ENSEMBLE_FORMAT:
-            raise ModelError(
-                f"{path} has format {about['format']!r}, this version reads {ENSEMBLE_FORMAT}; "
-                "update anatomark, or use the one that wrote it"
-            )
-        folds = [folder / Path(name).name for name in about["folds"]]
-        held = about["presence"]
-        weights = () if held is None else tuple(float(w) for w in held["weights"])
-        presence = None if held is None else PresenceModel(weights, float(held["bias"]), str(held["learned_from"]))
-        if not folds or len(weights) > 1:
-            raise ValueError("folds")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise ModelError(f"{path} does not describe an ensemble; copy it again or train again") from None
-    models = [load_model(fold, device=device) for fold in folds]
+    ModelError where they find different landmarks; raises as `load_model`.
+    """
+    models = [load_model(folder, device=device) for folder in folders]
     first = models[0]
     if len({(m.names, m.ndim, m.unit) for m in models}) > 1:
-        raise ModelError(f"{folder}: the folds find different landmarks; they are not of one run")
-    members = tuple(member for model in models for member in model.members)
-    bounds = _part(folder / BOUNDS, lambda: ErrorBounds.load(folder, first.names, first.unit))
-    offsets = _part(folder / OFFSETS, lambda: Offsets.load(folder, len(first.names), first.ndim))
-    return replace(first, members=members, bounds=bounds, presence=presence, offsets=offsets)
+        raise ModelError(f"{folders[0].parent}: its members find different landmarks; they are not of one run")
+    return replace(first, members=tuple(member for model in models for member in model.members))
+
+
+def _load_ensemble(folder: Path, ensemble: Ensemble, device: str) -> Model:
+    """The members of a finished run as one model, with what was learned of them together."""
+    model = load_members(ensemble.members, device=device)
+    bounds = _part(folder / BOUNDS, lambda: ErrorBounds.load(folder, model.names, model.unit))
+    offsets = _part(folder / OFFSETS, lambda: Offsets.load(folder, len(model.names), model.ndim))
+    return replace(model, bounds=bounds, presence=ensemble.presence, offsets=offsets)

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomark.card import ENSEMBLE, read_card
 from anatomark.core.landmarks import State
+from anatomark.ensemble import read_cards
 from anatomark.errors import UnknownNameError
 from anatomark.evaluation.bootstrap import Bootstrap
 from anatomark.evaluation.result import Interval, Result
@@ -169,7 +169,7 @@ def bounds_of(model: BoundsSource) -> ErrorBounds:
         return model.bounds
 
     folder = Path(model)
-    card = read_card(folder / "fold1" if (folder / ENSEMBLE).exists() else folder)
+    card = read_cards(folder)[0]
     return ErrorBounds.load(folder, card.landmarks, card.unit)
 
 

@@ -80,15 +80,16 @@ class ModelAbout(BaseModel):
     """A served model."""
 
     name: str
-    method: str
+    method: Annotated[str, Field(description="Localization method; of several members, all of theirs.")]
     dimension: Literal[2, 3]
     unit: Literal["mm", "px"]
     dataset: str
     landmarks: list[str]
     pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
-    folds: Annotated[int, Field(description="Number of folds whose mean is served; 0 for a single model.")]
+    members: Annotated[int, Field(description="Number of trained models whose mean is served; 1 for a single one.")]
+    folds: Annotated[int, Field(description="Number of members that are folds of a cross-validation; 0 for others.")]
     error_bounds: Annotated[bool, Field(description="Whether every landmark has an error bound at 90 %.")]
-    card: Annotated[dict[str, Any], Field(description="Its model.json.")]
+    card: Annotated[dict[str, Any], Field(description="Its model.json, or that of the first member.")]
 
 
 class Models(BaseModel):

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from anatomark.card import ENSEMBLE, read_card
+from anatomark.ensemble import read_cards
 from anatomark.errors import ModelError, OutputError
 from anatomark.ready_made import run_folder
 from anatomark.service.app import make_app
@@ -87,8 +87,7 @@ def named_runs(runs: Sequence[str | Path]) -> Mapping[str, Path]:
         name = run.resolve().name
         if name in models:
             raise ModelError(f"two runs have the name {name!r}: {models[name]} and {run}; rename one of the folders")
-        if not (run / ENSEMBLE).exists():
-            read_card(run)
+        read_cards(run)
         models[name] = run
     if not models:
         raise ModelError("no model to serve; give the --out folder of anatomark train")

@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from anatomark.card import read_card
+from anatomark.ensemble import methods_of, read_cards, read_ensemble
 from anatomark.errors import AnatomarkError
 from anatomark.loading import load
 from anatomark.service.carry_out import carry_out
@@ -46,21 +46,20 @@ def main() -> None:
 
 
 def about(name: str, model: Model, run: str) -> dict[str, Any]:
-    """The description of a model; `card` is its model.json, or that of the first fold."""
-    folds = len(model.members) if len(model.members) > 1 else 0
-    first = sorted(path.parent for path in Path(run).glob("*/model.json"))[0] if folds else Path(run)
-    card = read_card(first).model_dump(mode="json")
+    """The description of a model; `card` is its model.json, or that of the first member."""
+    ensemble, cards = read_ensemble(Path(run)), read_cards(Path(run))
     return {
         "name": name,
-        "method": card["method"],
+        "method": methods_of(cards),
         "dimension": model.ndim,
         "unit": model.unit,
         "dataset": model.dataset,
         "landmarks": list(model.names),
         "pairs": [list(pair) for pair in model.pairs],
-        "folds": folds,
+        "members": len(cards),
+        "folds": len(cards) if ensemble is not None and ensemble.kind == "folds" else 0,
         "error_bounds": all(model.bounds.reason(landmark) is None for landmark in model.names),
-        "card": card,
+        "card": cards[0].model_dump(mode="json"),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -12,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from anatomark.card import ENSEMBLE, NAME
+from anatomark.card import NAME
 from anatomark.core.grid import Floats, Unit
 from anatomark.data.description import Dataset, load_dataset
 from anatomark.data.missing_codes import require_no_codes
+from anatomark.ensemble import ENSEMBLE, read_ensemble
 from anatomark.errors import OutputError, SettingsError
 from anatomark.formats.atomic import new_folder
 from anatomark.loading import load
@@ -139,11 +139,10 @@ def learned(
 
 
 def _copy(folder: Path, to: Path) -> None:
-    """Copy what prediction needs, the terms of use, and what was learned from; of a run with folds, of each."""
-    folds: list[str] = []
-    if (folder / ENSEMBLE).exists():
-        folds = [Path(name).name for name in json.loads((folder / ENSEMBLE).read_text(encoding="utf-8"))["folds"]]
-    for part in ("", *folds):
+    """Copy what prediction needs, the terms of use, and what was learned from; of an ensemble, of each member."""
+    ensemble = read_ensemble(folder)
+    members = () if ensemble is None else ensemble.members
+    for part in ("", *(member.name for member in members)):
         (to / part).mkdir(exist_ok=True)
         for name in (*FILES, *((BOUNDS,) if part else ())):
             if (folder / part / name).exists():

@@ -18,10 +18,11 @@ import numpy as np
 
 from anatomark.core.landmarks import State
 from anatomark.data.splits import split_validation, subject_folds
+from anatomark.ensemble import Ensemble
 from anatomark.errors import SettingsError
 from anatomark.formats.atomic import new_folder, write_json
 from anatomark.formats.table import LandmarkTable, join_tables, read_table, write_table
-from anatomark.loading import load_model, save_ensemble
+from anatomark.loading import load_model
 from anatomark.methods.error_bound import ErrorBounds
 from anatomark.methods.prediction import prediction_table
 from anatomark.methods.presence import PresenceModel
@@ -150,4 +151,5 @@ def _put_together(
         known = states != State.NOT_ANNOTATED
         corrected = PresenceModel.fitted(presence[known][:, None], states[known] == State.PRESENT)
         corrected = replace(corrected, learned_from=BY_FOLDS)
-    save_ensemble(out, [fold_folder(out, number) for number in range(len(parts))], bounds, corrected)
+    bounds.save(out)
+    Ensemble(tuple(fold_folder(out, number) for number in range(len(parts))), "folds", corrected).save(out)

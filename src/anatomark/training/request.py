@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
@@ -17,16 +17,23 @@ from anatomark.methods.interface import AnyDetector
 from anatomark.methods.settings import Settings
 from anatomark.nets.devices import choose_device
 
+if TYPE_CHECKING:
+    from anatomark.training.data import TrainingData
+
 
 @dataclass(frozen=True)
 class Request:
-    """A `method` with its `settings`: those `given`, over those of the `preset`; `device` is "cpu" or "cuda"."""
+    """A `method` with its `settings`: those `given`, over those of the `preset`; `device` is "cpu" or "cuda".
+
+    `asked` is what a user called for where that was no method: "auto" or "both".
+    """
 
     method: type[AnyDetector]
     settings: Settings
     device: str
     preset: str | None
     given: Mapping[str, Any]
+    asked: str | None = None
 
     @classmethod
     def resolved(
@@ -44,12 +51,21 @@ class Request:
             return self
         return replace(self, settings=self.settings.model_copy(update={"minutes": minutes / trainings}))
 
-    def record(self) -> dict[str, Any]:
-        """What the run folder keeps, to know the same request again."""
-        return {
-            "method": self.method.name,
+    def record(self, data: TrainingData | None = None) -> dict[str, Any]:
+        """What the run folder keeps, to know the same request again; with `data`, also what is learned from."""
+        asked = {
+            "method": self.asked or self.method.name,
             "preset": self.preset,
             "settings": json.loads(json.dumps(dict(self.given))),
+        }
+        if data is None:
+            return asked
+        return {
+            **asked,
+            "dataset": data.name,
+            "landmarks": list(data.names),
+            "train": list(data.roles["train"]),
+            "validation": list(data.roles["validation"]),
         }
 
 
@@ -80,6 +96,13 @@ def resolve_settings(
             else:
                 faults.append(f"{name}={fault['input']!r}: {fault['msg'].lower()}")
         raise SettingsError("; ".join(faults)) from None
+
+
+def settings_of(kind: type[AnyDetector], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `settings` that a detector class knows, by any name that they have had."""
+    asked = kind.settings_type
+    known = {*asked.model_fields, *asked.earlier_names, *asked.fixed}
+    return {name: value for name, value in settings.items() if name in known}
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

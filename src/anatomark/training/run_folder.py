@@ -14,7 +14,9 @@ error_bounds.safetensors  how far predictions may be off; see `methods.error_bou
 suitability.safetensors   what is usual in suitable images; see `methods.suitability`
 
 A run with folds has folds.json, which says what was asked and which cases each fold leaves out, a run folder fold1,
-fold2, ... for each, out_of_fold.csv, and, when all have ended, ensemble.json and error_bounds.safetensors of its own.
+fold2, ... for each, out_of_fold.csv, and, when all have ended, ensemble.json and error_bounds.safetensors of its own. A
+run of both methods has request.json, a run folder for each method, called as it is, and in the end the same two files.
+A run that tries methods first has trial.json, which says what it saw, and a folder trial/ until it has seen it.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import shutil
 from pathlib import Path
 from typing import Any, cast
 
+from anatomark.ensemble import ENSEMBLE
 from anatomark.errors import SettingsError
 from anatomark.formats.atomic import new_folder, write_json
 from anatomark.formats.json_text import parsed
@@ -66,6 +69,7 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.checkpoint = path / "checkpoint.safetensors"
         self.cache = path / "cache"
+        self.trial = path / "trial.json"
         self.model = path / "model.json"
         self.weights = path / "model.safetensors"
 
@@ -78,12 +82,13 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        return self.model.exists()
+        return self.model.exists() or (self.path / ENSEMBLE).exists()
 
     @property
     def begun(self) -> bool:
         """Whether there is work in it that another run would destroy."""
-        return any(path.exists() for path in (self.log, self.checkpoint, self.weights, self.model))
+        own = any(path.exists() for path in (self.log, self.checkpoint, self.weights, self.model, self.trial))
+        return own or any(self.path.glob("*/request.json"))
 
     def open(self, request: dict[str, Any]) -> bool:
         """Make the folder, or continue it; true where there is a run of the same `request` to go on with.
