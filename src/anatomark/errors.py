@@ -32,6 +32,10 @@ class ImageError(AnatomarkError):
     """An image that cannot be read or used: truncated, empty, constant, not finite, of a wrong dimension."""
 
 
+class NativeReaderError(ImageError):
+    """An image at which a library crashed, hung or took too much memory; the process that read it was ended."""
+
+
 class LandmarkFileError(AnatomarkError):
     """A landmark file or table that cannot be read or written."""
 

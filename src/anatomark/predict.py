@@ -15,6 +15,7 @@ from anatomark.data.inputs import find_inputs
 from anatomark.errors import AnatomarkError, SettingsError, UnknownNameError
 from anatomark.formats.atomic import new_folder
 from anatomark.formats.landmark_files.dicom_sr import require_reportable
+from anatomark.formats.reader_process import Load, ReaderProcesses
 from anatomark.loading import load
 from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import Orient, Prediction
@@ -108,8 +109,8 @@ def _predict_each(
     folder = summary.table.parent
     results: dict[str, Prediction] = {}
     first_error: AnatomarkError | None = None
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        coming = reader.submit(_read, cases[0], formats)
+    with ReaderProcesses() as apart, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        coming = reader.submit(_read, cases[0], formats, apart.load)
         written: Future[None] | None = None
         for done, case in enumerate(cases):
             progress(done, len(cases), case.id)
@@ -118,7 +119,7 @@ def _predict_each(
             try:
                 wait((reading,))
                 if done + 1 < len(cases):
-                    coming = reader.submit(_read, cases[done + 1], formats)
+                    coming = reader.submit(_read, cases[done + 1], formats, apart.load)
                 image = reading.result()
                 marks.append(time.perf_counter())
                 result = model.predict(image, source=str(case.image_path), coverage=coverage, orient=orient)
@@ -150,8 +151,8 @@ def _predict_each(
     return summary
 
 
-def _read(case: Case, formats: Sequence[str]) -> Image:
-    image = case.read_image()
+def _read(case: Case, formats: Sequence[str], load: Load) -> Image:
+    image = case.read_image(load)
     if "dicom-sr" in formats:
         require_reportable(case.image_path, image.grid.ndim)
     return image

@@ -24,6 +24,7 @@ from anatomark.data.alignment import Alignment, Placement, place
 from anatomark.data.working import WorkingImage
 from anatomark.errors import AnatomarkError, ImageError, ModelError, SpacingError
 from anatomark.formats.atomic import replacing, write_text
+from anatomark.formats.reader_process import Load, ReaderProcesses
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
@@ -109,13 +110,17 @@ def prepare(
     if _fingerprint_of(folder) == wanted:
         return open_cache(folder, memory_limit_bytes=memory_limit_bytes)
     (folder / "index.json").unlink(missing_ok=True)
-    alignment = None
-    if align != "none" and template is not None:
-        alignment = Alignment.to(_usable_image(dataset, template), kind=align, case=template.id)
     entries: list[dict[str, Any]] = []
-    with replacing(folder / "images.bin") as temporary, open(temporary, "wb") as file:
+    with (
+        replacing(folder / "images.bin") as temporary,
+        open(temporary, "wb") as file,
+        ReaderProcesses() as readers,
+    ):
+        alignment = None
+        if align != "none" and template is not None:
+            alignment = Alignment.to(_usable_image(dataset, template, readers.load), kind=align, case=template.id)
         for done, (role, case) in enumerate(cases):
-            placed = place(alignment, _usable_image(dataset, case))
+            placed = place(alignment, _usable_image(dataset, case, readers.load))
             made = prepared_case(case, placed, role=role, names=dataset.names, spacing=spacing, pool=pool)
             present = (made.states == State.PRESENT).tolist()
             entries.append(
@@ -209,8 +214,8 @@ def _fingerprint_of(folder: Path) -> str | None:
         return None
 
 
-def _usable_image(dataset: Dataset, case: Case) -> Image:
-    image = case.read_image()
+def _usable_image(dataset: Dataset, case: Case, load: Load) -> Image:
+    image = case.read_image(load)
     require_alike(image.grid, dataset, case.image_path)
     require_usable(image, case.image_path)
     return image

@@ -14,8 +14,9 @@ from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.data.reference import Review, reference_of, reviewed
 from anatomark.errors import DescriptionError
-from anatomark.formats.header import Orientation
-from anatomark.formats.images import PHOTOS, read_grid, read_image
+from anatomark.formats.header import Orientation, tell
+from anatomark.formats.images import PHOTOS, load_image, read_grid
+from anatomark.formats.reader_process import Load
 
 
 class Source(Protocol):
@@ -90,9 +91,11 @@ class Case:
         """How the image file is to be read, as keyword arguments of `formats.images`; JSON can hold them."""
         return {"spacing": self.spacing, "orientation": self.orientation, "page": self.page}
 
-    def read_image(self) -> Image:
-        """The image, with the described spacing where the file has none."""
-        return read_image(self.image_path, **self.reading)
+    def read_image(self, load: Load = load_image) -> Image:
+        """The image, with the described spacing where the file has none; read by `load`."""
+        image, header = load(self.image_path, **self.reading)
+        tell(header.remarks)
+        return image
 
     def read_grid(self) -> Grid:
         """The Grid of the image, from the header alone where the format allows."""

@@ -18,7 +18,7 @@ from anatomark.data.findings import Finding
 from anatomark.data.shapes import median_and_mad
 from anatomark.errors import AnatomarkError, SpacingError
 from anatomark.formats.header import Header
-from anatomark.formats.images import load_image
+from anatomark.formats.reader_process import Load, ReaderProcesses
 
 FEWEST_CASES = 8
 
@@ -37,15 +37,16 @@ class ImageFacts:
 
 
 def inspect_images(cases: Sequence[Case], ndim: int, progress: Callable[[], None] | None = None) -> list[ImageFacts]:
-    """The ImageFacts of each case, in order; several images are read at a time, none is kept."""
+    """The ImageFacts of each case, in order; several images are read at a time, in other processes, none is kept."""
+    count = min(4, os.cpu_count() or 1)
 
     def inspect(case: Case) -> ImageFacts:
-        result = _inspect(case, ndim)
+        result = _inspect(case, ndim, readers.load)
         if progress is not None:
             progress()
         return result
 
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ReaderProcesses(min(count, max(1, len(cases)))) as readers, ThreadPoolExecutor(count) as pool:
         return list(pool.map(inspect, cases))
 
 
@@ -55,7 +56,7 @@ def image_findings(dataset: Dataset, facts: Sequence[ImageFacts]) -> list[Findin
     return findings + _duplicates(dataset.cases, facts) + _far_spacings(dataset, facts)
 
 
-def _inspect(case: Case, ndim: int) -> ImageFacts:
+def _inspect(case: Case, ndim: int, load: Load) -> ImageFacts:
     def bad(code: str, message: str, advice: str) -> tuple[Finding]:
         return (Finding("error", code, message, advice, case.id, str(case.image_path)),)
 
@@ -63,7 +64,7 @@ def _inspect(case: Case, ndim: int) -> ImageFacts:
         return ImageFacts(None, b"", bad("image", "the image does not exist", "add it, or remove it from the list"))
     header: Header | None = None
     try:
-        image, header = load_image(case.image_path, **case.reading)
+        image, header = load(case.image_path, **case.reading)
         require_usable(image, case.image_path)
     except SpacingError as error:
         return ImageFacts(None, b"", bad("spacing", str(error), "correct the spacing in the description"))

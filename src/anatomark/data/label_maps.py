@@ -6,7 +6,7 @@ import fnmatch
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from anatomark.core.grid import Grid
 from anatomark.errors import AnatomarkError
 from anatomark.formats.image_names import stem
-from anatomark.formats.images import load_image
+from anatomark.formats.reader_process import Load, ReaderProcesses
 from anatomark.formats.text import composed
 
 WORDS = frozenset(
@@ -110,30 +110,31 @@ def find_label_maps(files: Sequence[Path]) -> LabelMaps:
         elif 1 < len(by_folder[file.parent]) <= 8 and len(by_folder) > 1:  # a folder for each case
             kinds.setdefault(f"*/{file.name}", []).append(file)
 
-    looks = cache(_look)
+    with ReaderProcesses(1 if kinds else 0) as readers:
+        looks = cache(partial(_look, load=readers.load))
 
-    def is_map(file: Path) -> bool:
-        own = looks(file)
-        by_name = file in named and (_base(file) in bases or (not _base(file) and file.parent in by_folder))
-        if own is None:
-            return by_name
-        if not own.few:
-            return False
-        if by_name:
-            return True
-        longer = _longer_than(file, by_stem)
-        others = [longer] if longer is not None else by_folder.get(file.parent, []) or images
-        near = [looks(other) for other in others[:20] if other != file]
-        return any(other is not None and not other.few and _same_grid(own.grid, other.grid) for other in near)
+        def is_map(file: Path) -> bool:
+            own = looks(file)
+            by_name = file in named and (_base(file) in bases or (not _base(file) and file.parent in by_folder))
+            if own is None:
+                return by_name
+            if not own.few:
+                return False
+            if by_name:
+                return True
+            longer = _longer_than(file, by_stem)
+            others = [longer] if longer is not None else by_folder.get(file.parent, []) or images
+            near = [looks(other) for other in others[:20] if other != file]
+            return any(other is not None and not other.few and _same_grid(own.grid, other.grid) for other in near)
 
-    found: list[Path] = []
-    for members in kinds.values():
-        tried = members[:TRIED]
-        verdicts = [is_map(file) for file in tried]
-        if all(verdicts):
-            found += members
-        elif any(verdicts):
-            found += [file for file in members if is_map(file)]
+        found: list[Path] = []
+        for members in kinds.values():
+            tried = members[:TRIED]
+            verdicts = [is_map(file) for file in tried]
+            if all(verdicts):
+                found += members
+            elif any(verdicts):
+                found += [file for file in members if is_map(file)]
     chosen = set(found)
     if len(chosen) == len(files):
         return NO_LABEL_MAPS
@@ -166,10 +167,10 @@ class _Look:
     few: bool
 
 
-def _look(file: Path) -> _Look | None:
+def _look(file: Path, load: Load) -> _Look | None:
     """The Grid of an image and whether it holds few whole numbers; None where it cannot be read."""
     try:
-        image, _ = load_image(file)
+        image, _ = load(file)
     except AnatomarkError:
         return None
     values = image.array.ravel()[:: max(1, image.array.size // SAMPLED)]

@@ -42,6 +42,7 @@ class Reader(Placed, Protocol):
 _lock = threading.Lock()
 _inside = 0
 _saved_stderr = -1
+_collected = -1
 _saved_display = True
 
 
@@ -74,6 +75,12 @@ def silent() -> Generator[None]:
                     os.close(_saved_stderr)
 
 
+def collect(descriptor: int) -> None:
+    """From now on, what libraries print while `silent` goes to `descriptor` instead of nowhere."""
+    global _collected
+    _collected = descriptor
+
+
 def print_error(line: str) -> None:
     """A line on standard error, also where another thread is `silent` just now."""
     with _lock:
@@ -91,14 +98,14 @@ def _leads_to_descriptor_2() -> bool:
 
 
 def _redirect_stderr() -> int:
-    """A copy of the standard error's descriptor, which now leads nowhere; -1 if there is none."""
+    """A copy of the standard error's descriptor, which now leads nowhere, or to `collect`; -1 if there is none."""
     try:
         if sys.stderr is not None:
             sys.stderr.flush()
         saved = os.dup(2)
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, 2)
-        os.close(devnull)
+        target = os.open(os.devnull, os.O_WRONLY) if _collected < 0 else os.dup(_collected)
+        os.dup2(target, 2)
+        os.close(target)
     except (OSError, ValueError):
         return -1
     return saved

@@ -55,7 +55,7 @@ class Journal:
         for number, line in enumerate(lines[1:], 2):
             try:
                 found.append(read(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
                 raise ReviewError(
                     f"{self.path}, line {number} is damaged ({error}); correct it, or move the file elsewhere to start "
                     "again from the table beside it"

@@ -60,6 +60,9 @@ def read(path: Path, page: int | None = None) -> tuple[NDArray[Any], Header]:
     if stack is not None:  # where the size of what is compressed is not stated, ITK reads zeros
         array = stack.whole() if page is None else stack.page(page)
     else:
+        data = meta.stated.get("ElementDataFile", "")
+        if data not in ("LOCAL", "LIST") and "%" not in data and not (path.parent / data).is_file():
+            raise ImageError(f"{path} keeps its voxels in {data:.60}, which is not beside it; bring that file as well")
         reader = itk.header(path, "MetaImageIO")
         array = itk.voxels(reader, path)[1]
         if array.size != math.prod(shape) * components:
