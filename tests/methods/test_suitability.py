@@ -104,6 +104,18 @@ def test_an_image_in_which_hardly_anything_is_found(learned: tuple[Suitability, 
     assert "only 1 landmarks are said to be there" in judgement.reason
 
 
+def test_an_image_is_not_cut_off_where_too_few_landmarks_tell(learned: tuple[Suitability, int, int]) -> None:
+    """What lies outside counts as found only beside a shape: in an image of another kind, its end is a guess."""
+    model, landmarks, d = learned
+    if landmarks < 2 * (d + 2):
+        return
+    shape = people(1, landmarks, d, seed=9)[0]
+    outside = landmarks // 2
+    for present, suitable in ((landmarks - outside, True), (d + 1, False)):
+        judgement = model.judge(shape, np.repeat([1.0, 0.1], [present, landmarks - present]), cut_off=outside)
+        assert (judgement.reason is None) == suitable
+
+
 def test_partly_annotated_training_images(learned: tuple[Suitability, int, int]) -> None:
     _, landmarks, d = learned
     shapes = people(60, landmarks, d, seed=1)

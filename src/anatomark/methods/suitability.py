@@ -43,6 +43,7 @@ from anatomark.methods.presence import logit
 
 NAME = "suitability.safetensors"
 SHARE = 1e-4  # of suitable images deviate so far, at most, if an image is to be called unsuitable
+TOO_FEW = 3.0  # standard deviations of the number of landmarks, where those left are too few for a shape
 BEYOND = 1.1  # times the farthest deviation seen, which is never called unsuitable
 FEWEST = 8  # shapes to learn what is usual from
 MANY = 40  # images: with fewer, the limits are wide
@@ -114,15 +115,17 @@ class Usual:
         """What to think of an image with `points` (N, d), of which those `present` (N,) are said to be there.
 
         `mass` (N, stages) is the posterior mass that they were found with. That landmarks are missing since the image
-        ends before them, `cut_off` of all, is no reason to doubt the others, unless most are. `seen` (K,) is what the
+        ends before them, `cut_off` of all, is no reason to doubt the others, unless most are, or too few are left to
+        tell where it ends. `seen` (K,) is what the
         image shows at the nodes of the appearance.
         """
         aligned, scales, rotations = _aligned(self.typical, np.where(present[:, None], points, np.nan)[None])
-        number = _log_number(np.asarray(present.sum() + (cut_off if 2 * cut_off <= len(present) else 0)))
+        laid = bool(np.isfinite(scales[0]))  # else nobody knows where the image ends
+        number = _log_number(np.asarray(present.sum() + (cut_off if laid and 2 * cut_off <= len(present) else 0)))
         values = np.array([np.nan, np.nan, np.nan, float(number), np.nan])
         if mass is not None and present.any():
             values[4] = votes_of(mass, present)
-        if np.isfinite(scales[0]):
+        if laid:
             distance = float(self.components.distances(aligned)[0])
             values[:3] = math.log(max(distance, 1e-6)), math.log(scales[0]), angles(self.turn, rotations)[0]
         apart = values - self.center
@@ -137,8 +140,10 @@ class Usual:
             farthest = np.append(farthest, self.appearance.farthest)
         shares = len(apart) * _tails(np.abs(apart) / deviation, counts)
         unsuitable = (shares < SHARE) & (np.abs(apart) > BEYOND * farthest)
+        if not laid:  # what is there is too little to judge by
+            unsuitable[3] |= apart[3] < -TOO_FEW * self.deviation[3]
         share = min(1.0, float(np.nanmin(shares)))
-        if not np.isfinite(scales[0]) and not unsuitable.any():
+        if not laid and not unsuitable.any():
             return Judgement(math.nan)
         reason = _reason(unsuitable.tolist(), apart.tolist(), int(present.sum())) if unsuitable.any() else None
         return Judgement(share, reason, float(apart[1]))
