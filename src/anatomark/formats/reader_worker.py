@@ -109,8 +109,8 @@ def _send(channel: socket.socket, answer: dict[str, Any], array: np.ndarray[Any,
 def _memory() -> IO[bytes]:
     """Memory without a name; a file without one where there is none."""
     if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("anatomark"), "wb", buffering=0)
-    return tempfile.TemporaryFile(buffering=0)
+        return os.fdopen(os.memfd_create("anatomark"), "wb")
+    return tempfile.TemporaryFile()
 
 
 if __name__ == "__main__":
