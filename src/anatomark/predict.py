@@ -30,8 +30,9 @@ class Summary:
     """The outcome for each image: `predicted` names, `failed` {name: the reason in one line}.
 
     `warnings` {name: a line} are of predicted images that a person should check. `withheld` {landmark: the reason} has
-    the landmarks without an error bound. `seconds` has the time of each step; images are read and written in parallel
-    with prediction, so that reading and writing count only while prediction waits for them.
+    the landmarks without an error bound, `limits` what the model cannot judge of an image, a line each. `seconds` has
+    the time of each step; images are read and written in parallel with prediction, so that reading and writing count
+    only while prediction waits for them.
     """
 
     table: Path
@@ -39,6 +40,7 @@ class Summary:
     failed: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
     withheld: dict[str, str] = field(default_factory=dict)
+    limits: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "predict": 0.0, "write": 0.0})
 
 
@@ -89,7 +91,7 @@ def predict_to_folder(
     folder = Path(out)
     reasons = {name: model.bounds.reason(name, coverage) for name in model.names}
     withheld = {name: reason for name, reason in reasons.items() if reason is not None}
-    summary = Summary(folder / TABLE, withheld=withheld)
+    summary = Summary(folder / TABLE, withheld=withheld, limits=tuple(model.members[0].suitability.limits))
     cases = find_inputs(inputs, split=split, spacing=spacing, root=root, stack=stack)
     with new_folder(folder / "overlays" if overlays else folder):
         return _predict_each(model, cases, summary, formats, overlays, coverage, orient, progress)

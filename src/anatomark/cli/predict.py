@@ -87,6 +87,8 @@ def predict(
         reasons = list(dict.fromkeys(summary.withheld.values()))
         more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
         print(f"no error bound for {len(summary.withheld)} landmarks: {reasons[0]}{more}")
+    for limit in summary.limits:
+        print(f"note: {limit}")
     if summary.failed:
         failed = len(summary.failed)
         print(f"{failed} image{'s' * (failed != 1)} could not be predicted", file=sys.stderr)
