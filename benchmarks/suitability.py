@@ -42,6 +42,7 @@ AS_IT_IS = "as it is"
 WRONG = 3.0  # times the mean error on the images as they are: from there on, a damaged copy has to be told
 SPACINGS = (0.4, 0.7, 1.5, 2.5)
 CUT = 1 / 3
+FOREIGN = 6  # images of another data set
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--root", default=None)
     parser.add_argument("--split", required=True)
     parser.add_argument("--most", type=int, default=None, help="cases, evenly taken from the split")
+    parser.add_argument("--others", nargs="*", default=[], help="descriptions of other data sets: images to be told")
     parser.add_argument("--learn", action="store_true", help="teach the model what is usual, from split train")
     options = parser.parse_args(arguments)
 
@@ -60,7 +62,9 @@ def main(arguments: Sequence[str]) -> None:
     dataset = load_dataset(options.dataset, options.root)
     if options.learn:
         learn(run_folder(options.model), dataset)
-    rows = measured(load(options.model, device="cpu"), dataset, options.split, options.most)
+    model = load(options.model, device="cpu")
+    rows = measured(model, dataset, options.split, options.most)
+    rows += [foreign(model, load_dataset(other, options.root), options.most or FOREIGN) for other in options.others]
     about = provenance(f"python -m benchmarks suitability {shlex.join(arguments)}")
     result = {"kind": "suitability", "model": Path(options.model).name, "dataset": dataset.name, "wrong": WRONG}
     name = f"suitability_{Path(options.model).name}_{dataset.name}_{options.split}"
@@ -144,11 +148,25 @@ def measured(model: Model, dataset: Dataset, split: str, most: int | None) -> li
     return [_row(kind, damage, WRONG * clean) for kind, damage in damages.items()]
 
 
+def foreign(model: Model, dataset: Dataset, most: int) -> dict[str, Any]:
+    """A row of `most` images of another data set, evenly taken: every prediction in them is wrong."""
+    cases = [dataset.cases[k] for k in np.unique(np.linspace(0, len(dataset.cases) - 1, most).round().astype(int))]
+    damage = Damage()
+    for case in cases:
+        found = model.predict(case.read_image())
+        damage.errors.append(np.inf)
+        damage.told.append(found.unsuitable is not None)
+    return _row(f"of {dataset.name}", damage, 0.0)
+
+
 def _row(kind: str, damage: Damage, wrong_from: float) -> dict[str, Any]:
     wrong, told = np.array(damage.errors) > wrong_from, np.array(damage.told)
-    row = {"damage": kind, "images": len(wrong), "error": float(np.nanmean(damage.errors)), "told": int(told.sum())}
+    error = float(np.nanmean(damage.errors))
+    row: dict[str, Any] = {"damage": kind, "images": len(wrong), "told": int(told.sum())}
+    row["error"] = error if np.isfinite(error) else None
     row |= {"wrong": int(wrong.sum()), "wrong_told": int((wrong & told).sum())}
-    row["core_seconds"] = float(np.mean(damage.seconds))
+    if damage.seconds:
+        row["core_seconds"] = float(np.mean(damage.seconds))
     if damage.alone:
         row["core_seconds_without"] = float(np.mean(damage.alone))
     if kind in REASONS:
@@ -192,6 +210,9 @@ def damaged(image: Image, points: np.ndarray) -> Iterator[tuple[str, Image, np.n
             start[axis], shape[axis] = (cut if end == 0 else 0), shape[axis] - cut
             box = tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))
             yield f"a third cut off, {'zyx'[3 - d + axis]} {side}", Image(array[box], grid.crop(start, shape)), points
+    if d == 3:
+        for name, values in (("values times 3", 3.0 * array), ("values plus 1000", array + 1000.0)):
+            yield name, Image(values.astype(np.float32), grid), points
     noise = np.random.default_rng(0).normal(array.mean(), array.std(), array.shape)
     yield "noise", Image(noise.astype(np.float32), grid), points
 

@@ -23,7 +23,7 @@ def suitability(results: list[dict[str, Any]]) -> str:
         lines += head(*columns, "reason right", "oriented (mm)")
         for each in result["rows"]:
             found = f"{each['wrong_told']} of {each['wrong']}"
-            error = number(each["error"], 2)
+            error = "–" if each["error"] is None else number(each["error"], 2)
             named = (each["explained"], number(each["oriented"], 2)) if "explained" in each else ("", "")
             lines.append(row(each["damage"], each["images"], error, each["told"], each["wrong"], found, *named))
         damaged = [each for each in result["rows"] if each["damage"] != "as it is"]
@@ -61,7 +61,7 @@ def _time(damaged: list[dict[str, Any]], clean: dict[str, Any]) -> list[str]:
         return []
     alone = clean["core_seconds_without"]
     more = 100 * (clean["core_seconds"] / alone - 1)
-    slowest = max(each["core_seconds"] for each in damaged) / alone
+    slowest = max(each["core_seconds"] for each in damaged if "core_seconds" in each) / alone
     return [
         f"Time: judging takes {number(more, 0)} % of the time that the points take (goal 15 at most); where other "
         f"views are tried, a prediction takes up to {number(slowest, 0)} times as long.",
