@@ -25,7 +25,7 @@ FLOORS = (
     ("card", "combined", "ensemble", "views", "model", "ready_made", "loading", "prediction_files"),
     ("training",),
     ("evaluation",),
-    ("predict",),
+    ("predict", "cohort"),
     ("web",),
     ("review", "service"),
     ("cli",),

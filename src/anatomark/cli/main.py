@@ -24,6 +24,7 @@ VERBS = {
     "check": "Find problems in a data set before training.",
     "train": "Train a model on a data set.",
     "predict": "Predict the landmarks of images with a trained model.",
+    "cohort": "Predict any number of images, in parts that can be stopped and shared out.",
     "models": "List the ready-made models, or show the card of one.",
     "calibrate": "Calibrate the error bounds of a trained model on annotated cases.",
     "review": "Review and correct landmarks in the browser.",

@@ -1,0 +1,28 @@
+"""Whether the packages of the extra `cohort` are there."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from anatomark.errors import MissingExtraError
+
+_PACKAGES = ("pyarrow", "fsspec")
+
+
+def require_cohort() -> None:
+    """MissingExtraError where a package is not installed."""
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        names = " and ".join(missing)
+        raise MissingExtraError(
+            f"cohorts need {names}, which {'are' if len(missing) > 1 else 'is'} not installed; install the extra: "
+            "pip install 'anatomark[cohort]'"
+        )
+
+
+def require_ray() -> None:
+    """MissingExtraError where Ray is not installed."""
+    if find_spec("ray") is None:
+        raise MissingExtraError(
+            "--ray needs Ray, which is not installed; install the extra: pip install 'anatomark[cluster]'"
+        )
