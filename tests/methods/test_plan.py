@@ -132,12 +132,25 @@ def test_pairs_bring_mirrored_images() -> None:
     assert planned("X-ray").mirror is False
 
 
+def test_many_landmarks_share_a_local_network() -> None:
+    """A step then costs the same for any number of them."""
+    grids = facts((774, 960), (1.0, 1.0)).grids
+    per_step = {}
+    for landmarks in (19, 49, 50, 1200):
+        settings = whole(plan(GlobalToLocalSettings(), DataFacts(grids, landmarks, False, 16 * GIB)))
+        assert settings.local_shared == (landmarks >= 50)
+        per_step[landmarks] = settings.local_landmarks_per_step
+    assert per_step[50] == per_step[1200] < 50
+    assert per_step[49] == 49
+    assert whole(plan(GlobalToLocalSettings(local_shared=True), DataFacts(grids, 19, False, 16 * GIB))).local_shared
+
+
 def test_little_memory_makes_smaller_batches_and_then_an_error() -> None:
     plenty = facts((300, 512, 512), (1, 0.5, 0.5), memory_gib=64)
     batches, landmarks = [], []
     for memory in (64, 16, 8, 4, 2, 1.2, 0.6):
         given = DataFacts(plenty.grids, 200, False, memory * GIB)
-        settings = whole(plan(GlobalToLocalSettings(), given))
+        settings = whole(plan(GlobalToLocalSettings(local_shared=False), given))
         batches.append(settings.global_batch)
         landmarks.append(settings.local_landmarks_per_step)
     with pytest.raises(SettingsError, match=r"needs about .* GiB, .* set a smaller global_crop or global_channels"):

@@ -3,6 +3,7 @@ import torch
 
 from anatomark.nets.grouped import GroupedNet
 from anatomark.nets.residual import ResidualNet
+from anatomark.nets.shared import SharedNet
 
 
 @pytest.mark.parametrize(("ndim", "size"), [(2, (32, 48)), (3, (16, 24, 8))])
@@ -42,3 +43,32 @@ def test_a_part_of_the_grouped_networks_gives_what_all_give() -> None:
     part_logits, part_displacement = net(windows[:, 1:4], 1)
     torch.testing.assert_close(part_logits, logits[:, 1:4])
     torch.testing.assert_close(part_displacement, displacement[:, 1:4])
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_shared_network_answers_for_each_landmark_alone_and_for_any_part(ndim: int) -> None:
+    torch.manual_seed(0)
+    net = SharedNet(ndim, 5, channels=((4, 4), (6,)), head=7, prior=0.01).eval()
+    windows = torch.randn(2, 5, *(8,) * ndim)
+    logits, displacement = net(windows)
+    assert logits.shape == (2, 5, *(4,) * ndim)
+    assert displacement.shape == (2, 5, ndim, *(4,) * ndim)
+    assert abs(logits.sigmoid().mean().item() - 0.01) < 0.005
+    which = torch.tensor([4, 1])
+    part_logits, part_displacement = net(windows[:, which], which)
+    torch.testing.assert_close(part_logits, logits[:, which])
+    torch.testing.assert_close(part_displacement, displacement[:, which])
+
+
+def test_a_shared_network_tells_landmarks_apart_and_all_windows_teach_it() -> None:
+    torch.manual_seed(0)
+    net = SharedNet(2, 3, channels=((4,), (6,)), head=7)
+    window = torch.randn(1, 1, 8, 8)
+    first, second = (net(window, torch.tensor([k]))[1] for k in (0, 2))
+    assert not torch.allclose(first, second)
+    net(window, torch.tensor([1]))[0].sum().backward()
+    weight = next(net.levels.parameters()).grad
+    assert weight is not None
+    assert weight.abs().sum() > 0
+    assert net.last.grad is not None
+    assert net.last.grad[[0, 2]].abs().sum() == 0

@@ -84,7 +84,7 @@ class GroupedConv(Folding):
         return F.relu(x, inplace=True) if self.relu else x
 
 
-class _Chain(nn.Sequential):
+class GroupedChain(nn.Sequential):
     """Grouped convolutions one after another."""
 
     def forward(self, x: Tensor, first: int, last: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -122,18 +122,18 @@ class GroupedNet(nn.Module):
                 halve = level > 0 and number == 0
                 layers.append(GroupedConv(ndim, landmarks, width, wide, 3, norm=norm, halve=halve))
                 width = wide
-        self.body = _Chain(*layers)
+        self.body = GroupedChain(*layers)
         self.presence = self._head(width, head, 1, prior)
         self.displacement = self._head(width, head, ndim, None)
         to_channels_last_(self)
 
-    def _head(self, width: int, head: int, outputs: int, prior: float | None) -> _Chain:
+    def _head(self, width: int, head: int, outputs: int, prior: float | None) -> GroupedChain:
         sizes = ((width, head, True), (head, head, True), (head, outputs, False))
         layers = [GroupedConv(self.ndim, self.landmarks, a, b, 1, norm=False, relu=relu) for a, b, relu in sizes]
         nn.init.normal_(layers[-1].weight, std=0.01)
         if prior is not None:
             nn.init.constant_(layers[-1].bias, math.log(prior / (1 - prior)))
-        return _Chain(*layers)
+        return GroupedChain(*layers)
 
     def forward(self, x: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
         last = first + x.shape[1] // self.channels_in

@@ -22,6 +22,7 @@ class GlobalToLocalNetwork(Network):
     local_channels: Channels = Field(min_length=1)
     local_head: PositiveInt
     local_norm: bool
+    local_shared: bool = False
     local_window: Size
     local_landmarks_per_step: PositiveInt
     local_passes: PositiveInt = 1  # older models may look more than once, each time around the answer before

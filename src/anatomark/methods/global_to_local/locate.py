@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anatomark import votes
 from anatomark.core.grid import Floats, Grid
@@ -17,6 +17,9 @@ from anatomark.methods.global_to_local.plan import round_up
 from anatomark.methods.interface import Located, Networks
 from anatomark.nets.grouped import GroupedNet
 from anatomark.nets.residual import ResidualNet
+from anatomark.nets.shared import SharedNet
+
+LocalNet: TypeAlias = "GroupedNet | SharedNet"
 
 
 def locate(
@@ -31,7 +34,7 @@ def locate(
     with torch.inference_mode():
         answers = [_locate_global(cast("ResidualNet", networks["global"]), image, device)]
         if upto != "global" and config.local:
-            local = cast("GroupedNet", networks["local"])
+            local = cast("LocalNet", networks["local"])
             answer = answers[0]
             for _ in range(config.local_passes):
                 answer = _locate_local(config, local, image, answer, device)
@@ -51,7 +54,7 @@ def _locate_global(network: ResidualNet, image: WorkingImage, device: torch.devi
 
 
 def _locate_local(
-    config: GlobalToLocalNetwork, network: GroupedNet, image: WorkingImage, start: Located, device: torch.device
+    config: GlobalToLocalNetwork, network: LocalNet, image: WorkingImage, start: Located, device: torch.device
 ) -> Located:
     window, count = config.local_window, config.local_landmarks_per_step
     grid = image.fine_grid
@@ -61,7 +64,8 @@ def _locate_local(
     for first in range(0, config.landmarks, count):
         chosen = slice(first, first + count)
         values, corner = plain_windows(image.fine, image.window, grid.spacing, window, center[chosen], device)
-        logits, encoded = network(values.unsqueeze(0), first)
+        which = torch.arange(first, min(first + count, config.landmarks))
+        logits, encoded = run_local(config, network, values.unsqueeze(0), which)
         part = _combined(logits, encoded, network.stride, corner, grid)
         inside = grid.world_to_index(part.points_world) - corner
         within = ((inside >= -0.5) & (inside <= np.asarray(window) - 0.5)).all(axis=1)
@@ -74,6 +78,13 @@ def _locate_local(
         np.where(better, np.concatenate([p.spread for p in parts]), start.spread),
         np.concatenate([p.mass for p in parts]),
     )
+
+
+def run_local(
+    config: GlobalToLocalNetwork, network: nn.Module, windows: Tensor, which: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Logits and displacements of landmarks `which` (n,), by their `windows` (B, n, *window)."""
+    return network(windows, which if config.local_shared else int(which[0]))
 
 
 def _combined(logits: Tensor, encoded: Tensor, stride: int, corner_index: Floats, grid: Grid) -> Located:

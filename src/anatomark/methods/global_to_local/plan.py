@@ -28,6 +28,8 @@ SMALLEST_WINDOW = {2: 64, 3: 24}
 STEPS, STEPS_ON_GPU = {"global": 1_500, "local": 3_000}, {"global": 10_000, "local": 20_000}
 SHARE = {"global": 0.35, "local": 0.65}  # of a time budget
 BATCH = {2: 4, 3: 2}
+MANY = 50  # landmarks, from which on they share a local network
+SHARED_PER_STEP = 24  # of them in a step: their windows all teach it
 BYTES_PER_ACTIVATION = 8  # bf16 or fp32 values kept for the backward pass, with the normalisation's copies
 
 
@@ -70,7 +72,9 @@ def plan(asked: GlobalToLocalSettings, facts: DataFacts) -> GlobalToLocalPlan:
     )
     global_batch = asked.global_batch or _batch(BATCH[d], one_crop, budget, "global_crop or global_channels")
     one_landmark = window_values(channels, window) * BYTES_PER_ACTIVATION
-    chosen = asked.local_landmarks_per_step or int(min(facts.landmarks, max(1, budget // one_landmark)))
+    shared = asked.local_shared if asked.local_shared is not None else facts.landmarks >= MANY
+    most = min(facts.landmarks, SHARED_PER_STEP) if shared else facts.landmarks
+    chosen = asked.local_landmarks_per_step or int(min(most, max(1, budget // one_landmark)))
     local_batch = asked.local_batch or _batch(
         BATCH[d], chosen * one_landmark, budget, "local_window or local_landmarks_per_step"
     )
@@ -88,6 +92,7 @@ def plan(asked: GlobalToLocalSettings, facts: DataFacts) -> GlobalToLocalPlan:
         ),
         "global_class_weight": asked.global_class_weight or CLASS_WEIGHT * math.prod(n // stride for n in crop),
         "local_channels": channels,
+        "local_shared": shared,
         "local_batch": local_batch,
         "local_landmarks_per_step": chosen,
         "local_steps": stage_steps(
@@ -96,12 +101,12 @@ def plan(asked: GlobalToLocalSettings, facts: DataFacts) -> GlobalToLocalPlan:
         **planned_augmentation(asked, has_pairs=facts.has_pairs, ndim=d, turn_degrees=facts.turn_degrees),
     }
     open_values = [n for n in ("local_window", "window_jitter", "local_class_weight") if getattr(asked, n) is None]
-    most: dict[str, object] = {
+    largest: dict[str, object] = {
         "local_window": largest_window(d),
         "window_jitter": SMALLEST_WINDOW[d] * min(spacing) / 8,
         "local_class_weight": CLASS_WEIGHT * math.prod(n // 2 ** (len(channels) - 1) for n in window),
     }
-    planned |= {name: most[name] for name in open_values}
+    planned |= {name: largest[name] for name in open_values}
     return Plan(
         take(GlobalToLocalNetwork, asked, planned), take(GlobalToLocalTraining, asked, planned), tuple(open_values)
     )

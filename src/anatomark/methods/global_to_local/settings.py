@@ -47,6 +47,9 @@ class GlobalToLocalSettings(AugmentedSettings):
     local_channels: Channels | None = Field(None, description="channels of the local networks' convolutions, by level")
     local_head: PositiveInt = Field(64, description="channels of their heads")
     local_norm: bool = Field(True, description="batch normalisation in the local networks")
+    local_shared: bool | None = Field(
+        None, description="one local network that all landmarks share; without, where they are many"
+    )
     local_window: Size | None = Field(
         None,
         description="size of their windows; without, from the errors of the global stage",
@@ -95,6 +98,7 @@ def noothout2020(ndim: int) -> dict[str, Any]:
         "global_schedule": "constant",
         "local_channels": ((32, 32, 32, 32), (64, 64)),
         "local_norm": False,
+        "local_shared": False,
         "local_window": (16,) * ndim,
         "uniform_window_fraction": 1.0,
         "local_batch": 4,

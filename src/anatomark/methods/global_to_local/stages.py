@@ -16,7 +16,7 @@ from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
 from anatomark.methods.examples import crop_example, stacked
 from anatomark.methods.global_to_local.config import GlobalToLocalNetwork, GlobalToLocalTraining
-from anatomark.methods.global_to_local.locate import locate
+from anatomark.methods.global_to_local.locate import locate, run_local
 from anatomark.methods.global_to_local.plan import BYTES_PER_ACTIVATION, SHARE, size_local
 from anatomark.methods.global_to_local.windows import local_example
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
@@ -24,6 +24,7 @@ from anatomark.methods.staged import NetworkStages
 from anatomark.methods.vote_loss import vote_loss
 from anatomark.nets.grouped import GroupedNet, window_values
 from anatomark.nets.residual import ResidualNet, crop_values
+from anatomark.nets.shared import SharedNet
 
 
 @dataclass(frozen=True)
@@ -98,24 +99,31 @@ class GlobalToLocalStages(NetworkStages[GlobalToLocalNetwork, GlobalToLocalTrain
         rng: np.random.Generator,
         device: torch.device,
     ) -> Batch:
-        """Random examples of `cases`: "values", "points", "states", and the "first" landmark of a part of all."""
+        """Random examples of `cases`: "values", "points", "states", and which landmarks are "chosen"."""
         network, training = self.plan.network, self.plan.training
-        first = 0
+        chosen = np.arange(network.landmarks)
         if stage == "global":
             crop = training.global_crop
             examples = [crop_example(c, training, mirrored, rng, device, level="coarse", crop=crop) for c in cases]
         else:
-            count, every = network.local_landmarks_per_step, network.landmarks
-            first = int(rng.integers(every - count + 1)) if count < every else 0
-            chosen = slice(first, first + count)
+            chosen = self._chosen(rng)
             examples = [local_example(c, self.plan, mirrored, rng, device, chosen) for c in cases]
         values, points, states = stacked(examples)
         return {
             "values": values,
             "points": points.to(device),
             "states": states.to(device),
-            "first": torch.tensor(first),
+            "chosen": torch.from_numpy(chosen),
         }
+
+    def _chosen(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """The landmarks of a step of the local stage: a part of neighbours where each has its network, else any."""
+        network = self.plan.network
+        count, every = network.local_landmarks_per_step, network.landmarks
+        if network.local_shared and count < every:
+            return np.sort(rng.choice(every, count, replace=False))
+        first = int(rng.integers(every - count + 1)) if count < every else 0
+        return np.arange(first, first + count)
 
     def loss(self, stage: str, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The weighted loss terms of a batch (see `vote_loss`)."""
@@ -125,7 +133,7 @@ class GlobalToLocalStages(NetworkStages[GlobalToLocalNetwork, GlobalToLocalTrain
             logits, encoded = network(values)
             class_weight = training.global_class_weight
         else:
-            logits, encoded = network(values, int(batch["first"]))
+            logits, encoded = run_local(self.plan.network, network, values, batch["chosen"])
             class_weight = training.local_class_weight
         stride = [n // g for n, g in zip(values.shape[2:], logits.shape[2:], strict=True)]
         return vote_loss(
@@ -159,7 +167,8 @@ def make_network(network: GlobalToLocalNetwork, stage: str, *, prior: float | No
             head=network.global_head,
             prior=prior,
         )
-    return GroupedNet(
+    kind = SharedNet if network.local_shared else GroupedNet
+    return kind(
         network.ndim,
         network.landmarks,
         channels=network.local_channels,

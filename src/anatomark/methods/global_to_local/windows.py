@@ -18,9 +18,9 @@ def local_example(
     mirrored: NDArray[np.int64],
     rng: np.random.Generator,
     device: torch.device,
-    chosen: slice,
+    chosen: NDArray[np.int64],
 ) -> Example:
-    """Warped windows of the fine level, one a landmark: (n, *window), points (n, d), states (n,).
+    """Warped windows of the fine level, one for each `chosen` (n,) landmark: (n, *window), points (n, d), states (n,).
 
     A window is centred near its landmark, as far off as the global stage errs, and now and then anywhere that holds
     the landmark. An absent landmark gets a window anywhere in the image, to learn what is not the landmark.
