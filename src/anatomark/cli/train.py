@@ -24,7 +24,14 @@ class Augmentation(StrEnum):
 def train(
     dataset: Annotated[Path, typer.Argument(help="Description of the data set: dataset.yaml.")],
     out: Annotated[Path, typer.Option(help="Run folder to write, or to resume.")],
-    method: Annotated[str, typer.Option(help="Localization method.")] = "global-to-local",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="Localization method: global-to-local, two-stage, heatmap or atlas; auto tries the first three for a "
+            "short time and goes on with the best; both trains the first two as members of one model. Default: that of "
+            "the run to resume, else auto, with --folds global-to-local."
+        ),
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Named set of settings, such as noothout2020 (the published ones).")
     ] = None,
@@ -61,11 +68,12 @@ def train(
     began = time.monotonic()  # what is loaded now counts into a time budget, too
     from anatomark.training import train as training
     from anatomark.training.request import parse_setting
+    from anatomark.training.train import default_method
 
     options = {"minutes": minutes, "epochs": epochs, "augmentation": augmentation and augmentation.value}
     options = {name: value for name, value in options.items() if value is not None}
     asked = {
-        "method": method,
+        "method": method or default_method(out, folds),
         "preset": preset,
         "settings": {**options, **dict(parse_setting(text) for text in set_ or [])},
         "device": device.value,
@@ -76,9 +84,9 @@ def train(
         "show": print,
     }
     if estimate:
-        from anatomark.training import estimate as estimating
+        from anatomark.training.estimates import estimates_text
 
-        print(estimating.estimate(dataset, **asked).text())
+        print(estimates_text(dataset, **asked))
         return
     try:
         training.train(dataset, out=out, began=began, **asked)

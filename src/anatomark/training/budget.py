@@ -19,11 +19,12 @@ from anatomark.data.cache import Cache
 from anatomark.methods.interface import Networks, Staged
 from anatomark.methods.presence import calibration_cases
 from anatomark.training.cut_copies import number_of_copies
-from anatomark.training.timing import seconds_of, time_stage, typical_case
+from anatomark.training.timing import SECONDS, seconds_of, time_stage, typical_case
 
 VALIDATION_SHARE = 0.2  # of the time of a stage
 PACE_CHECKS = 20  # of a stage
 FIRST_PACE_STEPS = 5
+TIMING_SHARE = 0.05  # of the time left, at most, for a few steps that tell the pace
 RESERVE = 0.03  # of all the time: steps and validations end when they end, not when their time is over
 
 
@@ -57,11 +58,22 @@ class Budget:
 
 
 def stage_budget(
-    fabric: Fabric, staged: Staged, stage: str, networks: Networks, cache: Cache, *, ends: float
+    fabric: Fabric,
+    staged: Staged,
+    stage: str,
+    networks: Networks,
+    cache: Cache,
+    *,
+    ends: float,
+    copies: bool = True,
 ) -> Budget:
-    """The Budget of `stage`, of a training that is to end at `ends`, a time of time.monotonic()."""
+    """The Budget of `stage`, of a training that is to end at `ends`, a time of time.monotonic().
+
+    `copies` says whether copies of validation cases are located after the last stage.
+    """
     training, cases = staged.plan.training, len(cache.validation)
-    times = time_stage(fabric, staged, stage, networks, cache)
+    timing = min(SECONDS, TIMING_SHARE * max(0.0, ends - time.monotonic()))
+    times = time_stage(fabric, staged, stage, networks, cache, seconds=timing)
     waiting = staged.stages[staged.stages.index(stage) :]
     locating = times.validation
     if len(waiting) > 1:
@@ -69,22 +81,25 @@ def stage_budget(
     states = np.stack([case.states for case in cache.cases])
     held_out = np.array([case.role == "validation" for case in cache.cases])
     fitting = sum(staged.stage_plan(name).validations_after for name in waiting)
-    left = ends - time.monotonic() - locating * located_afterwards(states, held_out, fitting)
+    left = ends - time.monotonic() - locating * located_afterwards(states, held_out, fitting, copies=copies)
     share = staged.stage_plan(stage).share / sum(staged.stage_plan(name).share for name in waiting)
     return Budget.planned(
         max(0.0, share * left), step=times.step, validation=times.validation * cases, most=training.validations
     )
 
 
-def located_afterwards(states: NDArray[np.uint8], held_out: NDArray[np.bool_], fitting: int = 0) -> int:
+def located_afterwards(
+    states: NDArray[np.uint8], held_out: NDArray[np.bool_], fitting: int = 0, *, copies: bool = True
+) -> int:
     """How many images a training on C cases locates after its last stage: for presence, then for error bounds, and for
     what lies in the field of view.
 
     `states` (C, N) are those of the landmarks, `held_out` (C,) tells the validation cases; stages locate all of these
-    `fitting` times more.
+    `fitting` times more. Without `copies`, what lies in the field of view is not learned.
     """
     validation = int(held_out.sum())
-    return len(calibration_cases(states, held_out)) + (1 + fitting) * validation + number_of_copies(validation)
+    whole = len(calibration_cases(states, held_out)) + (1 + fitting) * validation
+    return whole + (number_of_copies(validation) if copies else 0)
 
 
 def _locating(fabric: Fabric, staged: Staged, stage: str, networks: dict[str, nn.Module], cache: Cache) -> float:

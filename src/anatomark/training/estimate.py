@@ -89,12 +89,13 @@ class Estimate:
         ]
         lines += [*_table(self.stages), ""] if self.stages else []
         lines += [
-            f"  time      preparing images   {_minutes(self.prepare_seconds)}",
-            f"            after the stages   {_minutes(self.finish_seconds)}",
-            f"            all together       {_minutes(self.seconds)}, at most",
+            f"  time      preparing images   {minutes_text(self.prepare_seconds)}",
+            f"            after the stages   {minutes_text(self.finish_seconds)}",
+            f"            all together       {minutes_text(self.seconds)}, at most",
         ]
         if self.folds > 1:
-            lines.append(f"            all {self.folds} folds        {_minutes(self.folds * self.seconds)}, at most")
+            together = minutes_text(self.folds * self.seconds)
+            lines.append(f"            all {self.folds} folds        {together}, at most")
         lines += [
             f"            a prediction       {self.folds * self.prediction_seconds:.2g} s",
             f"  memory    training           {_gib(self.training_bytes)} of {_gib(self.free_bytes)} that are free",
@@ -127,11 +128,27 @@ def estimate(
     some of the images and takes a few steps of each stage on them. `show` gets a line at a time of what happens.
     Raises SettingsError where the training cannot fit, naming the settings to change; and what `train` raises.
     """
-    say: Callable[[str], None] = show or (lambda line: None)
     if isinstance(dataset, (str, Path)):
         dataset = load_dataset(dataset, root)
     request = Request.resolved(method, dataset.ndim, preset=preset, settings=settings, device=device)
     roles, left_out = _roles(dataset, request.settings, folds, train_split, validation_split)
+    return estimate_cases(dataset, roles, request, left_out=left_out, folds=folds or 1, show=show)
+
+
+def estimate_cases(
+    dataset: Dataset,
+    roles: Mapping[str, Sequence[Case]],
+    request: Request,
+    *,
+    left_out: int = 0,
+    folds: int = 1,
+    show: Callable[[str], None] | None = None,
+) -> Estimate:
+    """`estimate` for the cases of `roles` ({"train": cases, "validation": cases}), whatever their splits.
+
+    Of one of so many `folds`, which predicts so many cases that are `left_out`.
+    """
+    say: Callable[[str], None] = show or (lambda line: None)
     say("reading the headers of all images")
     data = data_of(dataset, roles, request.settings, cache=Path())
     grids = canonical_grids(dataset, [*roles["train"], *roles["validation"]])
@@ -155,7 +172,7 @@ def estimate(
         asked = StagePlan(largest.steps, smaller["batch"], 0.0, "constant", smaller=tuple(smaller["smaller"]))
         raise too_large(largest.name, training_bytes, free, asked)
     return Estimate(
-        method=method,
+        method=request.method.name,
         dataset=dataset.name,
         landmarks=len(dataset.names),
         training_cases=len(roles["train"]),
@@ -170,7 +187,7 @@ def estimate(
         training_bytes=training_bytes,
         prediction_bytes=predicted["peak"],
         free_bytes=free,
-        folds=folds or 1,
+        folds=folds,
         undecided=plan.undecided,
     )
 
@@ -224,8 +241,8 @@ def _table(stages: Sequence[StageEstimate]) -> list[str]:
             s.name,
             f"{s.parameters:,}",
             f"{s.steps:,}",
-            _minutes(s.seconds),
-            _minutes(s.validation_seconds),
+            minutes_text(s.seconds),
+            minutes_text(s.validation_seconds),
             _gib(s.bytes),
         )
         for s in stages
@@ -268,7 +285,7 @@ def _finish_seconds(
     return located_afterwards(states, held_out, fitting) * stages[-1]["validation"]
 
 
-def _minutes(seconds: float) -> str:
+def minutes_text(seconds: float) -> str:
     """Seconds as minutes: "0.4 min", "12 min"."""
     minutes = _number(seconds / 60)
     return "under 0.1 min" if minutes == "0.0" else f"{minutes} min"

@@ -10,12 +10,16 @@ from typing import Any
 from anatomark.data.description import Dataset, load_dataset
 from anatomark.data.missing_codes import require_no_codes
 from anatomark.data.reviews import describe_reviews
-from anatomark.errors import SettingsError
+from anatomark.errors import SettingsError, UnknownNameError
+from anatomark.formats.json_text import parsed
+from anatomark.methods import METHODS, detector_class
+from anatomark.training.auto import AUTO, CANDIDATES, train_auto
 from anatomark.training.both import BOTH, requests_of_both, train_both
 from anatomark.training.folds import train_folds
 from anatomark.training.request import Request
 from anatomark.training.roles import training_roles
 from anatomark.training.run import train_cases
+from anatomark.training.run_folder import FOLDS
 
 
 def train(
@@ -41,8 +45,10 @@ def train(
     stopped run resumes from its last checkpoint; on that of a finished run it changes nothing.
     `show` gets a line at a time of what happens; with it a progress bar is drawn. With `folds`, as many networks are
     trained, each without its part of the subjects, and predictions are their average (see `training.folds`). With the
-    method "both", two methods are the members of one model in the same way (see `training.both`). A time budget
-    (setting `minutes`) counts from `began` on, a time of time.monotonic(); by default from now on.
+    method "both", two methods are the members of one model in the same way (see `training.both`); with "auto", several
+    are tried for a short time and the best one goes on (see `training.auto`). That is the default of the command line
+    and not here, where a program is to train what it did with an earlier version. A time budget (setting `minutes`)
+    counts from `began` on, a time of time.monotonic(); by default from now on.
 
     Raises SettingsError for settings or a folder that do not fit, UnknownNameError for a split or method there is not.
     """
@@ -53,9 +59,20 @@ def train(
     if show is not None:
         for line in describe_reviews(dataset.cases):
             show(line)
+    require_method(method, folds)
+    if method == AUTO:
+        return train_auto(
+            dataset,
+            preset=preset,
+            settings=settings,
+            device=device,
+            out=Path(out),
+            train_split=train_split,
+            validation_split=validation_split,
+            show=show,
+            began=began,
+        )
     if method == BOTH:
-        if folds is not None:
-            raise SettingsError(f"{folds} folds of {BOTH} methods would be members of two kinds; leave out one of them")
         requests = requests_of_both(dataset.ndim, preset=preset, settings=settings, device=device)
         asked = requests[0].settings
         roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
@@ -75,3 +92,35 @@ def train(
     asked = request.settings
     roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
     return train_cases(dataset, roles, request, out=Path(out), show=show, began=began)
+
+
+def default_method(out: str | Path, folds: int | None) -> str:
+    """The method of a command that names none: that of the run in `out`, else "auto", and with folds the preferred one.
+
+    So the command that began a run also resumes it.
+    """
+    for name in ("request.json", FOLDS):
+        try:
+            method = parsed((Path(out) / name).read_text(encoding="utf-8"))["method"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if isinstance(method, str):
+            return method
+    return AUTO if folds is None else CANDIDATES[0]
+
+
+def require_method(method: str, folds: int | None) -> None:
+    """Raises UnknownNameError for a method there is not, SettingsError for one that cannot be had with `folds`."""
+    if folds is not None and method == BOTH:
+        raise SettingsError(f"{folds} folds of {BOTH} methods would be members of two kinds; leave out one of them")
+    if folds is not None and method == AUTO:
+        raise SettingsError(
+            f"{AUTO} chooses by cases that the folds then leave out, and their out-of-fold errors would be too small; "
+            "name a --method, such as one that was chosen without --folds"
+        )
+    if method not in (AUTO, BOTH):
+        try:
+            detector_class(method)
+        except UnknownNameError:
+            known = ", ".join([*METHODS, AUTO, BOTH])
+            raise UnknownNameError(f"no method {method!r}; there are: {known}") from None

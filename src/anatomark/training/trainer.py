@@ -24,12 +24,16 @@ ERROR = "validation_error"  # of a stage that has ended, beside its weights
 
 @dataclass(frozen=True, eq=False)
 class RunTrainer:
-    """Trains the stages of a run. `began` is the clock when the training did; `unit` is that of errors in messages."""
+    """Trains the stages of a run. `began` is the clock when the training did; `unit` is that of errors in messages.
+
+    `in_short` is for a trial, after whose last stage nothing but an error is wanted.
+    """
 
     context: RunContext
     show: Callable[[str], None]
     unit: str
     began: float
+    in_short: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -64,7 +68,8 @@ class RunTrainer:
         known = self._budgets()
         if stage not in known:
             ends = self.began + (1 - RESERVE) * 60 * staged.plan.training.minutes
-            budget = stage_budget(self.context.fabric, staged, stage, networks, cache, ends=ends)
+            fabric = self.context.fabric
+            budget = stage_budget(fabric, staged, stage, networks, cache, ends=ends, copies=not self.in_short)
             known = known | {stage: budget}
             write_json(self.context.run.budget, {name: asdict(each) for name, each in known.items()})
         return staged.with_steps(stage, known[stage].steps)
