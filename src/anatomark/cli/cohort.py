@@ -77,6 +77,10 @@ def cohort(
         typer.Option(metavar="GIB", help="Memory that a worker may take; its share of the machine's if not given."),
     ] = None,
     seconds: Annotated[float, typer.Option(help="Time that an image may take.")] = 1800,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Workers are actors on this Ray cluster, such as auto.")
+    ] = None,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of a Ray actor, such as 0.25.")] = 0,
 ) -> None:
     """Predict any number of images; the same command goes on where it was stopped."""
     from anatomark.cohort.collect import collect_cohort
@@ -115,6 +119,8 @@ def cohort(
             retry_failed=retry_failed,
             memory_bytes=None if memory is None else round(memory * 2**30),
             seconds=seconds,
+            ray=ray,
+            gpus=gpus,
             progress=show,
         )
     print(found)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anatomark.cohort.claims import Claims
-from anatomark.cohort.extra import require_cohort
+from anatomark.cohort.extra import require_cohort, require_ray
 from anatomark.cohort.here import ThisProcess
 from anatomark.cohort.ledger import Asked, Ledger, Record, numbers_of, open_ledger
 from anatomark.cohort.manifest import Entry, Manifest, open_manifest, read_contents
 from anatomark.cohort.memory import memory_share
 from anatomark.cohort.model_files import fingerprints
+from anatomark.cohort.on_ray import RayActors
 from anatomark.cohort.outcome import Outcome, Points
 from anatomark.cohort.places import join
 from anatomark.cohort.processes import SECONDS, Processes
@@ -51,6 +52,8 @@ def predict_cohort(
     retry_failed: bool = False,
     memory_bytes: int | None = None,
     seconds: float = SECONDS,
+    ray: str | None = None,
+    gpus: float = 0.0,
     loader: str = LOADER,
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Status:
@@ -65,13 +68,18 @@ def predict_cohort(
     `workers` processes each load the model, and share the cores, or the GPUs; with 0, images are predicted in this
     process. A process that takes more than `memory_bytes` (by default, its share of the machine's), or more than
     `seconds` for an image, is ended; an image that ends two in a row has a row with the reason, as one that cannot be
-    read. `retry_failed` predicts these again. `overlays` adds a picture of each image that is predicted now.
-    `spacing`, `coverage`, `orient` and `device` are those of `predict_to_folder`; `loader` is `work.Order`'s.
+    read; `retry_failed` predicts these again. With `ray`, the address of a cluster ("auto", "local",
+    "ray://HOST:10001"), the workers are its actors, each with so many `gpus` as Ray counts them.
+
+    `overlays` adds a picture of each image that is predicted now. `spacing`, `coverage`, `orient` and `device` are
+    those of `predict_to_folder`; `loader` is `work.Order`'s.
 
     Raises SettingsError where `out` holds predictions of another model or manifest, or with other settings, and
     OutputError on a full disk; what is done until then stays.
     """
     require_cohort()
+    if ray is not None:
+        require_ray()
     _check(workers=workers, part=part, chunk=chunk, coverage=coverage, memory_bytes=memory_bytes, seconds=seconds)
     folder, store = run_folder(run), Store(str(out))
     lengths = None if spacing is None else tuple(float(length) for length in spacing)
@@ -81,7 +89,9 @@ def predict_cohort(
     pictures = Store(join(store.root, "overlays")) if overlays else None
     order = Order(str(folder), device, asked, pictures, loader)
     engine: Engine = ThisProcess(order)
-    if workers:
+    if ray is not None:
+        engine = RayActors(order, ray, max(1, workers), gpus, memory_bytes)
+    elif workers:
         engine = Processes(order, workers, memory_bytes or memory_share(workers), seconds)
     _Run(ledger, images, part, retry_failed).predict(engine, progress)
     return status_of(ledger)
