@@ -54,11 +54,27 @@ def test_unseen_scales_are_learned_without_the_subject() -> None:
     errors, evidence = cases(0)
     subjects = [str(k // 2) for k in range(len(errors))]
     before = unseen_scales(errors, evidence, subjects)
+    whole = ErrorScale.learned(errors, evidence)
     changed = errors.copy()
-    changed[:2] = 100.0
-    after = unseen_scales(changed, evidence, subjects)
-    np.testing.assert_array_equal(before[:2], after[:2])
-    assert (before[2:] != after[2:]).any()
+    changed[:2] = errors[:2][:, ::-1]
+    after, other = unseen_scales(changed, evidence, subjects), ErrorScale.learned(changed, evidence)
+    assert whole is not None
+    assert other is not None
+    np.testing.assert_allclose(before[:2] / whole.typical, after[:2] / other.typical)
+    assert (before[2:] / whole.typical != after[2:] / other.typical).any()
+
+
+def test_unseen_scales_rank_errors_as_seen_ones_do() -> None:
+    """A case's own error does not make its scale smaller."""
+    errors, evidence = cases(3)
+    scale = ErrorScale.learned(errors, evidence)
+    assert scale is not None
+    seen, unseen = scale.of(evidence), unseen_scales(errors, evidence, [str(k) for k in range(len(errors))])
+    by_seen, by_unseen = (
+        np.mean([np.corrcoef(rankdata(e), rankdata(s))[0, 1] for e, s in zip(errors.T, scales.T, strict=True)])
+        for scales in (seen, unseen)
+    )
+    assert by_unseen > by_seen - 0.05
 
 
 def test_unknown_errors_and_evidence_count_for_nothing() -> None:

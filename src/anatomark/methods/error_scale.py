@@ -72,7 +72,11 @@ class ErrorScale:
 
     def of(self, evidence: Floats) -> Floats:
         """(..., N) the error that such `evidence` (..., N, F) lets expect."""
-        return self.typical * np.exp(_standard(evidence, self.middle, self.width) @ self.weights)
+        return self.typical * self.relative(evidence)
+
+    def relative(self, evidence: Floats) -> Floats:
+        """(..., N) the same in units of the landmarks' typical errors."""
+        return np.exp(_standard(evidence, self.middle, self.width) @ self.weights)
 
     def save(self, folder: Path) -> None:
         """Write error_scale.safetensors into `folder`."""
@@ -103,14 +107,20 @@ class ErrorScale:
 
 
 def unseen_scales(errors: Floats, evidence: Floats, subjects: Sequence[str]) -> Floats:
-    """(M, N) the scales of M cases, each learned without its subject; for the arguments see `ErrorScale.learned`."""
+    """(M, N) the scales of M cases, each learned without its subject; for the arguments see `ErrorScale.learned`.
+
+    Only the typical errors are those of all: without a case of large errors they would be smaller for just that case,
+    as if such evidence were a good sign.
+    """
+    whole = ErrorScale.learned(errors, evidence)
     _, groups = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
     parts = groups % PARTS
     scales = np.full(errors.shape, np.nan)
     for part in np.unique(parts):
         out = parts == part
         scale = ErrorScale.learned(errors[~out], evidence[~out])
-        scales[out] = np.nan if scale is None else scale.of(evidence[out])
+        if whole is not None and scale is not None:
+            scales[out] = whole.typical * scale.relative(evidence[out])
     return scales
 
 
