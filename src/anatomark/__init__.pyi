@@ -1,3 +1,5 @@
+from .cohort.collect import collect_cohort as collect_cohort
+from .cohort.run import predict_cohort as predict_cohort
 from .core.grid import Grid as Grid
 from .core.image import Image as Image
 from .core.landmarks import Landmarks as Landmarks

@@ -1,7 +1,9 @@
 """Manifests: tables, folders, data sets, by path and by URI; their ids, and the memory that listing takes."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,6 +41,7 @@ def test_tables(tmp_path, text):
     first, second = entries(listed(tmp_path, text))
     assert (first.id, first.place, first.spacing) == ("one", str(tmp_path / "a" / "x.png"), (0.1, 0.2))
     assert (second.id, second.spacing, second.page) == ("b/x.png", None, None)
+    assert Path(second.place) == tmp_path / "b" / "x.png"
 
 
 def test_a_table_in_parquet(tmp_path):
@@ -99,6 +102,25 @@ def test_folders(pictures):
     found = entries(pictures, recursive=True)
     assert [entry.id for entry in found][9:12] == ["x9.png", "sub/x0.png", "sub/x1.png"]
     assert found[10].place == str(pictures / "sub" / "x0.png")
+
+
+def test_a_result_among_the_images_is_none_of_them(model, pictures, tmp_path):
+    folder = shutil.copytree(pictures, tmp_path / "pictures")
+    for _ in range(2):
+        assert predict(model, folder, folder / "out", overlays=True).complete
+
+
+def test_label_maps_are_left_out(pictures, tmp_path, caplog):
+    import numpy as np
+    import SimpleITK as sitk
+
+    random = np.random.default_rng(0)
+    for k in range(3):
+        sitk.WriteImage(sitk.GetImageFromArray(random.normal(size=(9, 8, 7))), str(tmp_path / f"c{k}.nii.gz"))
+        mask = (random.random((9, 8, 7)) > 0.5).astype(np.uint8)
+        sitk.WriteImage(sitk.GetImageFromArray(mask), str(tmp_path / f"c{k}_seg.nii.gz"))
+    assert [entry.id for entry in entries(tmp_path)] == [f"c{k}.nii.gz" for k in range(3)]
+    assert "label maps or masks" in caplog.text
 
 
 def test_a_data_set(pictures, tmp_path):

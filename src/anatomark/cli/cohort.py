@@ -86,6 +86,7 @@ def cohort(
     from anatomark.cohort.collect import collect_cohort
     from anatomark.cohort.run import predict_cohort
     from anatomark.cohort.status import cohort_status
+    from anatomark.ready_made import about, run_folder
 
     if status and collect:
         raise SettingsError("--status and --collect were both given; give one of them")
@@ -99,6 +100,8 @@ def cohort(
         raise typer.Exit(0 if found.complete and not found.failed else 1)
     if run is None or manifest is None:
         raise SettingsError("RUN and MANIFEST are missing; only --status and --collect go without")
+    if (known := about(run_folder(run))) is not None:
+        print(f"{run}: {known.terms}", file=sys.stderr)
     with _shown_progress() as show:
         found = predict_cohort(
             run,

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from anatomark.cohort.manifest_folder import RECORD
 from anatomark.cohort.outcome import Outcome, Points, errors_in, from_parquet, to_parquet
 from anatomark.cohort.store import Store
 from anatomark.errors import OutputError, SettingsError
 from anatomark.version import __version__
 
-RECORD = "cohort.json"
 FORMAT = 1
 CHUNK = 32  # images; a process that is killed loses at most so many
 

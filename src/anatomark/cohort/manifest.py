@@ -142,7 +142,7 @@ def _of_table(name: str, read: Callable[[str], Iterator[dict[str, object]]]) -> 
             stated, page = str(row["path"]), row.get("page")
             by_default = plain(stated) if page is None else f"{plain(stated)}_{page}"
             id = composed(str(row.get("id") or by_default))
-            yield Entry(id, join(folder, stated), stated, row.get("spacing"), page)  # pyright: ignore[reportArgumentType]
+            yield Entry(id, join(folder, stated.replace("\\", "/")), stated, row.get("spacing"), page)  # pyright: ignore[reportArgumentType]
 
     return listed
 

@@ -12,9 +12,14 @@ from anatomark.formats.dicom_files.dicom import is_dicom
 from anatomark.formats.header import tell
 from anatomark.formats.images import SUFFIXES, is_image
 
+RECORD = "cohort.json"  # in the folder of a result
+
 
 def list_folder(folder: Path, *, recursive: bool) -> Iterator[Path]:
-    """Images as `formats.images.list_images` finds them, without label maps; one folder is listed at a time."""
+    """Images as `formats.images.list_images` finds them, without label maps; one folder is listed at a time.
+
+    A subfolder with the result of a cohort is passed over: there may be pictures in it.
+    """
     series = is_image(folder)
     if series:
         yield folder
@@ -25,7 +30,7 @@ def list_folder(folder: Path, *, recursive: bool) -> Iterator[Path]:
         if name.startswith("."):
             continue
         if path.is_dir():
-            folders.append(path)
+            folders += [path] if not (path / RECORD).exists() else []
         elif is_image(path) and not (series and is_dicom(path)):
             files.append(path)
     yield from _without_label_maps(files, folder)

@@ -159,6 +159,8 @@ class _Run:
         self.predicted = self.failed = 0
 
     def predict(self, engine: Engine, progress: Callable[[Progress], None]) -> None:
+        for folder in ("parts", "claims"):
+            self.ledger.store.sweep(folder)
         total = sum(map(self.ledger.size, self.mine))
         began: float | None = None
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from anatomark.formats.atomic import replacing
 
 # Their objects appear whole; on other file systems a file is written beside its place and moved there.
 _WHOLE_OBJECTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "memory"}
+_LEFT_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,13 @@ class Store:
             return {str(found).rstrip("/").rsplit("/", 1)[-1] for found in fs.ls(path, detail=False)}
         except (FileNotFoundError, NotADirectoryError):
             return set()
+
+    def sweep(self, folder: str) -> None:
+        """Remove what processes that were killed have left half written in a folder of this machine, an hour after."""
+        for path in (local(self.root) / folder).glob(".*") if self.is_local else ():
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _LEFT_SECONDS:
+                    path.unlink()
 
     def remove(self, name: str) -> None:
         """Remove a file, where it is there."""

@@ -72,11 +72,13 @@ class Predictor:
     def __init__(self, order: Order, place: int = 0) -> None:
         self.order = order
         module, _, name = order.loader.partition(":")
-        self.model: Any = getattr(import_module(module), name)(Path(order.run), device=order.device)
-        if getattr(self.model, "device", "cpu") == "cuda":
+        load = getattr(import_module(module), name)
+        if order.device != "cpu" and "torch" in sys.modules:  # a loader of networks has imported it
             import torch
 
-            torch.cuda.set_device(place % torch.cuda.device_count())
+            if torch.cuda.is_available():
+                torch.cuda.set_device(place % torch.cuda.device_count())
+        self.model: Any = load(Path(order.run), device=order.device)
 
     def predict(self, number: int, entry: Entry) -> Predicted:
         """What came of an image. Raises only OutputError, where its picture cannot be written."""
