@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from anatomark.methods.presence import ENOUGH_ABSENT, PresenceModel
 from anatomark.methods.validation import mean_error
 from anatomark.training.calibrate import Found, found_in
 from anatomark.training.calibration_cases import BY_VALIDATION
-from anatomark.training.data import TrainingData, data_of
+from anatomark.training.data import TrainingData, data_of, prepare_cache
 from anatomark.training.own_predictions import NO_VALIDATION, radial
 from anatomark.training.request import Request, settings_of
 from anatomark.training.run import plan_for, progress_bar, train_from_cache
@@ -111,13 +112,11 @@ def train_both(
 def _shared_data(
     dataset: Dataset, roles: Mapping[str, Sequence[Case]], requests: Sequence[Request], folders: Sequence[Path]
 ) -> list[TrainingData]:
-    """The data of each member, whose headers are read once."""
-    data = [
-        data_of(dataset, roles, request.settings, cache=RunFolder(folder).cache)
-        for request, folder in zip(requests, folders, strict=True)
-    ]
-    grids = data[0].grids()
-    return [replace(own, grids=lambda: grids) for own in data]
+    """The data of each member, looked at once; each has its prepared images in its own folder."""
+    data = data_of(dataset, roles, requests[0].settings, cache=RunFolder(folders[0]).cache)
+    grids = data.grids()
+    prepared = [partial(prepare_cache, dataset, roles, RunFolder(folder).cache) for folder in folders]
+    return [replace(data, grids=lambda: grids, prepare=own) for own in prepared]
 
 
 def _seconds_together(first: Path, cases: Sequence[Case], device: str) -> float:
