@@ -130,6 +130,15 @@ def test_failed_images_are_predicted_again_where_that_is_asked_for(model, pictur
     assert [name for name, content in parts(tmp_path / "out").items() if content != before[name]] == ["000002.parquet"]
 
 
+def test_what_goes_wrong_at_an_image_is_its_row(model, pictures, tmp_path):
+    for name in ("eio.png", "oom.png"):
+        shutil.copy(pictures / "x1.png", tmp_path / name)
+    assert dict(predict(model, tmp_path, tmp_path / "out").reasons) == {
+        "eio.png": f"{tmp_path}/eio.png cannot be read: Input/output error; check the disk, and try again",
+        "oom.png": f"{tmp_path}/oom.png: there is not enough memory for it; crop or resample it, or use fewer workers",
+    }
+
+
 def test_a_full_disk_stops_it_and_the_same_command_goes_on(model, pictures, tmp_path, monkeypatch):
     replace = atomic.os.replace
 

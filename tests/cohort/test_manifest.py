@@ -246,7 +246,9 @@ def test_a_hundred_thousand_lines_take_little_memory(tmp_path):
     pq.write_table(pa.table({"path": paths}), tmp_path / "list.parquet")
     command = [sys.executable, "-c", LISTING, tmp_path / "list.csv", tmp_path / "list.parquet"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    for line in done.stdout.splitlines():
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    for line in lines:
         images, kilobytes = map(int, line.split())
         assert images == 100_000
         assert kilobytes < 12_000  # 8 bytes for each id, and what Parquet decodes; as objects, they take 40 MB

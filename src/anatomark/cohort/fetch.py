@@ -11,7 +11,7 @@ from anatomark.cohort.places import file_system, is_uri, local
 from anatomark.core.image import Image
 from anatomark.errors import AnatomarkError, ImageError
 from anatomark.formats.header import Orientation
-from anatomark.formats.images import read_image
+from anatomark.formats.images import SUFFIXES, read_image
 
 
 def fetch_image(place: str, *, spacing: tuple[float, ...] | None, orientation: Orientation, page: int | None) -> Image:
@@ -31,7 +31,8 @@ def _copied(uri: str) -> Generator[Path]:
     with tempfile.TemporaryDirectory(prefix="anatomark-") as folder:
         copy = Path(folder) / uri.rstrip("/").rsplit("/", 1)[-1]
         try:
-            if fs.isdir(path):  # the files of a DICOM series
+            named = uri.lower().endswith(SUFFIXES)
+            if not named and fs.isdir(path):  # the files of a DICOM series
                 fs.get(f"{path.rstrip('/')}/", f"{copy}/", recursive=True)
             else:
                 fs.get_file(path, str(copy))

@@ -74,7 +74,8 @@ def predict_cohort(
     `overlays` adds a picture of each image that is predicted now. `spacing`, `coverage`, `orient` and `device` are
     those of `predict_to_folder`; `loader` is `work.Order`'s.
 
-    Raises SettingsError where `out` holds predictions of another model or manifest, or with other settings, and
+    A script that is run as a program has to call this below `if __name__ == "__main__":`, because the processes import
+    it. Raises SettingsError where `out` holds predictions of another model or manifest, or with other settings, and
     OutputError on a full disk; what is done until then stays.
     """
     require_cohort()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anatomark.methods.prediction import Prediction
 
 LOADER = "anatomark.loading:load"
+_OUT_OF_MEMORY = ("out of memory", "allocate memory")  # in PyTorch's errors, of a GPU and of the machine
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,13 @@ class Predictor:
             raise
         except AnatomarkError as error:
             return Outcome.failed(entry.id, str(error))
-        except MemoryError:
-            return Outcome.failed(entry.id, f"{entry.place}: there is not enough memory for it; crop or resample it")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            return Outcome.failed(entry.id, f"{entry.place} cannot be read: {reason}; check the disk, and try again")
         except Exception as error:  # a bug, which is to cost one image of many
+            if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
+                line = f"{entry.place}: there is not enough memory for it; crop or resample it, or use fewer workers"
+                return Outcome.failed(entry.id, line)
             traceback.print_exc(file=sys.stderr)
             return Outcome.failed(
                 entry.id, f"{entry.place}: an error in anatomark, {type(error).__name__}: {error}; please report it"
