@@ -14,6 +14,7 @@ import torch
 
 from anatomark import load, load_dataset, train
 from anatomark.cli.main import run as command
+from anatomark.data.cache import open_cache
 from anatomark.data.phantoms import make_phantoms
 from anatomark.data.working import WorkingImage
 from anatomark.errors import MissingExtraError, ModelError, SettingsError, UnknownNameError
@@ -73,17 +74,16 @@ def test_the_lowest_error_is_chosen_unless_chance_explains_it() -> None:
     better = tried("second", 1.0, 1.2, 0.9, 1.1, 1.0, 1.3)
     clearly, hardly = (tried("first", *(e + d for e, d in zip(better.subjects.values(), more, strict=True)))
                        for more in ((0.5, 0.4, 0.6, 0.5, 0.4, 0.5), (0.5, -0.4, 0.6, -0.5, 0.4, -0.3)))  # fmt: skip
-    assert choose([clearly, better], REASONS) == ("second", "second goes on: it has the lowest error")
-    name, because = choose([hardly, better], REASONS)
+    assert choose([clearly, better], REASONS, 5.0) == ("second", "second goes on: it has the lowest error")
+    name, because = choose([hardly, better], REASONS, 5.0)
     assert name == "first"
     assert "cannot be told from second" in because
     assert "it is known to be better" in because
-    assert choose([better, clearly], REASONS)[0] == "second", "the preferred one, which is the best as well"
-    slow = replace(clearly, error=0.1, steps=49)
-    assert choose([slow, replace(better, steps=50)], REASONS)[0] == "second", "untrained, whatever its error"
-    assert choose([slow, replace(better, steps=3)], REASONS)[1].startswith("first goes on: no method came to 50 steps")
+    assert choose([better, clearly], REASONS, 5.0)[0] == "second", "the preferred one, which is the best as well"
+    assert choose([hardly, better], REASONS, 1.09)[0] == "second", "the first one has learned nothing yet"
+    assert choose([hardly, better], REASONS, 1.0)[1].startswith("first goes on: no method has learned more than")
     nowhere = Tried("first", math.nan, 1.0, {})
-    assert choose([nowhere, better], REASONS)[0] == "second"
+    assert choose([nowhere, better], REASONS, 5.0)[0] == "second"
 
 
 def test_a_trial_decides_and_is_not_held_again(flat: Path, quick: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -200,6 +200,8 @@ def test_a_stopped_trial_goes_on_within_its_time(
     assert found.method == "global-to-local"
     assert math.isfinite(found.error)
     assert (found.steps or 0) >= 2
+    places = subject._guess(open_cache(cache))
+    assert 0.5 < places < 20, "the phantoms lie alike, but not quite"
     assert set(found.subjects) == {case.subject for case in roles["validation"]}
     assert list(json.loads((folder / "budget.json").read_text())) == ["global", "local"]
 

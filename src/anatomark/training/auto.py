@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anatomark.core.grid import Floats
-from anatomark.data.cache import CachedCase
+from anatomark.data.cache import Cache, CachedCase, open_cache
 from anatomark.errors import AnatomarkError, MissingExtraError, ModelError, SettingsError
 from anatomark.methods import detector_class
 from anatomark.methods.interface import AnyPlan
@@ -223,8 +223,9 @@ class _Trials:
             self.say(f"  {name}: {seen} after {done[name].minutes:.1f} minutes{steps}")
         if not done:
             raise ModelError(f"no method could be tried: {'; '.join(trial.left_out.values())}")
-        name, because = choose([done[name] for name in names if name in done], REASONS)
-        trial = replace(trial, chosen=name, because=because, cache=caches[name].name)
+        guess = _guess(open_cache(next(iter(caches.values()))))
+        name, because = choose([done[name] for name in names if name in done], REASONS, guess)
+        trial = replace(trial, chosen=name, because=because, guess=guess, cache=caches[name].name)
         trial.save(self.run.trial)
         return trial
 
@@ -330,6 +331,15 @@ def _by_subject(errors: Floats, cases: Sequence[CachedCase]) -> dict[str, float]
     subjects = np.array([case.subject for case in cases])
     known = {subject: errors[subjects == subject] for subject in dict.fromkeys(subjects.tolist())}
     return {subject: mean_error(own) for subject, own in known.items() if np.isfinite(own).any()}
+
+
+def _guess(cache: Cache) -> float:
+    """The error on validation cases of each landmark's mean place in the training images, as part of their extent."""
+    places = [case.image.fine_grid.world_to_index(case.points_world) / case.image.fine.shape for case in cache.training]
+    count = np.isfinite(places).sum(axis=0)
+    usual = np.nansum(places, axis=0) / np.maximum(count, 1)
+    found = [case.image.fine_grid.index_to_world(usual * case.image.fine.shape) for case in cache.validation]
+    return mean_error(errors_of(found, cache.validation))
 
 
 def _so_far(run: RunFolder) -> tuple[float, int | None]:

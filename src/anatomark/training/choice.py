@@ -15,7 +15,6 @@ from anatomark.formats.atomic import write_json
 from anatomark.formats.json_text import parsed
 
 FORMAT = 1
-LEAST_STEPS = 50  # before, a network is near to where it began, and its error says nothing of the method
 LEVEL = 0.95  # of the interval within which two methods do not differ
 
 
@@ -31,22 +30,18 @@ class Tried:
     subjects: Mapping[str, float]
     steps: int | None = None
 
-    @property
-    def begun(self) -> bool:
-        """Whether it has come so far that its error says something."""
-        return math.isfinite(self.error) and (self.steps is None or self.steps >= LEAST_STEPS)
-
 
 @dataclass(frozen=True)
 class Trial:
     """The record of a trial: what was `tried` so far, of methods that each have `seconds`, and what was `chosen`.
 
-    `left_out` says why a method was not tried; `because` why one was chosen. `cache` is the folder of the chosen
-    method's prepared images.
+    `guess` is the error of the mean place of each landmark in the training images. `left_out` says why a method was not
+    tried; `because` why one was chosen. `cache` is the folder of the chosen method's prepared images.
     """
 
     seconds: float | None = None
     tried: tuple[Tried, ...] = ()
+    guess: float | None = None
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
     chosen: str | None = None
     because: str = ""
@@ -75,17 +70,19 @@ class Trial:
             raise SettingsError(f"{path} is damaged; choose another --out") from None
 
 
-def choose(tried: Sequence[Tried], reasons: Mapping[str, str]) -> tuple[str, str]:
+def choose(tried: Sequence[Tried], reasons: Mapping[str, str], guess: float) -> tuple[str, str]:
     """The method to go on with, and why. `tried` are in the order of preference, for the `reasons` by method.
 
     It is the first method whose error does not differ from the lowest by more than chance: the 95 % t-interval of the
     mean difference, paired over the subjects of the validation cases, reaches zero. A short trial on a few cases
-    orders methods of equal skill at random, and what is known of long trainings is then worth more. A method that came
-    to fewer than LEAST_STEPS is too slow for the time, or the time too short for all: then the first one is taken.
+    orders methods of equal skill at random, and what is known of long trainings is then worth more. A method whose
+    error is not below that of a `guess` has learned nothing yet, and loses; where that is so of all, the time was too
+    short to tell, and the first one is taken.
     """
-    begun = [each for each in tried if each.begun]
+    begun = [each for each in tried if each.error < guess]
     if not begun:
-        return tried[0].method, f"{tried[0].method} goes on: no method came to {LEAST_STEPS} steps in its trial"
+        name = tried[0].method
+        return name, f"{name} goes on: no method has learned more than the mean place of each landmark ({guess:.2f})"
     best = min(begun, key=lambda each: each.error)
     for each in begun:
         if each is best:
