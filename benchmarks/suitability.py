@@ -150,12 +150,17 @@ def measured(model: Model, dataset: Dataset, split: str, most: int | None) -> li
 
 def foreign(model: Model, dataset: Dataset, most: int) -> dict[str, Any]:
     """A row of `most` images of another data set, evenly taken: every prediction in them is wrong."""
+    from anatomark.errors import ImageError, SpacingError
+
     cases = [dataset.cases[k] for k in np.unique(np.linspace(0, len(dataset.cases) - 1, most).round().astype(int))]
     damage = Damage()
     for case in cases:
-        found = model.predict(case.read_image())
+        try:
+            told = model.predict(case.read_image()).unsuitable is not None
+        except (ImageError, SpacingError):  # refused: told, too
+            told = True
         damage.errors.append(np.inf)
-        damage.told.append(found.unsuitable is not None)
+        damage.told.append(told)
     return _row(f"of {dataset.name}", damage, 0.0)
 
 
