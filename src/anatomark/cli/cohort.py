@@ -37,7 +37,7 @@ def cohort(
     manifest: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MANIFEST|FOLDER|DATASET.yaml]",
+            metavar="MANIFEST|FOLDER|DATASET.yaml",
             help="Images: a .csv or .parquet with a column path (and id, spacing, page), a folder or a dataset.yaml.",
         ),
     ] = None,
