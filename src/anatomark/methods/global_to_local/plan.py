@@ -29,7 +29,7 @@ STEPS, STEPS_ON_GPU = {"global": 1_500, "local": 3_000}, {"global": 10_000, "loc
 SHARE = {"global": 0.35, "local": 0.65}  # of a time budget
 BATCH = {2: 4, 3: 2}
 MANY = 50  # landmarks, from which on they share a local network
-SHARED_PER_STEP = 24  # of them in a step: their windows all teach it
+SHARED_PER_STEP = 8  # of them in a step: their windows all teach it
 BYTES_PER_ACTIVATION = 8  # bf16 or fp32 values kept for the backward pass, with the normalisation's copies
 
 
