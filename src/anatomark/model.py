@@ -169,6 +169,11 @@ class Model:
         """The detector of a model with one member; of several, the first."""
         return self.members[0].detector
 
+    @property
+    def limits(self) -> list[str]:
+        """What it cannot judge of an image, a line each."""
+        return [limit for member in self.members[:1] for limit in member.suitability.limits]
+
     def predict(
         self, image: Image, *, source: str = "image", coverage: float = COVERAGE, orient: Orient = "keep"
     ) -> Prediction:

@@ -91,7 +91,7 @@ def predict_to_folder(
     folder = Path(out)
     reasons = {name: model.bounds.reason(name, coverage) for name in model.names}
     withheld = {name: reason for name, reason in reasons.items() if reason is not None}
-    summary = Summary(folder / TABLE, withheld=withheld, limits=tuple(model.members[0].suitability.limits))
+    summary = Summary(folder / TABLE, withheld=withheld, limits=tuple(model.limits))
     cases = find_inputs(inputs, split=split, spacing=spacing, root=root, stack=stack)
     with new_folder(folder / "overlays" if overlays else folder):
         return _predict_each(model, cases, summary, formats, overlays, coverage, orient, progress)

@@ -68,7 +68,7 @@ def calibrate(
     withheld = [reason for reason in map(bounds.reason, bounds.names) if reason is not None]
     if withheld:
         lines.append(f"no error bound for the others: {withheld[0]}")
-    lines += load(run if out is None else out, device="cpu").members[0].suitability.limits
+    lines += load(run if out is None else out, device="cpu").limits
     print(*lines, sep="\n")
 
 
