@@ -18,6 +18,7 @@ from anatomark.core.grid import Floats
 from anatomark.methods.error_bound import COVERAGE, ErrorBounds
 from benchmarks.results import provenance, write
 from benchmarks.run_log import training_of
+from benchmarks.suitability import evenly
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     model = load(options.model, device="cpu")
     cases = dataset.split(options.split)
     if options.most is not None:
-        cases = [cases[k] for k in np.unique(np.linspace(0, len(cases) - 1, options.most).round().astype(int))]
+        cases = evenly(cases, options.most)
     row = measured(model, cases, validation_of(run_folder(options.model), dataset))
     about = provenance(f"python -m benchmarks bounds {shlex.join(arguments)}")
     result = {"kind": "bounds", "model": Path(options.model).name, "dataset": dataset.name, "split": options.split}

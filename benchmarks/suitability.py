@@ -26,7 +26,7 @@ from benchmarks.run_log import training_of
 if TYPE_CHECKING:
     from anatomark.core.grid import Grid
     from anatomark.core.image import Image
-    from anatomark.data.description import Dataset
+    from anatomark.data.description import Case, Dataset
     from anatomark.model import Model
 
 REASONS = {  # {damage: what an image like that is said to look like}, in 2D and in 3D
@@ -116,7 +116,7 @@ def measured(model: Model, dataset: Dataset, split: str, most: int | None) -> li
     """
     cases = dataset.split(split)
     if most is not None:
-        cases = [cases[k] for k in np.unique(np.linspace(0, len(cases) - 1, most).round().astype(int))]
+        cases = evenly(cases, most)
     damages: dict[str, Damage] = {}
     model.predict(cases[0].read_image())  # what the first prediction prepares is not timed
     for done, case in enumerate(cases):
@@ -149,13 +149,17 @@ def measured(model: Model, dataset: Dataset, split: str, most: int | None) -> li
     return [_row(kind, damage, WRONG * clean) for kind, damage in damages.items()]
 
 
+def evenly(cases: Sequence[Case], most: int) -> list[Case]:
+    """At most so many of the cases, evenly taken."""
+    return [cases[k] for k in np.unique(np.linspace(0, len(cases) - 1, most).round().astype(int))]
+
+
 def foreign(model: Model, dataset: Dataset, most: int) -> dict[str, Any]:
     """A row of `most` images of another data set, evenly taken: every prediction in them is wrong."""
     from anatomark.errors import ImageError, SpacingError
 
-    cases = [dataset.cases[k] for k in np.unique(np.linspace(0, len(dataset.cases) - 1, most).round().astype(int))]
     damage = Damage()
-    for case in cases:
+    for case in evenly(dataset.cases, most):
         try:
             told = model.predict(case.read_image()).unsuitable is not None
         except (ImageError, SpacingError):  # refused: told, too

@@ -133,11 +133,11 @@ class Appearance:
         if len(taught) < FEWEST:
             return None
         own = _fitted(nodes, taught)
-        values = [_deviations(nodes, *own, found)]
+        values = [_deviations(nodes, *own, found)[:, :2]]
         parts = np.arange(len(taught)) % PARTS
         for part in np.unique(parts):
             others = _fitted(nodes, taught[parts != part])
-            values.append(_deviations(nodes, *others, taught[parts == part]))
+            values.append(_deviations(nodes, *others, taught[parts == part])[:, :2])
         values = np.concatenate(values)
         values = values[np.isfinite(values).all(axis=1)]
         if len(values) < FEWEST:
@@ -151,9 +151,9 @@ class Appearance:
         fault, NaN where too little is seen."""
         if not np.isfinite(seen).any():
             return np.full(2, np.nan)
-        grey, side = (_deviations(self.nodes, self.greys, self.sides, seen[None])[0] - self.center).tolist()
-        mirrored = -np.inf if math.isnan(side) else _discriminant(self.sides, self.nodes.halved(seen[None])[0])[0]
-        return np.array([max(grey, 0.0), min(side, 0.0) if mirrored < 0 else 0.0])
+        *values, discriminant = _deviations(self.nodes, self.greys, self.sides, seen[None])[0]
+        grey, side = values - self.center
+        return np.array([max(grey, 0.0), 0.0 if discriminant >= 0 else min(side, 0.0)])
 
     def tensors(self) -> dict[str, Floats]:
         """All that `of_tensors` needs but the number of images."""
@@ -225,16 +225,16 @@ def _fitted(nodes: Nodes, seen: Floats) -> tuple[Components, Components]:
 
 
 def _deviations(nodes: Nodes, greys: Components, sides: Components, seen: Floats) -> Floats:
-    """(M, 2) KINDS of images that show what is `seen` (M, K)."""
+    """(M, 3) KINDS of images that show what is `seen` (M, K), and the discriminant of their sides."""
     if not len(seen):
-        return np.empty((0, 2))
+        return np.empty((0, 3))
     grey = np.log(np.maximum(greys.distances(seen[..., None]), 1e-6))
-    return np.column_stack([grey, [_discriminant(sides, half)[1] for half in nodes.halved(seen)]])
+    return np.column_stack([grey, [_discriminant(sides, half) for half in nodes.halved(seen)]])
 
 
 def _discriminant(sides: Components, half: Floats) -> Sequence[float]:
-    """The discriminant, positive for an image that is not mirrored; and how many standard deviations that is from what
-    is expected. NaN where no node and its mirror image are seen, or where nothing is expected."""
+    """How many standard deviations the discriminant is from what is expected; and the discriminant, positive for an
+    image that is not mirrored. NaN where no node and its mirror image are seen, or where nothing is expected."""
     known = np.isfinite(half)
     mean, axes = sides.mean[known, 0], sides.axes[:, known]
     inner = np.linalg.solve(axes @ axes.T + sides.noise * np.eye(len(axes)), axes @ mean)
@@ -243,4 +243,4 @@ def _discriminant(sides: Components, half: Floats) -> Sequence[float]:
     if expected <= 0:
         return math.nan, math.nan
     found = float(weights @ half[known])
-    return found, (found - expected) / math.sqrt(expected)
+    return (found - expected) / math.sqrt(expected), found

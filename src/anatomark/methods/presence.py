@@ -50,6 +50,15 @@ class PresenceModel:
         *weights, bias = fit_logistic(logit(mass), present, np.array([*prior.weights, prior.bias]))
         return cls(tuple(weights), bias)
 
+    @classmethod
+    def taught(cls, mass: Floats, states: NDArray[np.uint8], source: str) -> PresenceModel:
+        """Fit to posterior masses (..., stages) and the `states` (...) of the landmarks; not annotated ones count not.
+
+        `source` says by which cases.
+        """
+        known = states != State.NOT_ANNOTATED
+        return replace(cls.fitted(mass[known], states[known] == State.PRESENT), learned_from=source)
+
     def probability(self, mass: Floats) -> Floats:
         """(N,) from posterior masses (N, stages)."""
         score = logit(mass) @ np.asarray(self.weights) + self.bias
@@ -68,11 +77,9 @@ def fit_presence(masses_in: Callable[[WorkingImage], Floats], answers: int, cach
         constant = PresenceModel.fitted(np.zeros((count, answers)), np.ones(count, dtype=bool))
         return replace(constant, learned_from="no landmark was ever absent: a constant")
     masses = [masses_in(cache.cases[i].image) for i in chosen.tolist()]
-    known = states[chosen] != State.NOT_ANNOTATED
     taught = any(cache.cases[i].role == "train" for i in chosen.tolist())
     source = "training and validation cases, for too few landmarks are absent in the latter: may be too sure"
-    fitted = PresenceModel.fitted(np.stack(masses)[known], states[chosen][known] == State.PRESENT)
-    return replace(fitted, learned_from=source if taught else "validation cases")
+    return PresenceModel.taught(np.stack(masses), states[chosen], source if taught else "validation cases")
 
 
 def calibration_cases(states: NDArray[np.uint8], validation: NDArray[np.bool_]) -> NDArray[np.intp]:

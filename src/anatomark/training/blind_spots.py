@@ -35,7 +35,8 @@ def blind_spots(member: Member, cases: Sequence[CachedCase], errors: Floats, dev
         "inverted": _inverted,
     }
     limit = WRONG * float(np.nanmean(errors))
-    return tuple(name for name, copy in kinds.items() if _unseen(member, map(copy, cases[:CASES]), limit, device))
+    whole = list(cases[:CASES])  # prepared once, not for each kind
+    return tuple(name for name, copy in kinds.items() if _unseen(member, map(copy, whole), limit, device))
 
 
 def _unseen(member: Member, copies: map[CachedCase], limit: float, device: torch.device) -> bool:

@@ -20,7 +20,7 @@ from anatomark.loading import load_members, load_model
 from anatomark.methods.error_bound import ErrorBounds
 from anatomark.methods.presence import ENOUGH_ABSENT, PresenceModel
 from anatomark.methods.validation import mean_error
-from anatomark.training.calibrate import Found, found_in
+from anatomark.training.calibrate import Found, bounds_by, found_in
 from anatomark.training.calibration_cases import BY_VALIDATION
 from anatomark.training.data import TrainingData, data_of, prepare_cache
 from anatomark.training.own_predictions import NO_VALIDATION, radial
@@ -145,18 +145,11 @@ def _put_together(
     if cases:
         model = load_members(folders, device=device)
         found = found_in(model, cases, lambda done, total, name: progress(done))
-        errors = radial(found.points, found.references)
-        bounds = ErrorBounds.fitted(
-            errors,
-            found.spread,
-            subjects=found.subjects,
-            names=dataset.names,
-            unit=dataset.unit,
-            source=BY_VALIDATION,
-        )
+        bounds = bounds_by(found, model, BY_VALIDATION)
         presence = _presence(found)
         count = f"{len(cases)} validation case{'s' * (len(cases) != 1)}"
-        say(f"both: mean radial error {mean_error(errors):.2f} {dataset.unit} on {count}")
+        error = mean_error(radial(found.points, found.references))
+        say(f"both: mean radial error {error:.2f} {dataset.unit} on {count}")
     bounds.save(out)
     Ensemble(tuple(folders), "methods", presence).save(out)
 
@@ -165,6 +158,4 @@ def _presence(found: Found) -> PresenceModel | None:
     """What corrects the presence of the members; None where too few landmarks are absent to learn that from."""
     if (found.states == State.ABSENT).sum() < ENOUGH_ABSENT:
         return None
-    known = found.states != State.NOT_ANNOTATED
-    fitted = PresenceModel.fitted(found.presence[known][:, None], found.states[known] == State.PRESENT)
-    return replace(fitted, learned_from=BY_VALIDATION)
+    return PresenceModel.taught(found.presence[..., None], found.states, BY_VALIDATION)

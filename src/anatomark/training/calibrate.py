@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,14 +93,7 @@ def calibrate(
         learned = learned_again(model, taught, cases, found.located, found.references)
         learned.save(folder)
         return learned.bounds
-    bounds = ErrorBounds.fitted(
-        radial(found.points, found.references),
-        found.spread,
-        subjects=found.subjects,
-        names=model.names,
-        unit=model.unit,
-        source=source,
-    )
+    bounds = bounds_by(found, model, source)
     bounds.save(folder)
     learn_presence(folder, found, source)
     return bounds
@@ -130,11 +123,21 @@ def found_in(model: Model, cases: Sequence[Case], progress: Callable[[int, int, 
     )
 
 
+def bounds_by(found: Found, model: Model, source: str) -> ErrorBounds:
+    """The error bounds that `model` has by what it `found`, in the cases that `source` names."""
+    return ErrorBounds.fitted(
+        radial(found.points, found.references),
+        found.spread,
+        subjects=found.subjects,
+        names=model.names,
+        unit=model.unit,
+        source=source,
+    )
+
+
 def learn_presence(folder: Path, found: Found, source: str) -> None:
     """Learn the presence of the model in `folder` anew, if it has one member and ENOUGH_ABSENT landmarks are absent."""
     if found.located is None or (found.states == State.ABSENT).sum() < ENOUGH_ABSENT:
         return
-    known = found.states != State.NOT_ANNOTATED
     masses = np.stack([masses_of(stages) for stages in found.located])
-    presence = PresenceModel.fitted(masses[known], found.states[known] == State.PRESENT)
-    change_presence(folder, replace(presence, learned_from=source))
+    change_presence(folder, PresenceModel.taught(masses, found.states, source))

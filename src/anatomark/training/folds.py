@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -148,8 +147,6 @@ def _put_together(
     )
     corrected = None
     if (states == State.ABSENT).any():
-        known = states != State.NOT_ANNOTATED
-        corrected = PresenceModel.fitted(presence[known][:, None], states[known] == State.PRESENT)
-        corrected = replace(corrected, learned_from=BY_FOLDS)
+        corrected = PresenceModel.taught(presence[..., None], states, BY_FOLDS)
     bounds.save(out)
     Ensemble(tuple(fold_folder(out, number) for number in range(len(parts))), "folds", corrected).save(out)

@@ -122,10 +122,9 @@ def _learned(
     scale = None
     if (usual := suitability.usual) is not None:
         nodes = Nodes.around(usual.typical, usual.turn, mirrored_order(names, pairs))
-        suitability = suitability.with_appearance(nodes, *_appearances(nodes, usual, seen, points))
-        evidence = np.stack(
-            [_evidence(usual, case, stages) for case, stages in zip(seen.validation, seen.located, strict=True)]
-        )
+        taught = _appearances_by_references(nodes, usual, seen)
+        found, evidence = _appearances_and_evidence(nodes, usual, seen)
+        suitability = suitability.with_appearance(nodes, taught, found)
         scale = ErrorScale.learned(errors, evidence)
         spread = spread if scale is None else unseen_scales(errors, evidence, seen.subjects)
     in_view = learn_in_view(detector, suitability, seen.validation, points, masses, device)
@@ -135,24 +134,25 @@ def _learned(
     return Learned(bounds, suitability, in_view, scale)
 
 
-def _appearances(nodes: Nodes, usual: Usual, seen: _Seen, points: Floats) -> tuple[Floats, Floats]:
-    """What training images show at the `nodes` by their references (M', K), and validation images by the `points`
-    (V, N, d) that were found in them (V, K)."""
+def _appearances_by_references(nodes: Nodes, usual: Usual, seen: _Seen) -> Floats:
+    """(M', K) what training images, MOST at most, show at the `nodes` by their references."""
     chosen = np.unique(np.linspace(0, len(seen.training) - 1, MOST).round().astype(int)).tolist()
-    there = np.where(np.isfinite(seen.references), points, np.nan)
-    taught = ((seen.shapes[k], seen.training[k]) for k in chosen)
-    found = zip(there, seen.validation, strict=True)
-    by_references, by_predictions = (
-        np.stack([nodes.seen(usual.typical, own, case.image, case.matrix) for own, case in part])
-        for part in (taught, found)
-    )
-    return by_references, by_predictions
+    cases = ((seen.shapes[k], seen.training[k]) for k in chosen)
+    return np.stack([nodes.seen(usual.typical, points, case.image, case.matrix) for points, case in cases])
 
 
-def _evidence(usual: Usual, case: CachedCase, located: Sequence[Located]) -> Floats:
-    """(N, F) what the answers of all stages say of each landmark of a validation case."""
-    places = expected_places(usual, own_grid(case), located[-1].points_world, masses_of(located))
-    return evidence_of(located, places, usual.extent)
+def _appearances_and_evidence(nodes: Nodes, usual: Usual, seen: _Seen) -> tuple[Floats, Floats]:
+    """What validation images show at the `nodes` by the points found in them (V, K), and what the answers of all stages
+    say of each landmark (V, N, F); each image is prepared once."""
+    shown: list[Floats] = []
+    evidence: list[Floats] = []
+    for case, located, reference in zip(seen.validation, seen.located, seen.references, strict=True):
+        points = located[-1].points_world
+        there = np.where(np.isfinite(reference), points, np.nan)
+        shown.append(nodes.seen(usual.typical, there, case.image, case.matrix))
+        places = expected_places(usual, own_grid(case), points, masses_of(located))
+        evidence.append(evidence_of(located, places, usual.extent))
+    return np.stack(shown), np.stack(evidence)
 
 
 def radial(found: Floats, reference: Floats) -> Floats:
