@@ -96,7 +96,7 @@ def spec_of(contender: str, shape: Sequence[int], spacing: float, landmarks: int
         return spec
     settings: dict[str, Any] = {"spacing": [spacing] * len(axes)}
     if contender == FULL:
-        from anatomark.methods.heatmap.plan import plan_strides
+        from anatomark.methods.unet_plan import plan_strides
 
         settings["strides"] = plan_strides(axes, settings["spacing"])
     return spec | {

@@ -19,16 +19,17 @@ from anatomark.data.phantoms import make_phantoms
 from anatomark.data.working import WorkingImage, working_image
 from anatomark.errors import MissingExtraError, SettingsError
 from anatomark.methods.heatmap.config import HeatmapLoss, HeatmapNetwork, HeatmapTraining
-from anatomark.methods.heatmap.locate import passes
 from anatomark.methods.heatmap.loss import cross_entropy, density, inside_grid
 from anatomark.methods.heatmap.method import Heatmap
 from anatomark.methods.heatmap.network import HeatmapNet
 from anatomark.methods.heatmap.peaks import find_peaks
-from anatomark.methods.heatmap.plan import HeatmapPlan, plan, plan_strides
+from anatomark.methods.heatmap.plan import HeatmapPlan, plan
 from anatomark.methods.heatmap.settings import HeatmapSettings
 from anatomark.methods.heatmap.stages import HeatmapStages, make_network
 from anatomark.methods.interface import Batch, DataFacts
+from anatomark.methods.passes import passes
 from anatomark.methods.presence import PresenceModel
+from anatomark.methods.unet_plan import plan_strides
 
 CPU = torch.device("cpu")
 SMALL = {"channels": [4, 6, 8], "batch": 2, "steps": 10, "precision": "32-true"}
@@ -227,7 +228,7 @@ def test_images_larger_than_a_crop_are_seen_in_overlapping_crops(stride: int, mo
     for k, place in enumerate(places):
         array[place] = 10 * (k + 1)
     image = WorkingImage(array, image.fine_grid, array, image.fine_grid, (0.0, 1.0))
-    crops = passes(detector.network, (70, 90))
+    crops = passes((70, 90), crop=(32, 40), strides=strides)
     assert len(crops) > 4
     covered = np.zeros((70, 90), bool)
     for start, size, inside in crops:

@@ -160,8 +160,8 @@ def test_what_cannot_be_tried_is_left_out(flat: Path, quick: pytest.MonkeyPatch,
     [
         ({"global_steps": 3}, "global-to-local", "no other method has these settings"),
         ({"joint_rank": 2}, "two-stage", "no other method has these settings"),
-        ({"minutes": 1}, "global-to-local", r"3\.9 s for the trial of each are too few"),
-        ({"validation_fraction": 0}, "global-to-local", "0 validation cases are too few"),
+        ({"minutes": 1}, "unet-votes", r"2\.9 s for the trial of each are too few"),
+        ({"validation_fraction": 0}, "unet-votes", "0 validation cases are too few"),
     ],
 )
 def test_where_there_is_nothing_to_choose_by(
@@ -209,7 +209,7 @@ def test_a_stopped_trial_goes_on_within_its_time(
 def test_methods_that_cannot_be_had(flat: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="auto chooses by cases that the folds then leave out"):
         train(flat, out=tmp_path / "run", method="auto", folds=3)
-    with pytest.raises(UnknownNameError, match=r"no method 'bth'; there are: global-to-local, .*auto, both"):
+    with pytest.raises(UnknownNameError, match=r"no method 'bth'; there are: unet-votes, .*auto, both"):
         train(flat, out=tmp_path / "run", method="bth")
     with pytest.raises(SettingsError, match="no setting 'seeds', did you mean 'seed'"):
         train(flat, out=tmp_path / "run", method="auto", settings={"seeds": 1})
@@ -218,7 +218,7 @@ def test_methods_that_cannot_be_had(flat: Path, tmp_path: Path) -> None:
 
 def test_a_command_without_a_method_takes_that_of_its_run(tmp_path: Path) -> None:
     assert default_method(tmp_path, None) == "auto"
-    assert default_method(tmp_path, 5) == "global-to-local"
+    assert default_method(tmp_path, 5) == "unet-votes"
     for name, method in (("folds.json", "two-stage"), ("request.json", "same-case")):
         (tmp_path / name).write_text(json.dumps({"method": method}))
         assert default_method(tmp_path, None) == method

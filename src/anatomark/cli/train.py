@@ -27,9 +27,9 @@ def train(
     method: Annotated[
         str | None,
         typer.Option(
-            help="Localization method: global-to-local, two-stage, heatmap or atlas; auto tries the first three for a "
-            "short time and goes on with the best; both trains the first two as members of one model. Default: that of "
-            "the run to resume, else auto, with --folds global-to-local."
+            help="Localization method: unet-votes, global-to-local, two-stage, heatmap or atlas; auto tries the first "
+            "four for a short time and goes on with the best; both trains global-to-local and two-stage as members of "
+            "one model. Default: that of the run to resume, else auto, with --folds unet-votes."
         ),
     ] = None,
     preset: Annotated[

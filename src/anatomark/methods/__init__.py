@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from anatomark.methods.settings import Network
 
 METHODS = {
+    "unet-votes": ("anatomark.methods.unet_votes.method", "UNetVotes"),
     "global-to-local": ("anatomark.methods.global_to_local.method", "GlobalToLocal"),
     "two-stage": ("anatomark.methods.two_stage.method", "TwoStage"),
     "heatmap": ("anatomark.methods.heatmap.method", "Heatmap"),

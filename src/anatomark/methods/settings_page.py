@@ -39,7 +39,7 @@ OPEN = {
     "template": "the most typical",
     **dict.fromkeys(STRENGTHS["none"], "by the level"),
 }
-AUGMENTATION = "Augmentation (global-to-local, two-stage, heatmap)"
+AUGMENTATION = "Augmentation (unet-votes, global-to-local, two-stage, heatmap)"
 BY_STEPS = ("minutes", "epochs")  # of methods that learn by steps, which the atlas does not
 
 INTRODUCTION = """# Settings of a training

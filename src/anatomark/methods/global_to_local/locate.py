@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from anatomark import votes
-from anatomark.core.grid import Floats, Grid
 from anatomark.data.augment import plain_windows
 from anatomark.data.working import WorkingImage
 from anatomark.methods.global_to_local.config import GlobalToLocalNetwork
 from anatomark.methods.global_to_local.plan import round_up
 from anatomark.methods.interface import Located, Networks
+from anatomark.methods.voted import voted
 from anatomark.nets.grouped import GroupedNet
 from anatomark.nets.residual import ResidualNet
 from anatomark.nets.shared import SharedNet
@@ -50,7 +50,7 @@ def _locate_global(network: ResidualNet, image: WorkingImage, device: torch.devi
     inner = torch.as_tensor(image.coarse.astype(np.float32)).to(device)
     values[(0, 0, *(slice(n) for n in inner.shape))] = (inner - low) / (high - low)
     logits, encoded = network(values)
-    return _combined(logits, encoded, stride, np.zeros((1, image.coarse.ndim)), image.coarse_grid)
+    return voted(logits, encoded, (stride,) * image.coarse.ndim, np.zeros((1, image.coarse.ndim)), image.coarse_grid)
 
 
 def _locate_local(
@@ -66,7 +66,7 @@ def _locate_local(
         values, corner = plain_windows(image.fine, image.window, grid.spacing, window, center[chosen], device)
         which = torch.arange(first, min(first + count, config.landmarks))
         logits, encoded = run_local(config, network, values.unsqueeze(0), which)
-        part = _combined(logits, encoded, network.stride, corner, grid)
+        part = voted(logits, encoded, (network.stride,) * grid.ndim, corner, grid)
         inside = grid.world_to_index(part.points_world) - corner
         within = ((inside >= -0.5) & (inside <= np.asarray(window) - 0.5)).all(axis=1)
         trusted.append(within & (part.mass >= votes.MIN_POSTERIOR_MASS))
@@ -85,18 +85,3 @@ def run_local(
 ) -> tuple[Tensor, Tensor]:
     """Logits and displacements of landmarks `which` (n,), by their `windows` (B, n, *window)."""
     return network(windows, which if config.local_shared else int(which[0]))
-
-
-def _combined(logits: Tensor, encoded: Tensor, stride: int, corner_index: Floats, grid: Grid) -> Located:
-    """The posterior-weighted mean of the votes of windows of `grid` that begin at `corner_index` (K, d)."""
-    posterior = logits.float().sigmoid()
-    centers = votes.patch_centers(logits.shape[2:], (stride,) * grid.ndim, logits.device).flatten(1)
-    cast_votes = votes.decode(encoded.float().flatten(3)) + centers
-    scale = torch.tensor(grid.spacing, dtype=torch.float32, device=cast_votes.device).view(-1, 1)
-    mean, spread = votes.weighted_mean(cast_votes * scale, posterior.flatten(2))
-    index = (mean[0].double().cpu().numpy() / np.asarray(grid.spacing)) + corner_index
-    return Located(
-        grid.index_to_world(index),
-        spread[0].double().cpu().numpy(),
-        votes.posterior_mass(posterior)[0].double().cpu().numpy(),
-    )

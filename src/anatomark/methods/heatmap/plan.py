@@ -12,7 +12,8 @@ from anatomark.methods.heatmap.config import HeatmapNetwork, HeatmapTraining
 from anatomark.methods.heatmap.network import require_monai
 from anatomark.methods.heatmap.settings import HeatmapSettings
 from anatomark.methods.interface import DataFacts, Plan
-from anatomark.methods.settings import Size, planned_augmentation, stage_steps, take
+from anatomark.methods.settings import planned_augmentation, stage_steps, take
+from anatomark.methods.unet_plan import FEWEST_LEVELS, largest_crop, network_bytes, plan_strides
 
 HeatmapPlan = Plan[HeatmapNetwork, HeatmapTraining]
 
@@ -25,11 +26,7 @@ STEPS = {2: 1_500, 3: 1_300}
 STEPS_ON_GPU = {2: 15_000, 3: 6_000}
 SHARE = 1.0  # of a time budget: there is one stage
 BATCH = {2: 4, 3: 2}
-FEWEST_LEVELS = 3  # of MONAI's DynUNet
-MOST_LEVELS = 8
-HALVED_FROM = 12  # elements: a bottleneck of 6 to 11, all of which its convolutions and those before it see
 SIGMA = 1.0  # elements of the heatmap
-BYTES_PER_ACTIVATION = 4  # half of what is kept for the backward pass is bfloat16
 TILE_BYTES = 2**29  # of heatmaps that exist at a time; with more it would be no faster
 MAPS = 3  # of 4 bytes: a heatmap, its probabilities and its gradient
 
@@ -103,54 +100,6 @@ def _faults(asked: HeatmapSettings, spacing: Sequence[float], ndim: int) -> list
         if value is not None and len(value) < FEWEST_LEVELS:
             faults.append(f"{name} has {len(value)} levels, at least {FEWEST_LEVELS} are needed")
     return faults
-
-
-def plan_strides(
-    size: Sequence[int], spacing: Sequence[float], *, levels: int = 0, halve_first: bool = False
-) -> tuple[Size, ...]:
-    """Strides of each level and axis: halved as long as an axis is long, coarse axes once the others are as coarse.
-
-    `levels` is their number; 0: as many as it takes. With `halve_first` heatmaps have half the resolution
-    of the image already: a quarter (2D) or an eighth (3D) of the work, and points lie between elements anyway.
-    """
-    left, now = np.asarray(size, dtype=float), np.asarray(spacing, dtype=float)
-    strides: list[Size] = [] if halve_first else [(1,) * len(left)]
-    while len(strides) < (levels or MOST_LEVELS):
-        long = left >= HALVED_FROM
-        if not long.any() and len(strides) >= max(levels, FEWEST_LEVELS):
-            break
-        halved = long & (now <= 1.5 * now[long].min(initial=np.inf))
-        strides.append(tuple(2 if h else 1 for h in halved))
-        left, now = np.where(halved, left / 2, left), np.where(halved, now * 2, now)
-    return tuple(strides)
-
-
-def largest_crop(
-    image: Sequence[int], channels: Sequence[int], strides: Sequence[Sequence[int]], budget: float
-) -> Size:
-    """The size of the `image`, in multiples of the strides' product, or the largest crop of its shape that fits.
-
-    `budget` is the memory (bytes) that one crop may take.
-    """
-    step = np.prod(strides, axis=0)
-    crop = tuple(image)
-    for part in np.linspace(1, 0, 64, endpoint=False):
-        blocks = [max(1, math.ceil(n * part / m)) for n, m in zip(image, step, strict=True)]
-        if math.prod(blocks) == 1:  # an instance norm needs two elements
-            blocks[-1] = 2
-        crop = tuple(int(k * m) for k, m in zip(blocks, step, strict=True))
-        if network_bytes(channels, strides, crop) <= budget:
-            break
-    return crop
-
-
-def network_bytes(channels: Sequence[int], strides: Sequence[Sequence[int]], crop: Sequence[int]) -> float:
-    """Rough memory (bytes) that training of the U-Net takes for one crop: without heatmaps, weights and optimiser."""
-    elements, total = float(math.prod(crop)), 0.0
-    for width, stride in zip(channels, strides, strict=True):
-        elements /= math.prod(stride)
-        total += elements * width * 14  # two blocks of two convolutions, norms and activations, and what is joined
-    return total * BYTES_PER_ACTIVATION
 
 
 def heatmap_bytes(crop: Sequence[int], stride: Sequence[int]) -> float:

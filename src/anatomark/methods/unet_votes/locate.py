@@ -1,0 +1,109 @@
+"""How unet-votes finds landmarks in an image: votes from all over it, then those of a window around each answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import reduce
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anatomark import votes
+from anatomark.core.grid import Floats, Grid
+from anatomark.data.working import WorkingImage
+from anatomark.methods.interface import Located
+from anatomark.methods.passes import grey_values, passes
+from anatomark.methods.unet_votes.config import UNetVotesNetwork
+from anatomark.methods.voted import voted
+from anatomark.nets.vote_unet import Votes, VoteUNet, Windows
+
+SIGMA = 0.7  # patches: s.d. of the Gaussian of classes around a landmark
+LOOKS = 2  # close ones: the second around the answer of the first
+AT_ONCE = 256  # landmarks of a close look, whose windows are in memory together
+
+
+def locate(config: UNetVotesNetwork, network: VoteUNet, image: WorkingImage, device: torch.device) -> list[Located]:
+    """The global answer and the local one; of several crops, each landmark takes the answers with the most mass."""
+    found: list[list[Located]] = []
+    with torch.inference_mode():
+        for start, size, _ in passes(image.fine.shape, crop=config.crop, strides=config.strides):
+            values = grey_values(image, start, size, device)
+            found.append(_answers(config, network, values, np.asarray(start, dtype=float), image.fine_grid))
+    return [reduce(_with_more_mass, answers) for answers in zip(*found, strict=True)]
+
+
+def windows_around(
+    middles: Tensor, expected: Tensor, which: Tensor, config: UNetVotesNetwork, grid: Sequence[int]
+) -> Windows:
+    """Windows around `middles` (B, n, d), moved into a `grid` (d,) of patches, for landmarks `which` (n,).
+
+    `middles` and the global answers `expected` (B, n, d) are in elements of the image.
+    """
+    device = middles.device
+    stride = torch.tensor(config.stride, device=device)
+    size = torch.tensor([min(w, n) for w, n in zip(config.window, grid, strict=True)], device=device)
+    last = torch.tensor(list(grid), device=device) - size
+    first = torch.round(torch.nan_to_num((middles - (stride - 1) / 2) / stride) - (size - 1) / 2).long()
+    return Windows(which, torch.minimum(first.clamp(min=0), last), (expected - (stride - 1) / 2) / stride)
+
+
+def _answers(config: UNetVotesNetwork, network: VoteUNet, values: Tensor, start: Floats, grid: Grid) -> list[Located]:
+    """The answers of one pass over `values`, which begin at the element `start` (d,) of the image."""
+    coarse, features = network.look_over(values)
+    answer = first = _voted(coarse, config.coarse_stride, start[None], grid)
+    which = torch.arange(config.landmarks, device=values.device)
+    expected = _in_pass(first, start, grid, values.device)
+    for _ in range(LOOKS):
+        middles = _in_pass(answer, start, grid, values.device)
+        windows = windows_around(middles, expected, which, config, features.shape[2:])
+        answer = _looked_closely(config, network, features, windows, answer, start, grid)
+    return [first, answer]
+
+
+def _in_pass(answer: Located, start: Floats, grid: Grid, device: torch.device) -> Tensor:
+    """(1, N, d) an answer in elements of the pass that begins at `start`."""
+    return torch.as_tensor(grid.world_to_index(answer.points_world) - start, dtype=torch.float32).to(device)[None]
+
+
+def _looked_closely(
+    config: UNetVotesNetwork,
+    network: VoteUNet,
+    features: Tensor,
+    windows: Windows,
+    before: Located,
+    start: Floats,
+    grid: Grid,
+) -> Located:
+    """The answers in the windows; that `before` where a window holds no landmark, or the answer lies outside of it."""
+    corners = windows.corners[0].cpu().numpy()
+    stride, parts = np.asarray(config.stride), list[Located]()
+    for number in range(0, config.landmarks, AT_ONCE):
+        some = slice(number, number + AT_ONCE)
+        part = Windows(windows.which[some], windows.corners[:, some], windows.expected[:, some])
+        found = network.look_closely(features, part)
+        parts.append(_voted(found, config.stride, corners[some] * stride + start, grid))
+    points, spread, mass = (
+        np.concatenate(values) for values in zip(*((p.points_world, p.spread, p.mass) for p in parts), strict=True)
+    )
+    inside = (grid.world_to_index(points) - start + 0.5) / stride - corners
+    better = ((inside >= 0) & (inside <= config.window)).all(axis=1) & (mass >= votes.MIN_POSTERIOR_MASS)
+    return Located(
+        np.where(better[:, None], points, before.points_world), np.where(better, spread, before.spread), mass
+    )
+
+
+def _voted(cast_votes: Votes, stride: Sequence[int], corner_index: Floats, grid: Grid) -> Located:
+    total = (math.sqrt(2 * math.pi) * SIGMA) ** grid.ndim
+    return voted(cast_votes.logits, cast_votes.encoded, stride, corner_index, grid, total=total)
+
+
+def _with_more_mass(one: Located, other: Located) -> Located:
+    """For each landmark the answer with more mass."""
+    better = other.mass > one.mass
+    return Located(
+        np.where(better[:, None], other.points_world, one.points_world),
+        np.where(better, other.spread, one.spread),
+        np.where(better, other.mass, one.mass),
+    )
