@@ -26,22 +26,24 @@ from anatomark.nets.vote_unet import VoteUNet, Windows, windows_of
 CPU = torch.device("cpu")
 
 
-def facts(
-    shape: tuple[int, ...], spacing: tuple[float, ...], *, landmarks: int = 3, memory: float = 2**34
-) -> DataFacts:
-    return DataFacts([Grid.from_geometry(shape, spacing=spacing)] * 4, landmarks, False, int(memory), False)
+def facts(shape: tuple[int, ...], spacing: tuple[float, ...], *, landmarks: int = 3, memory: int = 2**34) -> DataFacts:
+    return DataFacts((Grid.from_geometry(shape, spacing=spacing),) * 4, landmarks, False, memory)
+
+
+def asked(**settings: Any) -> UNetVotesSettings:
+    return UNetVotesSettings(**settings)
 
 
 def small(shape: tuple[int, ...], **settings: Any) -> UNetVotesPlan:
-    asked = UNetVotesSettings(spacing=(1.0,) * len(shape), channels=(4, 6, 8), augmentation="none", **settings)
-    return plan(asked, facts(shape, (1.0,) * len(shape)))
+    given = asked(spacing=(1.0,) * len(shape), channels=(4, 6, 8), augmentation="none", **settings)
+    return plan(given, facts(shape, (1.0,) * len(shape)))
 
 
 # --- the plan ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_plan_of_an_x_ray() -> None:
-    planned = plan(UNetVotesSettings(), facts((2400, 1935), (0.1, 0.1), landmarks=166))
+    planned = plan(asked(), facts((2400, 1935), (0.1, 0.1), landmarks=166))
     network = planned.network
     assert max(network.crop) >= 512 > max(network.crop) - math.prod(s[0] for s in network.strides)
     assert network.stride == (2, 2)
@@ -51,7 +53,7 @@ def test_the_plan_of_an_x_ray() -> None:
 
 
 def test_thick_slices_are_not_halved_before_they_are_as_coarse() -> None:
-    network = plan(UNetVotesSettings(), facts((20, 128, 128), (5.0, 1.0, 1.0))).network
+    network = plan(asked(), facts((20, 128, 128), (5.0, 1.0, 1.0))).network
     assert network.stride == (1, 2, 2)
     assert network.local_window == (10, 20, 20), "as many patches along each axis"
 
@@ -69,12 +71,12 @@ def test_thick_slices_are_not_halved_before_they_are_as_coarse() -> None:
 )
 def test_settings_that_do_not_fit(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
-        plan(UNetVotesSettings(**settings), facts((256, 256), (1.0, 1.0)))
+        plan(asked(**settings), facts((256, 256), (1.0, 1.0)))
 
 
 def test_a_crop_that_no_memory_holds() -> None:
     with pytest.raises(SettingsError, match=r"one training example needs about .* GiB"):
-        plan(UNetVotesSettings(crop=(256, 256)), facts((256, 256), (1.0, 1.0), memory=2**20))
+        plan(asked(crop=(256, 256)), facts((256, 256), (1.0, 1.0), memory=2**20))
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
@@ -85,9 +87,8 @@ def test_windows_are_the_features_at_their_places(shape: tuple[int, ...]) -> Non
     d, rng = len(shape), np.random.default_rng(0)
     features = torch.from_numpy(rng.standard_normal((2, 3, *shape)))
     size = (4, 3, 2)[:d]
-    corners = torch.from_numpy(
-        np.stack([rng.integers(0, n - w + 1, (2, 5)) for n, w in zip(shape, size, strict=True)], -1)
-    )
+    first = [rng.integers(0, n - w + 1, (2, 5)) for n, w in zip(shape, size, strict=True)]
+    corners = torch.from_numpy(np.stack(first, -1))
     seen = windows_of(features, corners, size)
     for image in range(2):
         for k in range(5):
@@ -122,16 +123,18 @@ def test_training_windows_hold_their_landmark_wherever_the_global_votes_are(monk
     monkeypatch.setattr(subject, "_found", lambda cast_votes, stride: torch.full((2, 3, 2), 500.0))
     network = make_network(planned.network)
     closely = network.look_closely
-    monkeypatch.setattr(
-        network, "look_closely", lambda features, windows: closely(features, (seen.append(windows), windows)[1])
-    )
+
+    def look_closely(features: torch.Tensor, windows: Windows) -> Any:
+        seen.append(windows)
+        return closely(features, windows)
+
+    monkeypatch.setattr(network, "look_closely", look_closely)
     terms = staged.loss("votes", network, batch)
     inside = points / 2 - seen[0].corners
     held = ((inside > -0.5) & (inside < 8.5)).all(-1)
     assert held[batch["states"] == State.PRESENT].all()
-    assert set(terms) == {
-        f"{level}{name}" for level in ("", "local_") for name in ("displacement", "class", "coordinate")
-    }
+    names = ("displacement", "class", "coordinate")
+    assert set(terms) == {*names, *(f"local_{name}" for name in names)}
     torch.stack(list(terms.values())).sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
 
@@ -144,9 +147,9 @@ def test_patches_near_the_global_answer_are_likelier() -> None:
     windows = Windows(torch.arange(3), torch.tensor([[[4, 4]] * 3]), torch.tensor([[[6.0, 7.0]] * 3]))
     with torch.no_grad():
         network.near_presence.zero_()
-        logits = network.look_closely(torch.zeros(1, 128, 32, 24), windows).logits[0]
+        logits = network.look_closely(torch.zeros(1, 4, 32, 24), windows).logits[0]
         network.near_precision.fill_(0.5)
-        narrow = network.look_closely(torch.zeros(1, 128, 32, 24), windows).logits[0]
+        narrow = network.look_closely(torch.zeros(1, 4, 32, 24), windows).logits[0]
     assert logits.shape == (3, 8, 8)
     assert (logits.flatten(1).argmax(1) == 2 * 8 + 3).all()
     assert (narrow[:, 7, 7] - narrow[:, 2, 3] < logits[:, 7, 7] - logits[:, 2, 3]).all()
@@ -156,10 +159,17 @@ def test_soft_classes_and_displacements_within_reach() -> None:
     points = torch.tensor([[[8.0, 5.5]]])
     logits, encoded = torch.zeros(1, 1, 10, 10, requires_grad=True), torch.zeros(1, 1, 2, 10, 10, requires_grad=True)
     terms = vote_loss(
-        logits, encoded, points, torch.tensor([[State.PRESENT]]), stride=(2, 2), class_weight=1.0, coordinate_weight=0.0,
-        sigma=0.7, reach=2.0,
-    )  # fmt: skip
-    sum(terms.values()).backward()  # type: ignore[union-attr]
+        logits,
+        encoded,
+        points,
+        torch.tensor([[State.PRESENT]]),
+        stride=(2, 2),
+        class_weight=1.0,
+        coordinate_weight=0.0,
+        sigma=0.7,
+        reach=2.0,
+    )
+    torch.stack(list(terms.values())).sum().backward()
     assert logits.grad is not None
     assert encoded.grad is not None
     target = 0.5 - 100 * logits.grad[0, 0]  # of sigmoid(0) - target, a mean over 100 patches

@@ -84,7 +84,7 @@ class VoteUNet(nn.Module):
         self.presence = _Head(ndim, channels[coarse], heads[0], landmarks, sharpness=SHARPNESS)
         self.displacement = _Head(ndim, channels[coarse], heads[0], landmarks * ndim)
         near = heads[1]
-        self.near = Chain(conv(ndim)(channels[0], 2 * near, 1), nn.ReLU(inplace=True))
+        self.near = nn.Linear(channels[0], 2 * near)
         self.near_presence = nn.Parameter(LAST_STD * torch.randn(landmarks, near))
         self.near_displacement = nn.Parameter(LAST_STD * torch.randn(landmarks, ndim, near))
         self.near_presence_bias = nn.Parameter(torch.full((landmarks,), _logit(priors[1])))
@@ -117,13 +117,13 @@ class VoteUNet(nn.Module):
                 at_coarse = x
         displacement = self.displacement(at_coarse)
         shape = (len(x), self.landmarks, self.ndim, *at_coarse.shape[2:])
-        return Votes(self.presence(at_coarse), displacement.reshape(shape)), self.near(x)
+        return Votes(self.presence(at_coarse), displacement.reshape(shape)), x
 
     def look_closely(self, features: Tensor, windows: Windows) -> Votes:
         """The votes of the finest level, from its `features`, in windows."""
         which, corners, expected = windows
         size = [min(w, n) for w, n in zip(self.window, features.shape[2:], strict=True)]
-        seen = windows_of(features, corners, size)
+        seen = self.near(windows_of(features, corners, size)).relu()
         with torch.autocast(features.device.type, enabled=False):  # bfloat16 is too coarse for displacements
             presence, displacement = seen.float().chunk(2, dim=-1)
             logits = torch.einsum("bnwh,nh->bnw", presence, SHARPNESS * self.near_presence[which])
