@@ -26,7 +26,7 @@ from benchmarks.time_to_error_run import GIVEN_UP, Spec, Told, finished, predict
 from benchmarks.time_to_error_scores import set_result
 from benchmarks.time_to_error_sets import SETS, prepare, scored_split
 
-METHODS = ("two-stage", "global-to-local", "heatmap")
+METHODS = ("unet-votes", "two-stage", "global-to-local", "heatmap")
 ROOT = Path(__file__).parents[1]
 
 

@@ -49,14 +49,17 @@ def vote_loss(
     target, inside = votes.one_hot_patches(points, present, grid, stride)
     centers = votes.patch_centers(grid, stride, logits.device).flatten(1)
     displacement = points.unsqueeze(-1) - centers
-    patches = displacement / torch.tensor(list(stride), device=logits.device).view(-1, 1)
+    steps = torch.tensor(list(stride), device=logits.device).view(-1, 1)
     if sigma is not None:
-        target = torch.exp(-0.5 * (patches / sigma).square().sum(2)) * inside.unsqueeze(-1)
+        target = torch.exp(-0.5 * (displacement / (sigma * steps)).square().sum(2)) * inside.unsqueeze(-1)
     cross_entropy = F.binary_cross_entropy_with_logits(logits.flatten(2), target, reduction="none").mean(-1)
 
     error = (encoded.flatten(3) - votes.encode(displacement)).abs().mean(2)
-    near = torch.ones_like(error) if reach is None else (patches.abs().amax(2) < reach).float()
-    error = (error * near).sum(-1) / near.sum(-1).clamp(min=1)
+    if reach is None:
+        error = error.mean(-1)
+    else:
+        near = (displacement.abs() < reach * steps).all(2)
+        error = (error * near).sum(-1) / near.sum(-1).clamp(min=1)
 
     terms = {
         "displacement": _mean(error, present),
