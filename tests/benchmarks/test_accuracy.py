@@ -14,6 +14,7 @@ from benchmarks.accuracy import main
 from benchmarks.report.accuracy import accuracy
 
 
+@pytest.mark.parametrize("phantoms", [2], ids=["2D"], indirect=True)  # 3D takes the same way, and long
 @pytest.mark.slow
 def test_every_answer_is_scored(phantoms: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "FOLDER", tmp_path / "results")

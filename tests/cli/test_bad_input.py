@@ -571,7 +571,7 @@ def test_all_settings_are_judged_at_once(phantoms: Path, tmp_path: Path, refused
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        (("--method", "heatmp"), "no method 'heatmp'; there are: global-to-local"),
+        (("--method", "heatmp"), "no method 'heatmp'; there are: unet-votes, global-to-local"),
         (("--preset", "noothoft"), "no preset 'noothoft' for global-to-local; there are: noothout2020"),
         (("--train-split", "trian"), "no split 'trian'"),
         (("--validation-split", "valid8"), "no split 'valid8'"),

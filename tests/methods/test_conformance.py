@@ -28,7 +28,14 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 # What beside conftest's `tiny` makes a training of a few seconds, and one of a few steps.
 TINY_OF: dict[str, dict[str, Any]] = {
-    "unet-votes": {"channels": [8, 12, 16, 24], "batch": 2, "steps": 150},
+    "unet-votes": {
+        "channels": [8, 12, 16],
+        "global_head": 64,
+        "local_head": 32,
+        "batch": 2,
+        "steps": 130,
+        "learning_rate": 5e-3,
+    },
     "global-to-local": {},
     "two-stage": {
         "channels": [[4, 4], [6, 6], [8]],
@@ -40,7 +47,7 @@ TINY_OF: dict[str, dict[str, Any]] = {
         "stage2_steps": 20,
         "stage2_batch": 2,
     },
-    "heatmap": {"channels": [8, 12, 16, 24], "batch": 2, "steps": 150, "learning_rate": 3e-3},
+    "heatmap": {"channels": [8, 12, 16], "batch": 2, "steps": 120, "learning_rate": 4e-3},
     "atlas": {"max_voxels": 6000, "atlases": 1, "registration": "affine"},
     NearestCase.name: {},
 }

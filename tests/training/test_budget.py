@@ -44,6 +44,7 @@ def test_what_follows_the_last_stage_is_counted() -> None:
     assert located_afterwards(states, held_out, 1) == last + 8, "and what stages fit"
 
 
+@pytest.mark.parametrize("phantoms", [2], ids=["2D"], indirect=True)  # 3D takes the same way, and long
 def test_a_training_keeps_its_budget_and_a_stopped_one_goes_on_with_it(
     phantoms: Path, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,7 @@ def test_the_run_folder_says_all_that_was_used(run: Path) -> None:
     assert {"displacement", "class", "coordinate", "loss", "validation_mre"} <= names
 
 
+@pytest.mark.parametrize("phantoms", [2], ids=["2D"], indirect=True)  # 3D takes the same way, and long
 @pytest.mark.slow
 def test_training_goes_the_same_way_from_disk_as_from_memory(
     phantoms: Path, run: Path, tiny: dict[str, Any], tmp_path: Path

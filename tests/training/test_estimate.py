@@ -85,6 +85,7 @@ def test_a_person_reads_all_of_it(told: tuple[Estimate, list[str]]) -> None:
     assert max(map(len, text.splitlines())) < 130
 
 
+@pytest.mark.parametrize("phantoms", [2], ids=["2D"], indirect=True)  # 3D takes the same way, and long
 def test_folds_are_that_many_trainings_on_fewer_cases(
     told: tuple[Estimate, list[str]], phantoms: Path, tiny: dict[str, Any]
 ) -> None:

@@ -23,6 +23,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,10 +67,11 @@ def candidates(
 ) -> tuple[list[Request], dict[str, str]]:
     """The requests of the methods that know the settings and the preset, and why others are left out.
 
-    Raises what the preferred method raises where none does.
+    Where none does, raises what the method says that knows most of them.
     """
     requests: list[Request] = []
     left_out: dict[str, str] = {}
+    refused: list[tuple[int, SettingsError]] = []
     given = settings or {}
     for name in CANDIDATES:
         try:
@@ -78,9 +80,17 @@ def candidates(
         except SettingsError as error:
             strange = given.keys() - settings_of(detector_class(name), given).keys()
             left_out[name] = f"it has no setting {', '.join(sorted(strange))}" if strange else str(error)
+            refused.append((_known(name, preset, given), error))
     if not requests:
-        Request.resolved(CANDIDATES[0], ndim, preset=preset, settings=settings, device=device)
+        raise max(refused, key=lambda each: each[0])[1]
     return requests, left_out
+
+
+def _known(method: str, preset: str | None, given: Mapping[str, Any]) -> int:
+    """How much of what was asked for is meant for the method: names that are like its settings, and a preset."""
+    kind = detector_class(method)
+    names = [*kind.settings_type.model_fields, *kind.settings_type.earlier_names]
+    return bool(preset and kind.presets) + sum(bool(get_close_matches(name, names, n=1, cutoff=0.8)) for name in given)
 
 
 def train_auto(
