@@ -161,7 +161,7 @@ def test_a_part_that_another_seems_to_work_at_is_predicted_when_it_has_ended(mod
 
 
 def test_an_interrupt_ends_the_processes(model, pictures, tmp_path):
-    running = command(model, pictures, tmp_path / "out", 0.2)
+    running = command(model, pictures, tmp_path / "out", 0.8)  # far from its end, however late the signal is sent
     until(running, lambda: parts(tmp_path / "out"))
     running.send_signal(signal.SIGINT)
     assert running.wait(20) != 0

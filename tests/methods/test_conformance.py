@@ -47,7 +47,7 @@ TINY_OF: dict[str, dict[str, Any]] = {
         "stage2_steps": 20,
         "stage2_batch": 2,
     },
-    "heatmap": {"channels": [8, 12, 16], "batch": 2, "steps": 120, "learning_rate": 4e-3},
+    "heatmap": {"channels": [8, 12, 16, 24], "batch": 2, "steps": 150, "learning_rate": 3e-3},
     "atlas": {"max_voxels": 6000, "atlases": 1, "registration": "affine"},
     NearestCase.name: {},
 }
@@ -289,7 +289,7 @@ def test_the_order_of_axes_does_not_matter_to_large_images(model: Model) -> None
     array[(slice(None, None, 2),) * model.ndim] += 3000.0 * (
         rng.random(array[(slice(None, None, 2),) * model.ndim].shape) < 0.02
     )
-    size = 160.0 if model.ndim == 2 else 150.0
+    size = 80.0 if model.ndim == 2 else 50.0  # few elements of a working image
     image = Image(array.astype(np.float32), Grid.from_geometry(shape, spacing=[size / n for n in shape[::-1]]))
     expected = model.predict(image)
     order = tuple(range(model.ndim))

@@ -29,6 +29,8 @@ TINY_TWO_STAGE = {
     "stage2_batch": 1,
 }
 
+TWO_D = pytest.mark.parametrize("phantoms", [2], ids=["2D"], indirect=True)  # 3D takes the same way, and long
+
 
 def planned(method: str, settings: dict[str, Any], *, ndim: int = 2, landmarks: int = 5, free: float = 64 * GIB) -> Any:
     """The plan for images of a usual size; it raises where a stage does not fit into `free` bytes."""
@@ -55,6 +57,7 @@ def told(phantoms: Path, tiny: dict[str, Any], tmp_path_factory: pytest.TempPath
     return estimate(phantoms, settings=tiny | SHORT, device="cpu", show=said.append), said
 
 
+@TWO_D
 def test_parameters_are_those_of_the_trained_networks(told: tuple[Estimate, list[str]], run: Path) -> None:
     networks: Any = load(run, device="cpu").detector
     networks = networks.networks
@@ -63,6 +66,7 @@ def test_parameters_are_those_of_the_trained_networks(told: tuple[Estimate, list
     assert found["local"] == sum(p.numel() for p in networks["local"].parameters())
 
 
+@TWO_D
 def test_an_estimate_holds_together(told: tuple[Estimate, list[str]], phantoms: Path) -> None:
     found, said = told
     dataset = load_dataset(phantoms)
@@ -78,6 +82,7 @@ def test_an_estimate_holds_together(told: tuple[Estimate, list[str]], phantoms: 
     assert found.training_bytes >= max(stage.bytes for stage in found.stages)
 
 
+@TWO_D
 def test_a_person_reads_all_of_it(told: tuple[Estimate, list[str]]) -> None:
     text = told[0].text()
     for word in ("estimate: global-to-local on phantoms_", "parameters", "global ", "local ", "all together", "GiB"):
@@ -85,7 +90,7 @@ def test_a_person_reads_all_of_it(told: tuple[Estimate, list[str]]) -> None:
     assert max(map(len, text.splitlines())) < 130
 
 
-@pytest.mark.parametrize("phantoms", [2], ids=["2D"], indirect=True)  # 3D takes the same way, and long
+@TWO_D
 def test_folds_are_that_many_trainings_on_fewer_cases(
     told: tuple[Estimate, list[str]], phantoms: Path, tiny: dict[str, Any]
 ) -> None:
