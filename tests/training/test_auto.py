@@ -147,12 +147,22 @@ def test_what_cannot_be_tried_is_left_out(flat: Path, quick: pytest.MonkeyPatch,
         patched.setattr(subject, "plan_for", without_extra)
         train(flat, out=tmp_path / "a", method="auto", device="cpu", show=said.append)
     assert "same-case is not tried: it needs a library" in said
-    assert "nearest-case, without a trial: no other method can be trained" in said
+    assert "nearest-case, without a trial: no other method can be tried" in said
     with quick.context() as patched:
         patched.setattr(subject._Trials, "_tried", diverged)
         train(flat, out=tmp_path / "b", method="auto", device="cpu", show=said.append)
     assert "  same-case: the loss is nan" in said
     assert {Trial.read(tmp_path / run / "trial.json").chosen for run in "ab"} == {"nearest-case"}
+
+
+def test_a_method_that_begins_slowly_is_left_out_of_a_short_trial(
+    flat: Path, quick: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    quick.setattr(subject, "LEAST_OF", {"nearest-case": 59.0})
+    train(flat, out=tmp_path / "run", method="auto", device="cpu", show=said.append)
+    assert "nearest-case is not tried: 58 s are too few for its trial; it takes 59" in said
+    assert "same-case, without a trial: no other method can be tried" in said
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 Each of CANDIDATES learns from the same training cases for the same time, at the resolution of its own plan, and is
 scored on the same validation cases.
 
-**How long.** The trials together take SHARE of what is left of the time budget when the images have been prepared. It
+**How long.** The trials together take at most SHARE of what is left of the time budget when the images have been prepared. It
 has to be small, because only the winner's time makes the model better; and not much smaller, because methods that have
 hardly begun to learn cannot be told apart. The last fifth of a training changes its error little beside what lies
-between methods on data that suits one of them. Without a budget they take SHARE of the time that is estimated for the
+between methods on data that suits one of them. Each method has the same part of it, however many are tried, and those
+of LEAST_OF, which come to a handful of steps in less, are left out where that is too short. Without a budget they take SHARE of the time that is estimated for the
 quickest candidate, so that they do not outlast what any of them would have needed alone.
 
 **What is kept.** The record, in trial.json, and the winner's prepared images. Its weights are not: a trial is a whole
@@ -59,7 +60,8 @@ REASONS = {  # docs/results.md has the figures
     "two-stage": "it has lower errors than heatmap after long trainings",
 }
 SHARE = 0.2  # of a time budget, for all trials together
-LEAST_SECONDS = 20.0  # of a trial: in less, some methods come to a handful of steps
+LEAST_SECONDS = 20.0  # of a trial
+LEAST_OF = {"global-to-local": 60.0, "two-stage": 60.0}  # in less, these come to a handful of steps
 
 
 def candidates(
@@ -148,7 +150,7 @@ def _no_trial(requests: Sequence[Request], validation: Sequence[Case], names: Se
         cases = f"{count} validation case{'s' * (count != 1)}"
         return f"{cases} are too few to choose a method by; it takes {MIN_VALIDATION_CASES}"
     minutes = requests[0].settings.minutes
-    if minutes is not None and (seconds := _share(60 * minutes, len(requests))) < LEAST_SECONDS:
+    if minutes is not None and (seconds := _share(60 * minutes, len(CANDIDATES))) < LEAST_SECONDS:
         return _too_short(seconds)
     return None
 
@@ -160,6 +162,17 @@ def _share(seconds: float, methods: int) -> float:
 
 def _too_short(seconds: float) -> str:
     return f"{seconds:.1f} s for the trial of each are too few to choose by; it takes {LEAST_SECONDS:.0f}"
+
+
+def _quick_enough(trial: Trial, able: Sequence[Request], seconds: float) -> tuple[Trial, list[Request]]:
+    """Without the methods that learn nothing in a trial of so many `seconds`, unless none would be left."""
+    least = {request.method.name: LEAST_OF.get(request.method.name, LEAST_SECONDS) for request in able}
+    why = f"{seconds:.0f} s are too few for its trial"
+    slow = {name: f"{why}; it takes {needed:.0f}" for name, needed in least.items() if needed > seconds}
+    if len(slow) == len(able):
+        return trial, list(able)
+    trial = replace(trial, left_out={**trial.left_out, **slow})
+    return trial, _able(able, trial)
 
 
 def _without(request: Request, reason: str) -> str:
@@ -192,15 +205,19 @@ class _Trials:
         plans, failed = self._plans(requests)
         trial = replace(trial, left_out={**left_out, **failed, **trial.left_out})
         able = _able(requests, trial)
+        if (minutes := requests[0].settings.minutes) is not None:
+            trial, able = _quick_enough(trial, able, _share(60 * minutes, len(CANDIDATES)))
         caches = self._prepared(able, plans)
         if trial.seconds is None and len(able) > 1:
             seconds, failed = self._seconds_each(able)
             trial = replace(trial, seconds=seconds, left_out={**trial.left_out, **failed})
             able = _able(able, trial)
+        if trial.seconds is not None:
+            trial, able = _quick_enough(trial, able, trial.seconds)
         for name, why in trial.left_out.items():
             self.say(f"{name} is not tried: {why}")
         if len(able) < 2 or trial.seconds is None:
-            return self._settled(trial, able[0], caches, "no other method can be trained")
+            return self._settled(trial, able[0], caches, "no other method can be tried")
         if trial.seconds < LEAST_SECONDS:
             return self._settled(trial, able[0], caches, _too_short(trial.seconds))
         trial.save(self.run.trial)
@@ -298,7 +315,7 @@ class _Trials:
         """How long the trial of each method is to be, and why some cannot be trained after all."""
         minutes = requests[0].settings.minutes
         if minutes is not None:
-            return _share(self.began + 60 * minutes - time.monotonic(), len(requests)), {}
+            return _share(self.began + 60 * minutes - time.monotonic(), len(CANDIDATES)), {}
         needed: dict[str, float] = {}
         failed: dict[str, str] = {}
         for request in requests:
