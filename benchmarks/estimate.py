@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.results import provenance, write
 from benchmarks.run_log import log_of
 
-METHODS = ("global-to-local", "two-stage", "heatmap", "atlas")
+METHODS = ("unet-votes", "global-to-local", "two-stage", "heatmap", "atlas")
 ROOT = Path(__file__).parents[1]
 
 
@@ -79,6 +79,7 @@ def few_steps(method: str, steps: int, ndim: int) -> dict[str, Any]:
             "validations": 2,
         },
         "two-stage": {"stage1_steps": steps, "frozen_steps": steps, "stage2_steps": steps, "validations": 2},
+        "unet-votes": {"steps": steps, "validations": 2},
         "heatmap": {"steps": steps, "validations": 2},
         "atlas": {"atlases": 4, "nearest": 2},
     }[method]

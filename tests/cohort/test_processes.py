@@ -19,8 +19,9 @@ from tests.cohort.conftest import SMALL, parts, predict
 
 ROOT = Path(__file__).parents[2]
 COMMAND = """
-import sys
+import signal, sys
 from anatomark.cohort.run import predict_cohort
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
 model, manifest, out, loader = sys.argv[1:]
 predict_cohort(model, manifest, out=out, workers=1, chunk=2, loader=loader, spacing=(2.5, 3), recursive=True)
 """
@@ -161,7 +162,7 @@ def test_a_part_that_another_seems_to_work_at_is_predicted_when_it_has_ended(mod
 
 
 def test_an_interrupt_ends_the_processes(model, pictures, tmp_path):
-    running = command(model, pictures, tmp_path / "out", 0.8)  # far from its end, however late the signal is sent
+    running = command(model, pictures, tmp_path / "out", 0.2)
     until(running, lambda: parts(tmp_path / "out"))
     running.send_signal(signal.SIGINT)
     assert running.wait(20) != 0

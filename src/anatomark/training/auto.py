@@ -3,12 +3,13 @@
 Each of CANDIDATES learns from the same training cases for the same time, at the resolution of its own plan, and is
 scored on the same validation cases.
 
-**How long.** The trials together take at most SHARE of what is left of the time budget when the images have been prepared. It
-has to be small, because only the winner's time makes the model better; and not much smaller, because methods that have
-hardly begun to learn cannot be told apart. The last fifth of a training changes its error little beside what lies
-between methods on data that suits one of them. Each method has the same part of it, however many are tried, and those
-of LEAST_OF, which come to a handful of steps in less, are left out where that is too short. Without a budget they take SHARE of the time that is estimated for the
-quickest candidate, so that they do not outlast what any of them would have needed alone.
+**How long.** The trials together take at most SHARE of what is left of the time budget when the images have been
+prepared. It has to be small, because only the winner's time makes the model better; and not much smaller, because
+methods that have hardly begun to learn cannot be told apart. The last fifth of a training changes its error little
+beside what lies between methods on data that suits one of them. Each method has the same part of it, however many are
+tried, and those of LEAST_OF, which come to a handful of steps in less, are left out where that is too short. Without a
+budget they take SHARE of the time that is estimated for the quickest candidate, so that they do not outlast what any of
+them would have needed alone.
 
 **What is kept.** The record, in trial.json, and the winner's prepared images. Its weights are not: a trial is a whole
 training in small, at the end of which its learning rate is zero and its later stages have been sized by the errors of
