@@ -4,15 +4,120 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from anatomark.errors import SettingsError
+from anatomark.methods.interface import DataFacts
 from anatomark.methods.settings import Size
 
 FEWEST_LEVELS = 3  # of MONAI's DynUNet, too
 MOST_LEVELS = 8
 HALVED_FROM = 12  # elements: a bottleneck of 6 to 11, all of which its convolutions and those before it see
 BYTES_PER_ACTIVATION = 4  # half of what is kept for the backward pass is bfloat16
+
+
+class UNetSettings(Protocol):
+    """What may be asked of a U-Net and its training crops; `None` is decided by the plan."""
+
+    @property
+    def spacing(self) -> tuple[float, ...] | None: ...
+    @property
+    def pool(self) -> Size | None: ...
+    @property
+    def channels(self) -> Size | None: ...
+    @property
+    def strides(self) -> tuple[Size, ...] | None: ...
+    @property
+    def crop(self) -> Size | None: ...
+    @property
+    def batch(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class UNetSizes:
+    """The sizes of a U-Net and of its training: `image` (d,) elements of nearly all images, `budget` bytes a step."""
+
+    spacing: tuple[float, ...]
+    image: Size
+    strides: tuple[Size, ...]
+    channels: Size
+    crop: Size
+    batch: int
+    budget: float
+
+    @property
+    def landmark_crop_fraction(self) -> float:
+        """The part of the training crops that is drawn around a landmark: none where a crop is a whole image."""
+        return 0.5 if any(n < size for n, size in zip(self.crop, self.image, strict=True)) else 0.0
+
+
+def plan_sizes(
+    asked: UNetSettings,
+    facts: DataFacts,
+    *,
+    method: str,
+    side: int,
+    first_channels: int,
+    most_channels: int,
+    batch: int,
+    other_sizes: Sequence[tuple[str, Size | None]] = (),
+) -> UNetSizes:
+    """The sizes that were asked for, completed from the data.
+
+    At most `side` elements along the longest side of an image, and `batch` crops. `other_sizes` are settings of the
+    method that need an entry for each axis, too. Raises SettingsError that names all that do not fit the data.
+    """
+    d = facts.grids[0].ndim
+    native = np.median([grid.spacing for grid in facts.grids], axis=0)
+    longest = float(np.median([grid.extent for grid in facts.grids], axis=0).max())
+    spacing = asked.spacing or tuple(np.maximum(native, longest / side).tolist())
+    if faults := _faults(asked, d, [("spacing", spacing), *other_sizes], method):
+        raise SettingsError("; ".join(faults))
+
+    sizes = np.array([grid.extent for grid in facts.grids]) / np.asarray(spacing)
+    image = tuple(math.ceil(n - 1e-6) for n in np.percentile(sizes, 90, axis=0))  # nearly all are as small
+    strides = asked.strides or plan_strides(
+        asked.crop or image, spacing, levels=len(asked.channels or ()), halve_first=not facts.on_gpu
+    )
+    channels = asked.channels or tuple(min(first_channels * 2**k, most_channels) for k in range(len(strides)))
+    if len(channels) != len(strides):
+        raise SettingsError(f"channels has {len(channels)} levels, strides has {len(strides)}; give as many of both")
+    step = tuple(np.prod(strides, axis=0).tolist())
+    if asked.crop and (any(n % m for n, m in zip(asked.crop, step, strict=True)) or asked.crop == step):
+        raise SettingsError(f"crop {asked.crop} must be multiples of the strides' product {step}, and larger")
+
+    budget = 0.4 * facts.memory_bytes
+    crop = asked.crop or largest_crop(image, channels, strides, budget)
+    one_crop = network_bytes(channels, strides, crop)
+    if one_crop > 2 * budget:
+        raise SettingsError(
+            f"one training example needs about {one_crop / 2**30:.1f} GiB, {2 * budget / 2**30:.1f} GiB may be used; "
+            "set a coarser spacing, a smaller crop or fewer channels"
+        )
+    fitting = asked.batch or int(max(1, min(batch, budget // one_crop)))
+    return UNetSizes(spacing, image, strides, channels, crop, fitting, budget)
+
+
+def _faults(
+    asked: UNetSettings, ndim: int, lengths: Sequence[tuple[str, Sequence[float] | None]], method: str
+) -> list[str]:
+    """What of the settings does not go together, or not with images of `ndim` axes."""
+    faults = [
+        f"{name} has {len(value)} entries, the images have {ndim} axes"
+        for name, value in (*lengths, ("pool", asked.pool), ("crop", asked.crop))
+        if value is not None and len(value) != ndim
+    ]
+    if any(len(s) != ndim for s in asked.strides or ()):
+        faults.append(f"strides {asked.strides} need {ndim} entries in each level, the images have {ndim} axes")
+    if asked.pool is not None and any(n != 1 for n in asked.pool):
+        faults.append(f"pool is {asked.pool}; {method} works at one resolution, set spacing instead")
+    for name, value in (("channels", asked.channels), ("strides", asked.strides)):
+        if value is not None and len(value) < FEWEST_LEVELS:
+            faults.append(f"{name} has {len(value)} levels, at least {FEWEST_LEVELS} are needed")
+    return faults
 
 
 def plan_strides(

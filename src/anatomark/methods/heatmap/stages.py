@@ -19,9 +19,10 @@ from anatomark.methods.heatmap.config import HeatmapNetwork, HeatmapTraining
 from anatomark.methods.heatmap.locate import locate
 from anatomark.methods.heatmap.loss import cross_entropy, inside_grid, masked_mean, prior_logit
 from anatomark.methods.heatmap.network import HeatmapNet
-from anatomark.methods.heatmap.plan import SHARE, heatmap_bytes, network_bytes
+from anatomark.methods.heatmap.plan import SHARE, heatmap_bytes
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
 from anatomark.methods.staged import NetworkStages
+from anatomark.methods.unet_plan import network_bytes
 
 STAGE = "heatmap"
 
