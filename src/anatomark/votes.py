@@ -63,6 +63,12 @@ def decode(encoded: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     )
 
 
+def cast(encoded: Float[Tensor, "b n d *grid"], stride: Sequence[int]) -> Float[Tensor, "b n d p"]:
+    """Where the patches of `encoded` displacements (B, N, d, *grid) see a landmark, (B, N, d, P) in index units."""
+    centers = patch_centers(encoded.shape[3:], stride, encoded.device).flatten(1)
+    return decode(encoded.float().flatten(3)) + centers
+
+
 def weighted_mean(
     votes: Float[Tensor, "b n d p"], weights: Float[Tensor, "b n p"]
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n"]]:

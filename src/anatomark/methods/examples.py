@@ -15,7 +15,7 @@ from anatomark.core.landmarks import State
 from anatomark.data.augment import Strength, draw_grey_change, draw_warp, sample
 from anatomark.data.cache import CachedCase
 from anatomark.data.field_of_view import draw_cut
-from anatomark.methods.settings import AugmentedTraining
+from anatomark.methods.settings import AugmentedTraining, CroppedTraining
 
 Example = tuple[Tensor, Tensor, Tensor]  # grey values, points in index units, states
 
@@ -24,6 +24,22 @@ def stacked(examples: Iterable[Example]) -> Example:
     """One batch of all: grey values (B, ...) on their device, points (B, N, d) and states (B, N) on the CPU."""
     values, points, states = zip(*examples, strict=True)
     return torch.stack(values), torch.stack(points), torch.stack(states)
+
+
+def crops(
+    cases: Sequence[CachedCase],
+    training: CroppedTraining,
+    mirrored: NDArray[np.int64],
+    rng: np.random.Generator,
+    device: torch.device,
+    crop: Sequence[int],
+) -> Example:
+    """One batch of warped crops of the fine level, one a case; see `crop_example`."""
+    fraction = training.landmark_crop_fraction
+    return stacked(
+        crop_example(c, training, mirrored, rng, device, level="fine", crop=crop, landmark_crop_fraction=fraction)
+        for c in cases
+    )
 
 
 def strength_of(training: AugmentedTraining, *, elastic_mm: float = 0.0, elastic_fine: float = 0.0) -> Strength:

@@ -211,6 +211,12 @@ class AugmentedTraining(Training):
     cut_fraction: float = Field(0.0, ge=0, le=1)
 
 
+class CroppedTraining(AugmentedTraining):
+    """And those whose crops may be smaller than the images."""
+
+    landmark_crop_fraction: float = Field(ge=0, le=1)
+
+
 ANY_POSE = 90.0  # degrees: images that are turned by more lie in any way
 _DEFAULT = {
     "rotation_degrees": 12.0,

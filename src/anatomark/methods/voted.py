@@ -21,8 +21,7 @@ def voted(
     `total` is the sum of the posteriors of all patches that a landmark was taught with.
     """
     posterior = logits.float().sigmoid()
-    centers = votes.patch_centers(logits.shape[2:], stride, logits.device).flatten(1)
-    cast_votes = votes.decode(encoded.float().flatten(3)) + centers
+    cast_votes = votes.cast(encoded, stride)
     scale = torch.tensor(grid.spacing, dtype=torch.float32, device=cast_votes.device).view(-1, 1)
     mean, spread = votes.weighted_mean(cast_votes * scale, posterior.flatten(2))
     index = (mean[0].double().cpu().numpy() / np.asarray(grid.spacing)) + corner_index

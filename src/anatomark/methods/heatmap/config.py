@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from anatomark.methods.settings import AugmentedTraining, Network, Size
+from anatomark.methods.settings import CroppedTraining, Network, Size
 
 HeatmapLoss = Literal["binary", "softmax"]
 
@@ -56,10 +56,9 @@ class HeatmapNetwork(Network):
         return self
 
 
-class HeatmapTraining(AugmentedTraining):
+class HeatmapTraining(CroppedTraining):
     """How it learns."""
 
-    landmark_crop_fraction: float = Field(ge=0, le=1)
     batch: PositiveInt
     steps: PositiveInt
     learning_rate: PositiveFloat

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
-from anatomark.methods.examples import crop_example, stacked
+from anatomark.methods.examples import crops
 from anatomark.methods.heatmap.config import HeatmapNetwork, HeatmapTraining
 from anatomark.methods.heatmap.locate import locate
 from anatomark.methods.heatmap.loss import cross_entropy, inside_grid, masked_mean, prior_logit
@@ -64,20 +64,7 @@ class HeatmapStages(NetworkStages[HeatmapNetwork, HeatmapTraining]):
     ) -> Batch:
         """Random crops of `cases`: "values", "points" and "sigma", both in elements of the heatmap, and "states"."""
         network, training = self.plan.network, self.plan.training
-        examples = [
-            crop_example(
-                case,
-                training,
-                mirrored,
-                rng,
-                device,
-                level="fine",
-                crop=network.crop,
-                landmark_crop_fraction=training.landmark_crop_fraction,
-            )
-            for case in cases
-        ]
-        values, points, states = stacked(examples)
+        values, points, states = crops(cases, training, mirrored, rng, device, network.crop)
         stride = torch.tensor(network.stride)
         return {
             "values": values,

@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from anatomark.methods.settings import AugmentedTraining, Network, Size
+from anatomark.methods.settings import CroppedTraining, Network, Size
 
 
 class UNetVotesNetwork(Network):
@@ -53,10 +53,9 @@ class UNetVotesNetwork(Network):
         return self
 
 
-class UNetVotesTraining(AugmentedTraining):
+class UNetVotesTraining(CroppedTraining):
     """How it learns."""
 
-    landmark_crop_fraction: float = Field(ge=0, le=1)
     uniform_window_fraction: float = Field(ge=0, le=1)
     local_landmarks_per_step: PositiveInt
     batch: PositiveInt

@@ -16,7 +16,7 @@ from anatomark import votes
 from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
-from anatomark.methods.examples import crop_example, stacked
+from anatomark.methods.examples import crops
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
 from anatomark.methods.staged import NetworkStages
 from anatomark.methods.unet_plan import network_bytes
@@ -73,20 +73,7 @@ class UNetVotesStages(NetworkStages[UNetVotesNetwork, UNetVotesTraining]):
         from the middle there, "offset" (B, n, d) in parts of a window.
         """
         network, training = self.plan.network, self.plan.training
-        examples = [
-            crop_example(
-                case,
-                training,
-                mirrored,
-                rng,
-                device,
-                level="fine",
-                crop=network.crop,
-                landmark_crop_fraction=training.landmark_crop_fraction,
-            )
-            for case in cases
-        ]
-        values, points, states = stacked(examples)
+        values, points, states = crops(cases, training, mirrored, rng, device, network.crop)
         count = min(training.local_landmarks_per_step, network.landmarks)
         chosen = np.sort(rng.permutation(network.landmarks)[:count])
         shape = (len(cases), count)
@@ -152,9 +139,7 @@ def _found(cast_votes: Votes, stride: Sequence[int]) -> Tensor:
     """(B, n, d) the posterior-weighted means of votes, in elements, without a gradient."""
     logits, encoded = cast_votes
     with torch.no_grad():
-        centers = votes.patch_centers(logits.shape[2:], stride, logits.device).flatten(1)
-        points = votes.decode(encoded.float().flatten(3)) + centers
-        return votes.weighted_mean(points, logits.float().flatten(2).sigmoid())[0]
+        return votes.weighted_mean(votes.cast(encoded, stride), logits.float().flatten(2).sigmoid())[0]
 
 
 def make_network(network: UNetVotesNetwork) -> VoteUNet:
