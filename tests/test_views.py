@@ -15,6 +15,7 @@ from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.formats.images import write_image
 from anatomark.methods.error_bound import ErrorBounds
+from anatomark.methods.in_view import CutOff
 from anatomark.methods.suitability import Suitability
 from anatomark.model import Member, Model
 from anatomark.predict import predict_to_folder
@@ -144,6 +145,17 @@ def test_a_view_keeps_the_middle_and_lengths_follow_its_scale() -> None:
     np.testing.assert_allclose(seen.grid.center, image.grid.center)
     assert math.isclose(seen.grid.spacing[0], 2 * image.grid.spacing[0])
     np.testing.assert_allclose(view.back(seen.grid.index_to_world(image.grid.world_to_index(points)), image), points)
+
+
+@pytest.mark.parametrize(("ndim", "view"), CASES, ids=[f"{d}D {view.words}" for d, view in CASES])
+def test_the_side_that_is_cut_off_is_that_of_the_image_as_it_was_given(ndim: int, view: View) -> None:
+    image, _ = image_of(shapes(1, ndim, 9)[0])
+    seen = view.of(image).grid
+    beyond = seen.center + 300 * np.eye(ndim)[-1:]  # below a picture, above a volume
+    told = view.back_side(CutOff.beyond(seen, beyond))
+    assert told is not None
+    assert told.side == CutOff.beyond(image.grid, view.back(beyond, image)).side
+    assert view.back_side(None) is None
 
 
 def test_images_csv_names_what_is_unsuitable_and_what_could_not_be_read(tmp_path: Path) -> None:

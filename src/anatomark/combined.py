@@ -9,6 +9,7 @@ import numpy as np
 
 from anatomark.core.geometric_median import geometric_median
 from anatomark.core.grid import Floats
+from anatomark.methods.in_view import CutOff
 from anatomark.methods.suitability import Judgement
 
 OUTLIER_FACTOR = 3.0  # times the median distance from the middle: a member farther away does not count
@@ -19,7 +20,7 @@ class Answer:
     """What one member, or all together, found in an image.
 
     points (N, d) world, presence (N,) a probability, spread (N,) in units of the world; `warning` is what a person
-    should know of how the image was taken, `judgement` whether it suits.
+    should know of how the image was taken, `judgement` whether it suits, `cut_off` what it ends before.
     """
 
     points: Floats
@@ -27,6 +28,13 @@ class Answer:
     spread: Floats
     judgement: Judgement
     warning: str | None = None
+    cut_off: CutOff | None = None
+
+    @property
+    def remark(self) -> str | None:
+        """The warning, and which side is cut off; None if there is neither."""
+        cut_off = None if self.cut_off is None else self.cut_off.words(len(self.points))
+        return "; ".join(filter(None, (self.warning, cut_off))) or None
 
 
 def combined(answers: Sequence[Answer]) -> Answer:
@@ -46,6 +54,7 @@ def combined(answers: Sequence[Answer]) -> Answer:
         np.sqrt(np.mean([answer.spread**2 for answer in answers], axis=0) + apart2.mean(axis=0)),
         agreed([answer.judgement for answer in answers]),
         next((answer.warning for answer in answers if answer.warning), None),
+        next((answer.cut_off for answer in answers if answer.cut_off is not None), None),
     )
 
 

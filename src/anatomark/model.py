@@ -20,7 +20,7 @@ from anatomark.errors import ImageError, SpacingError
 from anatomark.formats.atomic import write_json
 from anatomark.methods.error_bound import COVERAGE, ErrorBounds
 from anatomark.methods.error_scale import ErrorScale, evidence_of
-from anatomark.methods.in_view import InView, depths_of, expected_places, side_of
+from anatomark.methods.in_view import CutOff, InView, depths_of, expected_places
 from anatomark.methods.interface import AnyDetector, Located, masses_of
 from anatomark.methods.offsets import Offsets
 from anatomark.methods.prediction import Orient, Prediction, predicted_absent
@@ -31,7 +31,6 @@ from anatomark.version import __version__
 from anatomark.views import usual_view
 
 TEMPLATE = "alignment.template"  # its tensor in model.safetensors
-WORTH_TELLING = 0.1  # of the landmarks, cut off
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +92,7 @@ class Member:
         located = self.locate(placed, device, working=working)
         answer = self.answer_of(located, image.grid, working, placed.matrix)
         if placed.failure:
-            warnings = (f"{placed.failure}; predicted unaligned", answer.warning)
-            answer = replace(answer, warning="; ".join(filter(None, warnings)))
+            answer = replace(answer, warning=f"{placed.failure}; predicted unaligned")
         return answer, located
 
     def answer_of(
@@ -108,15 +106,13 @@ class Member:
         usual = self.suitability.usual
         places = None if usual is None else expected_places(usual, grid, points, masses)
         presence, cut_off = self.presence_in(grid, masses, places)
-        told = cut_off is not None and cut_off.count > WORTH_TELLING * len(points)
-        warning = cut_off.words(len(points)) if cut_off is not None and told else None
         seen = None if usual is None else usual.seen(points, presence >= PRESENT_FROM, working, matrix)
         outside = cut_off.count if cut_off else 0
         judgement = self.suitability.judge(points, presence, masses, cut_off=outside, seen=seen)
         spread = located[-1].spread
         if self.error_scale is not None and usual is not None and places is not None:
             spread = self.error_scale.of(evidence_of(located, places, usual.extent))
-        return Answer(points, presence, spread, judgement, warning)
+        return Answer(points, presence, spread, judgement, cut_off=cut_off)
 
     def presence_in(self, grid: Grid, masses: Floats, places: Floats | None) -> tuple[Floats, CutOff | None]:
         """The presence (N,) of points that were found with `masses` (N, stages) in the image on `grid`, and what the
@@ -126,19 +122,8 @@ class Member:
             return presence, None
         in_view = self.in_view.probability(masses, depths_of(usual, grid, places))
         outside = predicted_absent(in_view)
-        cut_off = CutOff(int(outside.sum()), side_of(grid, places[outside])) if outside.any() else None
+        cut_off = CutOff.beyond(grid, places[outside]) if outside.any() else None
         return np.minimum(presence, in_view), cut_off  # what is present is in view: no product, both know the votes
-
-
-@dataclass(frozen=True)
-class CutOff:
-    """How many landmarks lie outside of an image, and beyond which `side` of it."""
-
-    count: int
-    side: str
-
-    def words(self, landmarks: int) -> str:
-        return f"cut off at the {self.side}: {self.count} of {landmarks} landmarks lie outside of the image"
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +182,7 @@ class Model:
         if found is None:
             return self.prediction_of(answer, coverage=coverage)
         view, taken = found
+        taken = replace(taken, cut_off=view.back_side(taken.cut_off))
         if orient == "auto":
             prediction = self.prediction_of(taken, coverage=coverage)
             points = view.back(prediction.landmarks.points, image)
@@ -208,7 +194,8 @@ class Model:
                 taken_for=view.words,
             )
         reason = f"the image looks {view.words}; corrected, its points lie as usual (--orient auto does that)"
-        explained = replace(answer, warning=taken.warning, judgement=replace(answer.judgement, reason=reason))
+        judgement = replace(answer.judgement, reason=reason)
+        explained = replace(answer, warning=taken.warning, cut_off=taken.cut_off, judgement=judgement)
         return self.prediction_of(explained, coverage=coverage)
 
     def found(self, image: Image, *, source: str = "image") -> tuple[Answer, list[Located] | None]:
@@ -243,7 +230,7 @@ class Model:
             Landmarks.from_points(self.names, points, self.unit),
             answer.presence,
             answer.spread,
-            answer.warning,
+            answer.remark,
             self.bounds.bound(answer.spread, coverage),
             coverage,
         )

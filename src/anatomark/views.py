@@ -18,6 +18,7 @@ import numpy as np
 from anatomark.combined import Answer
 from anatomark.core.grid import Floats, Grid, Unit
 from anatomark.core.image import Image
+from anatomark.methods.in_view import CutOff
 from anatomark.methods.suitability import Judgement
 
 USUAL_FROM = 0.01  # share of suitable images that deviate more, for a view to explain what is unusual
@@ -62,6 +63,12 @@ class View:
         """Points (N, d) of the world of this view in the world of `image` itself."""
         center = image.grid.center
         return (points - center) @ np.linalg.inv(self.matrix).T + center
+
+    def back_side(self, cut_off: CutOff | None) -> CutOff | None:
+        """What the image ends before in this view, at the side of the image itself."""
+        if cut_off is None:
+            return None
+        return replace(cut_off, towards=np.linalg.inv(self.matrix) @ cut_off.towards)
 
 
 def orientations(ndim: int) -> list[View]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from anatomark.core.grid import Grid
-from anatomark.methods.in_view import InView, depths_of, expected_places, side_of
+from anatomark.methods.in_view import CutOff, InView, depths_of, expected_places
 from anatomark.methods.suitability import Suitability, Usual
 from tests.methods.test_suitability import SIZE, people
 
@@ -105,4 +105,7 @@ def test_the_side_in_words(ndim: int, towards: tuple[float, ...], side: str) -> 
     turned = np.eye(ndim)[:, ::-1] * np.array([-1.0, *[1.0] * (ndim - 1)])  # stored the other way round
     grid = Grid.from_geometry((40,) * ndim, spacing=(2.0,) * ndim, direction=turned)
     places = grid.center + 70 * np.asarray(towards) + np.random.default_rng(0).normal(0, 5, (6, ndim))
-    assert side_of(grid, places) == side
+    cut_off = CutOff.beyond(grid, places)
+    assert cut_off.side == side
+    assert cut_off.words(60) is None, "a tenth of the landmarks is not worth telling"
+    assert cut_off.words(59) == f"cut off at the {side}: 6 of 59 landmarks lie outside of the image"

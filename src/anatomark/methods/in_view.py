@@ -31,6 +31,7 @@ PARTS = (0.2, 0.35, 0.5)  # of the landmarks, at a side, that a trial does witho
 FEWEST = 0.2  # of the landmarks have to agree on an arrangement
 FARTHEST = 9.0  # squared standard deviations: a point farther from its place says no more than that it is wrong
 SURE = (0.02, 0.98)  # what a presence may say at most, beside the arrangement
+WORTH_TELLING = 0.1  # of the landmarks, cut off
 DEEPEST = 10.0  # hundredths of the landmarks' extent: deeper inside or outside means no more
 
 
@@ -129,15 +130,33 @@ def _laid(usual: Usual, points: Floats, trusted: NDArray[np.bool_]) -> tuple[Flo
     return places, apart, size**2 + turn**2 + (weights**2).sum(axis=1)
 
 
-def side_of(grid: Grid, places: Floats) -> str:
-    """The side of the image on `grid` beyond which most of the `places` (M, d) lie, in words."""
-    index = grid.world_to_index(places)
-    beyond = np.stack([-0.5 - index, index + 0.5 - np.asarray(grid.shape)], axis=-1) * np.asarray(grid.spacing)[:, None]
-    farthest = beyond.reshape(len(places), -1).argmax(axis=1)
-    axis, high = divmod(int(np.bincount(farthest).argmax()), 2)
-    towards = grid.direction[:, axis] * (1 if high else -1)
-    main = int(np.abs(towards).argmax())
-    return SIDES[grid.ndim][main][int(towards[main] > 0)]
+@dataclass(frozen=True, eq=False)
+class CutOff:
+    """How many landmarks lie outside of an image, and `towards` which side (d,), in its world."""
+
+    count: int
+    towards: Floats
+
+    @classmethod
+    def beyond(cls, grid: Grid, places: Floats) -> CutOff:
+        """For the `places` (M, d) outside of the image on `grid`; the side is that beyond which most of them lie."""
+        index, spacing = grid.world_to_index(places), np.asarray(grid.spacing)[:, None]
+        distance = np.stack([-0.5 - index, index + 0.5 - np.asarray(grid.shape)], axis=-1) * spacing
+        farthest = distance.reshape(len(places), -1).argmax(axis=1)
+        axis, high = divmod(int(np.bincount(farthest).argmax()), 2)
+        return cls(len(places), grid.direction[:, axis] * (1 if high else -1))
+
+    @property
+    def side(self) -> str:
+        """The side in words, of pictures or of the body."""
+        main = int(np.abs(self.towards).argmax())
+        return SIDES[len(self.towards)][main][int(self.towards[main] > 0)]
+
+    def words(self, landmarks: int) -> str | None:
+        """The remark on an image that has so many `landmarks`; None where only a few lie outside."""
+        if self.count <= WORTH_TELLING * landmarks:
+            return None
+        return f"cut off at the {self.side}: {self.count} of {landmarks} landmarks lie outside of the image"
 
 
 SIDES: dict[int, Sequence[tuple[str, str]]] = {
