@@ -21,7 +21,7 @@ from anatomark.formats.atomic import write_json
 from anatomark.methods.error_bound import COVERAGE, ErrorBounds
 from anatomark.methods.error_scale import ErrorScale, evidence_of
 from anatomark.methods.in_view import CutOff, InView, depths_of, expected_places
-from anatomark.methods.interface import AnyDetector, Located, masses_of
+from anatomark.methods.interface import AnyDetector, Located, features_of, masses_of
 from anatomark.methods.offsets import Offsets
 from anatomark.methods.prediction import Orient, Prediction, predicted_absent
 from anatomark.methods.presence import PresenceModel
@@ -108,7 +108,8 @@ class Member:
         presence, cut_off = self.presence_in(grid, masses, places)
         seen = None if usual is None else usual.seen(points, presence >= PRESENT_FROM, working, matrix)
         outside = cut_off.count if cut_off else 0
-        judgement = self.suitability.judge(points, presence, masses, cut_off=outside, seen=seen)
+        features = features_of(located)
+        judgement = self.suitability.judge(points, presence, masses, cut_off=outside, seen=seen, features=features)
         spread = located[-1].spread
         if self.error_scale is not None and usual is not None and places is not None:
             spread = self.error_scale.of(evidence_of(located, places, usual.extent))

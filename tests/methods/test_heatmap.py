@@ -238,7 +238,7 @@ def test_images_larger_than_a_crop_are_seen_in_overlapping_crops(stride: int, mo
 
     network = network_of(detector)
     pool = torch.nn.functional.max_pool2d
-    monkeypatch.setattr(network, "features", lambda values: pool(values, stride))
+    monkeypatch.setattr(network, "features_and_deepest", lambda values: (pool(values, stride), values))
     monkeypatch.setattr(
         network,
         "logits",

@@ -42,6 +42,9 @@ def test_what_follows_the_last_stage_is_counted() -> None:
     states[5, 2:12] = present
     assert located_afterwards(states, held_out) == last + 6, "or from all, where few landmarks are absent"
     assert located_afterwards(states, held_out, 1) == last + 8, "and what stages fit"
+    held_out, states = np.array([False] * 4 + [True] * 8), np.full((12, 20), present, dtype=np.uint8)
+    many = 8 + number_of_copies(8) + 4
+    assert located_afterwards(states, held_out) == many, "from 8 validation cases on, features of training images"
 
 
 @pytest.mark.parametrize("phantoms", [2], ids=["2D"], indirect=True)  # 3D takes the same way, and long

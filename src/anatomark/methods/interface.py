@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomark.core.grid import Floats, Grid
+from anatomark.methods.deep_features import DeepFeatures
 from anatomark.methods.presence import PresenceModel
 from anatomark.methods.settings import Network, Schedule, Settings, Training
 
@@ -77,11 +78,20 @@ class StagePlan:
 
 @dataclass(frozen=True, eq=False)
 class Located:
-    """One stage's answer for an image: points (N, d) world, spread (N,) world units, posterior mass (N,)."""
+    """One stage's answer for an image: points (N, d) world, spread (N,) world units, posterior mass (N,).
+
+    `features` are the deepest ones of a network that has seen all of the image.
+    """
 
     points_world: Floats
     spread: Floats
     mass: Floats
+    features: DeepFeatures | None = None
+
+
+def features_of(located: Sequence[Located]) -> DeepFeatures | None:
+    """The deepest features of the network that has seen all of the image, by the answers of all stages."""
+    return next((stage.features for stage in located if stage.features is not None), None)
 
 
 def masses_of(located: Sequence[Located]) -> Floats:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from anatomark.data.working import WorkingImage
+from anatomark.methods.interface import Located
 
 OVERLAP = 1 / 3  # of neighbouring crops
 ONE_PASS = 1.5  # times the crop along each axis: larger images are predicted in overlapping crops
@@ -42,6 +43,17 @@ def passes(shape: Sequence[int], *, crop: Sequence[int], strides: Sequence[Seque
         Pass(start, tuple(crop), tuple(min(c, n - a) for c, n, a in zip(crop, shape, start, strict=True)))
         for start in itertools.product(*starts)
     ]
+
+
+def with_more_mass(one: Located, other: Located) -> Located:
+    """Of the answers of two passes, for each landmark the one with more mass."""
+    better = other.mass > one.mass
+    return Located(
+        np.where(better[:, None], other.points_world, one.points_world),
+        np.where(better, other.spread, one.spread),
+        np.where(better, other.mass, one.mass),
+        one.features.joined(other.features, better) if one.features and other.features else None,
+    )
 
 
 def grey_values(image: WorkingImage, start: Sequence[int], size: Sequence[int], device: torch.device) -> Tensor:

@@ -6,11 +6,12 @@ the training images by a similarity that outliers do not pull (`data.shapes.alig
 probabilistic principal components (Tipping and Bishop, J. R. Stat. Soc. B 61(3):611-622, 1999,
 doi:10.1111/1467-9868.00196), which take partly annotated shapes and need few cases.
 
-Seven deviations are judged: of shape (logarithm of the root mean squared Mahalanobis distance a coordinate), of size
+Eight deviations are judged: of shape (logarithm of the root mean squared Mahalanobis distance a coordinate), of size
 (logarithm of the scale), of turn (angle from the typical orientation), of the number of landmarks that are there (its
 logarithm; where too few are there for a shape, it is judged without), of votes (the mean log-odds of the posterior
 mass of the landmarks that are there: patches of an image of another kind, or of one that is cut off, are sure of
-little), and of grey values and sides (`methods.appearance`). What is usual for them comes from the training shapes,
+little), of the deepest features of the network (`methods.deep_features`), and of grey values and sides
+(`methods.appearance`). What is usual for them comes from the training shapes,
 each judged without the tenth it belongs to, and from the predictions of the validation cases, for votes from these
 alone. A new image's `share` is the part of suitable images that would deviate more, by Student's t of its worst
 deviation (times their number, as the worst was taken), so that a model of few cases is careful. Below SHARE, and beyond
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,10 @@ from anatomark.core.grid import Floats
 from anatomark.data.shapes import align_shape, angles, mean_rotation, typical_shape
 from anatomark.data.working import WorkingImage
 from anatomark.errors import ModelError
-from anatomark.methods import appearance
+from anatomark.methods import appearance, deep_features
 from anatomark.methods.appearance import Appearance, Nodes
 from anatomark.methods.components import Components
+from anatomark.methods.deep_features import DeepFeatures, UsualFeatures
 from anatomark.methods.presence import logit
 
 NAME = "suitability.safetensors"
@@ -48,8 +50,7 @@ BEYOND = 1.1  # times the farthest deviation seen, which is never called unsuita
 FEWEST = 8  # shapes to learn what is usual from
 MANY = 40  # images: with fewer, the limits are wide
 PARTS = 10
-KINDS = ("shape", "size", "turn", "number", "votes", *appearance.KINDS)
-OF_POINTS = 5  # KINDS that are judged by points and votes
+KINDS = ("shape", "size", "turn", "number", "votes")
 PRESENT_FROM = 0.5  # a presence below says that the landmark is not there
 MEDIAN_OF_SQUARE = 0.4549  # of a standard normal number
 LEAST = (0.1, 0.02, math.radians(1.0), 0.15, 0.3)  # standard deviations that are believed, at least
@@ -72,8 +73,8 @@ class Usual:
 
     `typical` (N, d) is the shape that others are laid onto, NaN for a landmark without a place in it, and `components`
     the shapes in its frame; `turn` (d, d) is the typical rotation of it. `center`, `deviation` and `farthest` (5,) are
-    the mean, the standard deviation and the farthest distance from the mean of the first KINDS among `count` suitable
-    images; those of votes, among `voted` ones, are NaN where there were too few. `appearance` knows the others.
+    the mean, the standard deviation and the farthest distance from the mean of KINDS among `count` suitable images;
+    those of votes, among `voted` ones, are NaN where there were too few. `appearance` and `features` judge the rest.
     """
 
     typical: Floats
@@ -85,6 +86,7 @@ class Usual:
     count: int
     voted: int = 0
     appearance: Appearance | None = None
+    features: UsualFeatures | None = None
 
     @property
     def extent(self) -> float:
@@ -111,13 +113,14 @@ class Usual:
         *,
         cut_off: int = 0,
         seen: Floats | None = None,
+        features: DeepFeatures | None = None,
     ) -> Judgement:
         """What to think of an image with `points` (N, d), of which those `present` (N,) are said to be there.
 
         `mass` (N, stages) is the posterior mass that they were found with. That landmarks are missing since the image
         ends before them, `cut_off` of all, is no reason to doubt the others, unless most are, or too few are left to
         tell where it ends. `seen` (K,) is what the
-        image shows at the nodes of the appearance.
+        image shows at the nodes of the appearance, `features` what the network makes of it.
         """
         aligned, scales, rotations = _aligned(self.typical, np.where(present[:, None], points, np.nan)[None])
         laid = bool(np.isfinite(scales[0]))  # else nobody knows where the image ends
@@ -132,12 +135,16 @@ class Usual:
         apart[0] = max(apart[0], 0.0)  # a shape nearer to the mean than most is no fault
         apart[3:] = np.minimum(apart[3:], 0.0)  # nor are more landmarks, or surer votes
         counts = np.array([*[self.count] * 4, max(2, self.voted)])
+        kinds: list[str] = [*KINDS]
         deviation, farthest = self.deviation, self.farthest
-        if self.appearance is not None and seen is not None:
-            apart = np.append(apart, self.appearance.apart(seen))
-            counts = np.append(counts, [self.appearance.count] * 2)
-            deviation = np.append(deviation, self.appearance.deviation)
-            farthest = np.append(farthest, self.appearance.farthest)
+        if (learned := self.features) is not None and features is not None:
+            kinds.append(deep_features.KIND)
+            apart, counts = np.append(apart, learned.apart(features)), np.append(counts, learned.count)
+            deviation, farthest = np.append(deviation, learned.deviation), np.append(farthest, learned.farthest)
+        if (shown := self.appearance) is not None and seen is not None:
+            kinds += appearance.KINDS
+            apart, counts = np.append(apart, shown.apart(seen)), np.append(counts, [shown.count] * 2)
+            deviation, farthest = np.append(deviation, shown.deviation), np.append(farthest, shown.farthest)
         shares = len(apart) * _tails(np.abs(apart) / deviation, counts)
         unsuitable = (shares < SHARE) & (np.abs(apart) > BEYOND * farthest)
         if not laid:  # what is there is too little to judge by
@@ -145,7 +152,8 @@ class Usual:
         share = min(1.0, float(np.nanmin(shares)))
         if not laid and not unsuitable.any():
             return Judgement(math.nan)
-        reason = _reason(unsuitable.tolist(), apart.tolist(), int(present.sum())) if unsuitable.any() else None
+        named = {kind for kind, wrong in zip(kinds, unsuitable.tolist(), strict=True) if wrong}
+        reason = _reason(named, float(apart[1]), float(apart[2]), int(present.sum())) if named else None
         return Judgement(share, reason, float(apart[1]))
 
 
@@ -228,6 +236,12 @@ class Suitability:
             return self
         return replace(self, usual=replace(self.usual, appearance=Appearance.learned(nodes, taught, found)))
 
+    def with_features(self, taught: Floats, found: Floats) -> Suitability:
+        """The same with the summaries of features of training images (M, F) and of validation images (V, F)."""
+        if self.usual is None:
+            return self
+        return replace(self, usual=replace(self.usual, features=UsualFeatures.learned(taught, found)))
+
     def judge(
         self,
         points: Floats,
@@ -236,15 +250,17 @@ class Suitability:
         *,
         cut_off: int = 0,
         seen: Floats | None = None,
+        features: DeepFeatures | None = None,
     ) -> Judgement:
         """What is to be thought of an image with `points` (N, d) of which each is there with `presence` (N,).
 
         `mass` (N, stages) is the posterior mass of the votes for each; without it, these are not judged. `cut_off`
-        landmarks are known to lie outside of the image. `seen` is as for `Usual.judge`.
+        landmarks are known to lie outside of the image. `seen` and `features` are as for `Usual.judge`.
         """
         if self.usual is None:
             return Judgement(math.nan)
-        return self.usual.judge(points, presence >= PRESENT_FROM, mass, cut_off=cut_off, seen=seen)
+        there = presence >= PRESENT_FROM
+        return self.usual.judge(points, there, mass, cut_off=cut_off, seen=seen, features=features)
 
     def save(self, folder: Path) -> None:
         """Write suitability.safetensors into `folder`."""
@@ -262,12 +278,14 @@ class Suitability:
                 "turn": usual.turn,
                 "spreads": np.stack([usual.center, usual.deviation, usual.farthest]),
                 **(usual.appearance.tensors() if usual.appearance is not None else {}),
+                **(usual.features.tensors() if usual.features is not None else {}),
             }
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)).float() for name, array in arrays.items()}
         about: dict[str, Any] = {"withheld": self.withheld, "blind": self.blind}
         if usual is not None:
             shown = 0 if usual.appearance is None else usual.appearance.count
-            about |= {"count": usual.count, "voted": usual.voted, "shown": shown}
+            felt = 0 if usual.features is None else usual.features.count
+            about |= {"count": usual.count, "voted": usual.voted, "shown": shown, "features": felt}
         save_tensors(folder / NAME, tensors, {"about": json.dumps(about)})
 
     @classmethod
@@ -291,9 +309,9 @@ class Suitability:
                 "axes": (len(held["axes"]), landmarks * ndim),
                 "noise": (1,),
                 "turn": (ndim, ndim),
-                "spreads": (3, OF_POINTS),
+                "spreads": (3, len(KINDS)),
             }
-            if (known := held["spreads"]).shape == (3, OF_POINTS - 1):  # before votes were judged
+            if (known := held["spreads"]).shape == (3, len(KINDS) - 1):  # before votes were judged
                 shapes["spreads"] = wanted["spreads"]
                 held["spreads"] = np.column_stack([known, np.full(3, np.nan)])
             finite = all(np.isfinite(held[name]).all() for name in ("axes", "noise", "turn"))
@@ -310,8 +328,10 @@ class Suitability:
             count = int(about["count"])
             voted = int(about.get("voted", 0))
             shown = Appearance.of_tensors(held, int(about.get("shown", 0)), ndim)
-            parts = (held["typical"], components, held["turn"], center, deviation, farthest, count, voted, shown)
-            return cls(Usual(*parts), "", tuple(str(kind) for kind in about.get("blind", ())))
+            features = UsualFeatures.of_tensors(held, int(about.get("features", 0)))
+            spreads = (center, deviation, farthest)
+            usual = Usual(held["typical"], components, held["turn"], *spreads, count, voted, shown, features)
+            return cls(usual, "", tuple(str(kind) for kind in about.get("blind", ())))
         except (KeyError, TypeError, ValueError, IndexError):
             raise ModelError(f"{path} is damaged or of another model; copy the whole run folder again") from None
 
@@ -336,23 +356,26 @@ def _tails(z: Floats, counts: NDArray[np.int64]) -> Floats:
     return np.asarray(2 * stats.t.sf(z / np.sqrt(1 + 1 / counts), counts - 1), dtype=np.float64)
 
 
-def _reason(unsuitable: Sequence[bool], apart: Sequence[float], present: int) -> str:
-    """What is unusual, in words; of a shape that fits nowhere, the turn says nothing."""
-    shape, size, turn, number, votes = unsuitable[:OF_POINTS]
+def _reason(wrong: Set[str], size: float, turn: float, present: int) -> str:
+    """What is `wrong`, in words; of a shape that fits nowhere, the turn says nothing."""
     look = "look if the image is mirrored, turned, inverted, cut off, or of another kind or spacing"
-    if number:
+    if "number" in wrong:
         return f"only {present} landmarks are said to be there, far fewer than in the training images: {look}"
-    times = f"{'only ' if apart[1] < 0 else ''}{math.exp(apart[1]):.2g} times" if size else ""
-    if shape:
-        also = f" and span {times} their size" if size else ""
+    times = f"{'only ' if size < 0 else ''}{math.exp(size):.2g} times" if "size" in wrong else ""
+    if "shape" in wrong:
+        also = f" and span {times} their size" if times else ""
         return f"the points do not lie as in the training images{also}: {look} (an unusual person may look so, too)"
-    if unsuitable[-1] and len(unsuitable) == len(KINDS):
+    if "side" in wrong:
         return "left and right look exchanged, against the training images (or an unusual person)"
-    if not turn and not size:
-        what = "the network is sure of little here" if votes else "the grey values are strange"
+    if not wrong & {"turn", "size"}:
+        what = "the grey values are strange"
+        if "votes" in wrong:
+            what = "the network is sure of little here"
+        elif "grey" not in wrong:
+            what = "the image looks strange to the network"
         return f"{what}, unlike in the training images: {look}"
-    words = [f"turned by {math.degrees(apart[2]):.0f} degrees against the training images"] if turn else []
-    words += [f"{times} the size of the training images' (check the spacing)"] if size else []
+    words = [f"turned by {math.degrees(turn):.0f} degrees against the training images"] if "turn" in wrong else []
+    words += [f"{times} the size of the training images' (check the spacing)"] if times else []
     return f"the points are {' and '.join(words)}"
 
 

@@ -105,7 +105,14 @@ class ResidualNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.body(matching_layout(x))
+        return self.votes(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, C, *grid), which both heads see."""
+        return self.body(matching_layout(x))
+
+    def votes(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, from `features`."""
         logits = self.presence(features)
         displacement = self.displacement(features)
-        return logits, displacement.view(len(x), self.landmarks, self.ndim, *displacement.shape[2:])
+        return logits, displacement.view(len(features), self.landmarks, self.ndim, *displacement.shape[2:])

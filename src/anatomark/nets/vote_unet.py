@@ -100,11 +100,11 @@ class VoteUNet(nn.Module):
 
     def forward(self, x: Tensor, find: FindWindows) -> tuple[Votes, Votes]:
         """The votes of the coarse level, and those of the finest in the windows that `find` takes from them."""
-        coarse, features = self.look_over(x)
+        coarse, features, _ = self.look_over(x)
         return coarse, self.look_closely(features, find(coarse))
 
-    def look_over(self, x: Tensor) -> tuple[Votes, Tensor]:
-        """The votes of the coarse level, and the features (B, C, *grid) of the finest."""
+    def look_over(self, x: Tensor) -> tuple[Votes, Tensor, Tensor]:
+        """The votes of the coarse level, and the features (B, C, *grid) of the finest and of the deepest."""
         skips: list[Tensor] = []
         x = matching_layout(x)
         for block in self.down:
@@ -117,7 +117,7 @@ class VoteUNet(nn.Module):
                 at_coarse = x
         displacement = self.displacement(at_coarse)
         shape = (len(x), self.landmarks, self.ndim, *at_coarse.shape[2:])
-        return Votes(self.presence(at_coarse), displacement.reshape(shape)), x
+        return Votes(self.presence(at_coarse), displacement.reshape(shape)), x, skips[-1]
 
     def look_closely(self, features: Tensor, windows: Windows) -> Votes:
         """The votes of the finest level, from its `features`, in windows."""

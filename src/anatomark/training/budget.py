@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from anatomark.data.cache import Cache
+from anatomark.methods.deep_features import FEWEST, MOST
 from anatomark.methods.interface import Networks, Staged
 from anatomark.methods.presence import calibration_cases
 from anatomark.training.cut_copies import number_of_copies
@@ -91,14 +92,15 @@ def stage_budget(
 def located_afterwards(
     states: NDArray[np.uint8], held_out: NDArray[np.bool_], fitting: int = 0, *, copies: bool = True
 ) -> int:
-    """How many images a training on C cases locates after its last stage: for presence, then for error bounds, and for
-    what lies in the field of view.
+    """How many images a training on C cases locates after its last stage: for presence, then for error bounds, for
+    the features of training images, and for what lies in the field of view.
 
     `states` (C, N) are those of the landmarks, `held_out` (C,) tells the validation cases; stages locate all of these
     `fitting` times more. Without `copies`, what lies in the field of view is not learned.
     """
     validation = int(held_out.sum())
     whole = len(calibration_cases(states, held_out)) + (1 + fitting) * validation
+    whole += min(MOST, int((~held_out).sum())) if validation >= FEWEST else 0
     return whole + (number_of_copies(validation) if copies else 0)
 
 

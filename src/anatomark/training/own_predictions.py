@@ -15,12 +15,13 @@ import numpy as np
 from anatomark.card import change_in_view
 from anatomark.core.grid import Floats, Unit
 from anatomark.data.cache import Cache, CachedCase, PreparedCases, mirrored_order
+from anatomark.methods import deep_features
 from anatomark.methods.appearance import MOST, Nodes
 from anatomark.methods.error_bound import ErrorBounds
 from anatomark.methods.error_scale import NAME as ERROR_SCALE
 from anatomark.methods.error_scale import ErrorScale, evidence_of, unseen_scales
 from anatomark.methods.in_view import InView, expected_places
-from anatomark.methods.interface import AnyDetector, Located, masses_of
+from anatomark.methods.interface import AnyDetector, Located, features_of, masses_of
 from anatomark.methods.suitability import Suitability, Usual
 from anatomark.model import Member, Model
 from anatomark.training.blind_spots import blind_spots
@@ -125,6 +126,7 @@ def _learned(
         taught = _appearances_by_references(nodes, usual, seen)
         found, evidence = _appearances_and_evidence(nodes, usual, seen)
         suitability = suitability.with_appearance(nodes, taught, found)
+        suitability = suitability.with_features(*_summaries(seen, detector, device))
         scale = ErrorScale.learned(errors, evidence)
         spread = spread if scale is None else unseen_scales(errors, evidence, seen.subjects)
     in_view = learn_in_view(detector, suitability, seen.validation, points, masses, device)
@@ -136,9 +138,26 @@ def _learned(
 
 def _appearances_by_references(nodes: Nodes, usual: Usual, seen: _Seen) -> Floats:
     """(M', K) what training images, MOST at most, show at the `nodes` by their references."""
-    chosen = np.unique(np.linspace(0, len(seen.training) - 1, MOST).round().astype(int)).tolist()
-    cases = ((seen.shapes[k], seen.training[k]) for k in chosen)
+    cases = ((seen.shapes[k], seen.training[k]) for k in _evenly(len(seen.training), MOST))
     return np.stack([nodes.seen(usual.typical, points, case.image, case.matrix) for points, case in cases])
+
+
+def _summaries(seen: _Seen, detector: AnyDetector, device: torch.device) -> tuple[Floats, Floats]:
+    """The summaries of features of training images (M', F), a few of them, and of validation images (V, F).
+
+    None of either, (0, 0), where there are too few validation images, or the method has no features.
+    """
+    found = [features.summary for located in seen.located if (features := features_of(located)) is not None]
+    if len(found) < deep_features.FEWEST:
+        return np.empty((0, 0)), np.empty((0, 0))
+    chosen = _evenly(len(seen.training), deep_features.MOST)
+    taught = [features_of(detector.locate(seen.training[k].image, device)) for k in chosen]
+    return np.stack([features.summary for features in taught if features is not None]), np.stack(found)
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    """The numbers of `count` cases, or of `most` of them."""
+    return np.unique(np.linspace(0, count - 1, most).round().astype(int)).tolist()
 
 
 def _appearances_and_evidence(nodes: Nodes, usual: Usual, seen: _Seen) -> tuple[Floats, Floats]:

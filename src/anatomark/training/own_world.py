@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,11 @@ def own_located(case: CachedCase, detector: AnyDetector, device: torch.device) -
     volume = 1.0 if case.matrix is None else abs(np.linalg.det(case.matrix[:-1, :-1]))
     ndim = case.points_world.shape[1]
     return [
-        Located(own_world(case, stage.points_world), stage.spread / volume ** (1 / ndim), stage.mass)
+        replace(
+            stage,
+            points_world=own_world(case, stage.points_world),
+            spread=stage.spread / volume ** (1 / ndim),
+        )
         for stage in detector.locate(case.image, device)
     ]
 

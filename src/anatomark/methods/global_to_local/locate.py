@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from anatomark import votes
 from anatomark.data.augment import plain_windows
 from anatomark.data.working import WorkingImage
+from anatomark.methods.deep_features import DeepFeatures
 from anatomark.methods.global_to_local.config import GlobalToLocalNetwork
 from anatomark.methods.global_to_local.plan import round_up
 from anatomark.methods.interface import Located, Networks
@@ -49,8 +51,11 @@ def _locate_global(network: ResidualNet, image: WorkingImage, device: torch.devi
     values = torch.zeros((1, 1, *size), device=device)
     inner = torch.as_tensor(image.coarse.astype(np.float32)).to(device)
     values[(0, 0, *(slice(n) for n in inner.shape))] = (inner - low) / (high - low)
-    logits, encoded = network(values)
-    return voted(logits, encoded, (stride,) * image.coarse.ndim, np.zeros((1, image.coarse.ndim)), image.coarse_grid)
+    features, grid = network.features(values), image.coarse_grid
+    logits, encoded = network.votes(features)
+    answer = voted(logits, encoded, (stride,) * grid.ndim, np.zeros((1, grid.ndim)), grid)
+    elements = (grid.world_to_index(answer.points_world) + 0.5) / stride - 0.5
+    return replace(answer, features=DeepFeatures.of(features, elements))
 
 
 def _locate_local(

@@ -6,32 +6,36 @@ import math
 from collections.abc import Sequence
 from functools import reduce
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from anatomark.data.working import WorkingImage
+from anatomark.methods.deep_features import DeepFeatures
 from anatomark.methods.heatmap.config import HeatmapNetwork
 from anatomark.methods.heatmap.loss import density
 from anatomark.methods.heatmap.network import HeatmapNet
 from anatomark.methods.heatmap.peaks import Peaks, find_peaks
 from anatomark.methods.interface import Located
-from anatomark.methods.passes import grey_values, passes
+from anatomark.methods.passes import grey_values, passes, with_more_mass
 
 
 def locate(config: HeatmapNetwork, network: HeatmapNet, image: WorkingImage, device: torch.device) -> Located:
     """The answer for one image; of several crops, each landmark takes the answer with the most mass."""
-    stride, spacing = torch.tensor(config.stride), image.fine_grid.spacing
-    found: list[Peaks] = []
+    stride, grid = torch.tensor(config.stride), image.fine_grid
+    whole_stride = np.prod(config.strides, axis=0)
+    found: list[Located] = []
     with torch.inference_mode():
         for start, size, inside in passes(image.fine.shape, crop=config.crop, strides=config.strides):
-            features = network.features(grey_values(image, start, size, device))
+            features, deepest = network.features_and_deepest(grey_values(image, start, size, device))
             cells = [math.ceil(n / s) for n, s in zip(inside, config.stride, strict=True)]
             features = features[(..., *(slice(n) for n in cells))]  # no landmark lies in the padding
-            peaks = _peaks(config, network, features, spacing)
-            points = peaks.points * stride + (stride - 1) / 2 + torch.tensor(start)
-            found.append(peaks._replace(points=points))
-    points, spread, mass = (part.numpy() for part in reduce(_with_more_mass, found))
-    return Located(image.fine_grid.index_to_world(points), spread, mass)
+            peaks = _peaks(config, network, features, grid.spacing)
+            points = (peaks.points * stride + (stride - 1) / 2).numpy()
+            seen = DeepFeatures.of(deepest, (points + 0.5) / whole_stride - 0.5)
+            world = grid.index_to_world(points + np.asarray(start))
+            found.append(Located(world, peaks.spread.numpy(), peaks.mass.numpy(), seen))
+    return reduce(with_more_mass, found)
 
 
 def _peaks(config: HeatmapNetwork, network: HeatmapNet, features: Tensor, spacing: Sequence[float]) -> Peaks:
@@ -47,13 +51,3 @@ def _peaks(config: HeatmapNetwork, network: HeatmapNet, features: Tensor, spacin
         for tile in network.tiles()
     ]
     return Peaks(*(torch.cat(part).double().cpu() for part in zip(*parts, strict=True)))
-
-
-def _with_more_mass(one: Peaks, other: Peaks) -> Peaks:
-    """For each landmark the peak with more mass."""
-    better = other.mass > one.mass
-    return Peaks(
-        torch.where(better.unsqueeze(-1), other.points, one.points),
-        torch.where(better, other.spread, one.spread),
-        torch.where(better, other.mass, one.mass),
-    )

@@ -77,14 +77,18 @@ class HeatmapNet(nn.Module):
 
     def features(self, values: Tensor) -> Tensor:
         """(B, F, *heatmap) of images (B, 1, *spatial), whose sizes are multiples of the whole stride."""
+        return self.features_and_deepest(values)[0]
+
+    def features_and_deepest(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and the features (B, C, *grid) of the deepest level."""
         skips: list[Tensor] = []
         for block in self.down:
             values = block(values)
             skips.append(values)
-        values = skips.pop()
+        values = deepest = skips.pop()
         for block in self.up:
             values = block(values, skips.pop())
-        return values
+        return values, deepest
 
     def logits(self, features: Tensor, tile: slice) -> Tensor:
         """Logits (B, n, *heatmap) of the landmarks in `tile`."""

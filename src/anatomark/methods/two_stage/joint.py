@@ -34,7 +34,7 @@ class JointOutput(NamedTuple):
     apart; `posterior` (B, N, *grid) are logits that a patch holds the landmark. In training only: `vote_log_weights`
     (R, B, N, P), the logarithm of the weight of each patch's vote in each round, and `displacement` (B, N, d, *grid),
     of the patch network. `joint_points` (B, N, d) are the points of the last round, `refinement` is the output of the
-    refinement; without one, `points_grid_mm` are `joint_points`.
+    refinement; without one, `points_grid_mm` are `joint_points`. `features` are the patch network's.
     """
 
     points_grid_mm: Float[Tensor, "b n d"]
@@ -45,6 +45,7 @@ class JointOutput(NamedTuple):
     displacement: Float[Tensor, "b n d *grid"] | None
     joint_points: Float[Tensor, "b n d"]
     refinement: RefinementOutput | None
+    features: Float[Tensor, "b width *grid"]
 
 
 class VotingRound(nn.Module):
@@ -195,6 +196,7 @@ class JointNet(nn.Module):
             kept[0] if self.training else None,
             joint_points,
             refined,
+            features,
         )
 
     def _rounds(self) -> list[VotingRound]:

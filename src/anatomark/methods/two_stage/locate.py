@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -13,6 +14,7 @@ from anatomark import votes
 from anatomark.core.grid import Floats
 from anatomark.data.cache import CachedCase
 from anatomark.data.working import WorkingImage
+from anatomark.methods.deep_features import DeepFeatures
 from anatomark.methods.interface import Located, Networks
 from anatomark.methods.two_stage.joint import JointNet, JointOutput, displacements_grid_mm, patch_centers_grid_mm
 from anatomark.nets.patch_net import PatchNet
@@ -33,7 +35,9 @@ def locate(networks: Networks, image: WorkingImage, device: torch.device, *, upt
         network = cast("JointNet", networks[upto or "stage2"])
         output: JointOutput = network(_padded(image, network.patches, device))
         spread = output.spread[0]
-        located = [_located(image, output.joint_points[0], spread, output.posterior.float().sigmoid())]
+        voted = _located(image, output.joint_points[0], spread, output.posterior.float().sigmoid())
+        elements = (image.fine_grid.world_to_index(voted.points_world) + 0.5) / network.patches.stride - 0.5
+        located = [replace(voted, features=DeepFeatures.of(output.features, elements))]
         if output.refinement is not None:
             posterior = output.refinement.logits.sigmoid()
             located.append(_located(image, output.points_grid_mm[0], spread, posterior))

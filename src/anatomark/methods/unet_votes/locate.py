@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -13,8 +14,9 @@ from torch import Tensor
 from anatomark import votes
 from anatomark.core.grid import Floats, Grid
 from anatomark.data.working import WorkingImage
+from anatomark.methods.deep_features import DeepFeatures
 from anatomark.methods.interface import Located
-from anatomark.methods.passes import grey_values, passes
+from anatomark.methods.passes import grey_values, passes, with_more_mass
 from anatomark.methods.unet_votes.config import UNetVotesNetwork
 from anatomark.methods.voted import voted
 from anatomark.nets.vote_unet import Votes, VoteUNet, Windows
@@ -31,7 +33,7 @@ def locate(config: UNetVotesNetwork, network: VoteUNet, image: WorkingImage, dev
         for start, size, _ in passes(image.fine.shape, crop=config.crop, strides=config.strides):
             values = grey_values(image, start, size, device)
             found.append(_answers(config, network, values, np.asarray(start, dtype=float), image.fine_grid))
-    return [reduce(_with_more_mass, answers) for answers in zip(*found, strict=True)]
+    return [reduce(with_more_mass, answers) for answers in zip(*found, strict=True)]
 
 
 def windows_around(
@@ -51,8 +53,11 @@ def windows_around(
 
 def _answers(config: UNetVotesNetwork, network: VoteUNet, values: Tensor, start: Floats, grid: Grid) -> list[Located]:
     """The answers of one pass over `values`, which begin at the element `start` (d,) of the image."""
-    coarse, features = network.look_over(values)
-    answer = first = _voted(coarse, config.coarse_stride, start[None], grid)
+    coarse, features, deepest = network.look_over(values)
+    first = _voted(coarse, config.coarse_stride, start[None], grid)
+    stride = np.prod(config.strides, axis=0)
+    elements = (grid.world_to_index(first.points_world) - start + 0.5) / stride - 0.5
+    answer = first = replace(first, features=DeepFeatures.of(deepest, elements))
     which = torch.arange(config.landmarks, device=values.device)
     expected = _in_pass(first, start, grid, values.device)
     for _ in range(LOOKS):
@@ -97,13 +102,3 @@ def _looked_closely(
 def _voted(cast_votes: Votes, stride: Sequence[int], corner_index: Floats, grid: Grid) -> Located:
     total = (math.sqrt(2 * math.pi) * SIGMA) ** grid.ndim
     return voted(cast_votes.logits, cast_votes.encoded, stride, corner_index, grid, total=total)
-
-
-def _with_more_mass(one: Located, other: Located) -> Located:
-    """For each landmark the answer with more mass."""
-    better = other.mass > one.mass
-    return Located(
-        np.where(better[:, None], other.points_world, one.points_world),
-        np.where(better, other.spread, one.spread),
-        np.where(better, other.mass, one.mass),
-    )
