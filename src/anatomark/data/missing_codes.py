@@ -23,7 +23,7 @@ from anatomark.errors import AnatomarkError, DescriptionError
 from anatomark.formats.frames import to_world
 from anatomark.formats.header import tell
 from anatomark.formats.images import read_header
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 
 if TYPE_CHECKING:
     from anatomark.data.description import Dataset

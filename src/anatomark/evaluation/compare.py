@@ -25,7 +25,7 @@ from anatomark.evaluation.predictions import read_predictions
 from anatomark.evaluation.provenance import command_line, package_versions
 from anatomark.evaluation.result import Interval, json_text, write_together
 from anatomark.evaluation.rows import Rows, fingerprint
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.methods.prediction import PRESENCE_THRESHOLD
 
 LEVEL = 0.05

@@ -45,7 +45,7 @@ from anatomark.evaluation.result import json_text, write_together
 from anatomark.evaluation.results import Evaluation, MeanShapeScores
 from anatomark.evaluation.rows import Answer, Rows, fingerprint, observer_rows, reference_block, rows_csv
 from anatomark.evaluation.tables import latex, markdown
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import PRESENCE_THRESHOLD
 

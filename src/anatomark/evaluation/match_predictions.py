@@ -14,7 +14,7 @@ from anatomark.data.cases import Case
 from anatomark.data.description import Dataset
 from anatomark.errors import FrameError, LandmarkFileError, UnknownNameError
 from anatomark.evaluation.rows import Answer, Rows, reference_block
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.methods.prediction import predicted_absent
 
 

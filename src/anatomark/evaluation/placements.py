@@ -18,8 +18,8 @@ from anatomark.data.image_files import natural
 from anatomark.errors import FrameError, LandmarkFileError, SettingsError
 from anatomark.evaluation.consensus import consensus_of
 from anatomark.formats.images import image_name
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.landmarks import read_placements, table_landmarks
-from anatomark.formats.table import LandmarkTable
 
 
 @dataclass(frozen=True, eq=False)
