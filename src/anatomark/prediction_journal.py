@@ -66,6 +66,7 @@ class Journal:
         self.done: dict[str, int] = {}
         self._asked, self._wanted = asked, wanted
         self._file: BinaryIO | None = None
+        self._new = False
         self._synced = time.monotonic()
         if asked is None:
             self.remove()
@@ -76,12 +77,14 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._new and not self.done:
+            self.remove()
         self._close()
 
     def add(self, case: Case, outcome: Outcome) -> None:
         """A line for an image whose files have been written."""
         if self._file is None:
-            self._file = self._opened("wb")
+            self._file, self._new = self._opened("wb"), True
             about = {"format": _FORMAT, **(asdict(self._asked) if self._asked else {})}
             self._write(self._file, about)
         content = {name: value for name, value in asdict(outcome).items() if name != "id"}

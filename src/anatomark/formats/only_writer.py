@@ -33,8 +33,9 @@ def only_writer(folder: Path, name: str) -> Generator[None]:
             "host": socket.gethostname(),
             "since": datetime.now().astimezone().isoformat(" ", "seconds"),
         }
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, json.dumps(about).encode())
+        with suppress(OSError):  # on a full disk, the claim stands without a name
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, json.dumps(about).encode())
         yield
     finally:
         with suppress(OSError):
