@@ -13,7 +13,8 @@ from anatomark.core.grid import Floats, Unit
 from anatomark.core.landmarks import State
 from anatomark.formats.frames import Frame
 
-Texts = NDArray[np.str_]
+Texts = NDArray[Any]
+"""Text a row: of strings, or of objects that are strings, of which rows with the same text share one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,7 @@ class LandmarkTable:
         listed = list(rows)
         coordinates = np.array([c for _, _, c in listed], dtype=float).reshape(len(listed), ndim)
         present = np.isfinite(coordinates).all(axis=1)
-        none = np.full(len(listed), np.nan)
+        none = np.broadcast_to(np.nan, len(listed))
         return cls(
             np.array([i for i, _, _ in listed], dtype=str),
             np.array([n for _, n, _ in listed], dtype=str),
@@ -86,13 +87,21 @@ class LandmarkTable:
             frame,
             unit,
             none,
-            none.copy(),
+            none,
         )
 
     def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> LandmarkTable:
         """The chosen rows (mask or indices)."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("frame", "unit")}
         return replace(self, **{name: array[chosen] for name, array in arrays.items() if array is not None})
+
+
+def codes_of(values: Texts) -> tuple[list[str], NDArray[np.int32]]:
+    """(distinct texts in order of appearance, the number of each row's); a dict, for sorting millions takes long."""
+    at: dict[str, int] = {}
+    numbers = (at.setdefault(value, len(at)) for value in values.tolist())
+    codes = np.fromiter(numbers, dtype=np.int32, count=len(values))
+    return list(at), codes
 
 
 def join_tables(tables: Sequence[LandmarkTable]) -> LandmarkTable:

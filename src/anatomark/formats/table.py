@@ -25,7 +25,7 @@ from anatomark.core.landmarks import State
 from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.atomic import replacing
 from anatomark.formats.frames import Frame, as_frame, settle_frame
-from anatomark.formats.landmark_table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable, Texts
 from anatomark.formats.missing import NOTHING, WORDS, MissingValues, as_missing
 from anatomark.formats.text import Sheet, numbers, read_sheet
 
@@ -185,13 +185,13 @@ def _read(
     unit = _unit(_one("unit", code, words, path).lower(), settled, path)
     if header[places.get("bound", 0)].lower() == f"error_bound_{'px' if unit == 'mm' else 'mm'}":
         raise FrameError(f"{path} is in {unit}, its bounds in another unit; name their column error_bound_{unit}")
-    none = np.full(count, np.nan)
-    blank = np.full(count, "", dtype=str)
-    text = {
-        k: np.array(words[k] or [""], dtype=str)[code[k]]
-        for k in ("image", "landmark", "observer", "changed")
-        if k in code
-    }
+    none = np.broadcast_to(np.nan, count)  # takes no memory
+    blank = np.broadcast_to("", count)
+    text: dict[str, Texts] = {}
+    for k in ("image", "landmark", "observer", "changed"):
+        if k in code:
+            # rows share the texts of what many have in common; times are compared as text
+            text[k] = np.array(words[k] or [""], dtype=str if k == "changed" else object)[code.pop(k)]
     return LandmarkTable(
         text.get("image", blank),
         text["landmark"],
