@@ -25,6 +25,7 @@ SUBJECTS = {
     "prediction": "seconds and memory of one prediction, compared with a U-Net and another package",
     "loop": "predict phantoms with a weak model, correct the worst, train again: the error of the rest",
     "review": "the review page: how long a switch to another of many cases takes",
+    "scale": "what many images cost by predict and cohort, and a large cohort that is killed twice",
     "service": "answers, waiting time and memory of the service with many clients",
     "time_to_error": "every method after the same core minutes, on several sets, beside the heatmap network",
     "training": "steps and patches a second, compared with single patches and a conventional loader",

@@ -20,7 +20,7 @@ from typing import Any
 
 from anatomark import evaluate, load, load_dataset
 from anatomark.data.description import Dataset
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.methods.networks import NetworkDetector
 from anatomark.model import Model
 from anatomark.nets.devices import choose_precision

@@ -1,9 +1,11 @@
 """Time and memory of an evaluation from its files: many cases and landmarks, two observers, bootstrap intervals.
 
 python -m benchmarks evaluation --cases 10000 --landmarks 100 --samples 2000
+python -m benchmarks evaluation --cases 100000 --verb compare
 
 Run with OMP_NUM_THREADS=1 for one core. The table of placements and that of predictions are made from a seed; reading
-them counts, writing the report's pictures does not (there are no images).
+them counts, and so does writing with `--write`, but for the report's pictures (there are no images). `--verb check`
+looks for faults in the data set alone. Memory is the largest resident set of the process that evaluates.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--observers", type=int, default=1)
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--verb", choices=("evaluate", "compare", "check"), default="evaluate")
+    parser.add_argument("--write", action="store_true", help="also write the files of the verb, rows.csv among them")
     options = parser.parse_args(arguments)
     told = evaluated(vars(options))
     result = {
@@ -41,13 +46,16 @@ def main(arguments: Sequence[str]) -> None:
         **told,
     }
     print(json.dumps(told, indent=1))
-    print(write(f"evaluation_{options.cases}x{options.landmarks}_{options.observers}_observers", result))
+    verb = "" if options.verb == "evaluate" else f"_{options.verb}"
+    verb += "_written" if options.write else ""
+    print(write(f"evaluation_{options.cases}x{options.landmarks}_{options.observers}_observers{verb}", result))
 
 
 def evaluated(spec: dict[str, Any]) -> dict[str, Any]:
     """What `measured` tells of an evaluation, made and measured in processes of their own.
 
-    The spec has "cases", "landmarks", "subjects" (None: as many as cases), "observers", "samples" and "seed".
+    The spec has "cases", "landmarks", "subjects" (None: as many as cases), "observers", "samples" and "seed"; it may
+    have "verb" and "write".
     """
     with tempfile.TemporaryDirectory() as folder:
         script = [sys.executable, "-m", "benchmarks.evaluation"]
@@ -89,30 +97,50 @@ def make(spec: dict[str, Any]) -> None:
         for observer in range(spec["observers"]):
             points = truth if spec["observers"] == 1 else moved(0.4)
             file.writelines(lines(points, nothing, f",observer{observer}"))
-    with open(folder / "predictions.csv", "w") as file:
-        file.write("image,landmark,x,y,z,frame\n")
-        file.writelines(lines(moved(0.7), random.random(nothing.shape) < 0.01, ",LPS"))
+    for name, scale in {"predictions.csv": 0.7, "others.csv": 0.75}.items():
+        if name == "predictions.csv" or spec.get("verb") == "compare":
+            with open(folder / name, "w") as file:
+                file.write("image,landmark,x,y,z,frame\n")
+                file.writelines(lines(moved(scale), random.random(nothing.shape) < 0.01, ",LPS"))
 
 
 def measured(spec: dict[str, Any]) -> dict[str, Any]:
-    """Seconds of reading and of the evaluation as a whole, its peak memory, and a few of its numbers."""
+    """Seconds of reading and of the verb as a whole, its peak memory, and a few of its numbers."""
     import time
+    from unittest import mock
 
-    from anatomark import evaluate, load_dataset
-    from anatomark.formats.table import read_table
+    from anatomark import check, compare, evaluate, load_dataset
+    from anatomark.evaluation.predictions import read_predictions
 
-    folder = Path(spec["folder"])
+    folder, verb = Path(spec["folder"]), spec.get("verb", "evaluate")
     began, busy = time.perf_counter(), time.process_time()
+    reading = 0.0
+
+    def timed(*arguments: Any, **options: Any) -> Any:
+        nonlocal reading
+        start = time.perf_counter()
+        table = read_predictions(*arguments, **options)
+        reading += time.perf_counter() - start
+        return table
+
     dataset = load_dataset(folder / "dataset.yaml")
-    table = read_table(folder / "predictions.csv")
-    read = time.perf_counter() - began
-    metrics = evaluate(dataset, table, samples=spec["samples"])
+    reading += time.perf_counter() - began
+    told: dict[str, Any] = {}
+    options: dict[str, Any] = {"samples": spec["samples"], "out": folder / "out" if spec.get("write") else None}
+    with mock.patch(f"anatomark.evaluation.{verb}.read_predictions", timed) if verb != "check" else nullcontext():
+        if verb == "evaluate":
+            told["overall"] = evaluate(dataset, folder / "predictions.csv", **options)["overall"]
+        elif verb == "compare":
+            tables = [folder / "predictions.csv", folder / "others.csv"]
+            told["sentences"] = list(compare(dataset, tables, **options).sentences)
+        else:
+            told["findings"] = len(check(dataset))
     return {
-        "seconds_reading": read,
+        "seconds_reading": reading,
         "seconds": time.perf_counter() - began,
         "cpu_seconds": time.process_time() - busy,
         "peak_bytes": resident_bytes("self", "VmHWM"),
-        "overall": metrics["overall"],
+        **told,
     }
 
 

@@ -18,6 +18,7 @@ from benchmarks.report.limited import limited, picture
 from benchmarks.report.precision import precision
 from benchmarks.report.prediction import prediction
 from benchmarks.report.review import loop, review
+from benchmarks.report.scale import scale, scale_cohort
 from benchmarks.report.service import service
 from benchmarks.report.startup import startup
 from benchmarks.report.suitability import suitability
@@ -51,6 +52,8 @@ SECTIONS = {  # of all results of a kind, in their order
     "estimate": estimate,
     "growth": growth,
     "evaluation": evaluation,
+    "scale": scale,
+    "scale_cohort": scale_cohort,
     "service": service,
     "loop": loop,
     "review": review,

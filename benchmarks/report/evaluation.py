@@ -12,15 +12,16 @@ def evaluation(results: list[dict[str, Any]]) -> str:
     lines = [
         "## Evaluation",
         "",
-        "All metrics with bootstrap intervals by subject, computed from tables on disk: reading included, no report,",
-        "one core. Core seconds are processor time; the elapsed time is longer where the core is shared with other",
+        "All metrics with bootstrap intervals by subject, computed from tables on disk: reading included, no report where",
+        "files are not named, one core. Core seconds are processor time; the elapsed time is longer where the core is shared with other",
         "work.",
         "",
-        *head("cases", "landmarks", "subjects", "observers", "samples", "core seconds", "elapsed (s)",
+        *head("command", "cases", "landmarks", "subjects", "observers", "samples", "core seconds", "elapsed (s)",
               "of which reading (s)", "peak memory (GiB)", "measured by"),
     ]  # fmt: skip
     for r in results:
-        sizes = (r["cases"], r["landmarks"], r["subjects"], r["observers"], r["samples"])
+        verb = r.get("verb", "evaluate") + (", with files" if r.get("write") else "")
+        sizes = (verb, r["cases"], r["landmarks"], r["subjects"], r["observers"], r["samples"])
         seconds = [number(r.get(key), 1) for key in ("cpu_seconds", "seconds", "seconds_reading")]
         costs = (*seconds, number(r["peak_bytes"] / 2**30, 2))
         lines.append(row(*sizes, *costs, f"`{r['command']}` at {r['commit']}, {r['hardware']}"))

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anatomark.cohort.model_files import fingerprints
 from anatomark.core.image import Image
 from anatomark.data.cases import Case
 from anatomark.data.inputs import find_inputs
 from anatomark.errors import AnatomarkError, SettingsError, UnknownNameError
-from anatomark.formats.atomic import new_folder
+from anatomark.formats.atomic import new_folder, remove_left
 from anatomark.formats.landmark_files.dicom_sr import require_reportable
+from anatomark.formats.only_writer import only_writer
 from anatomark.formats.reader_process import Load, ReaderProcesses
 from anatomark.loading import load
 from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import Orient, Prediction
-from anatomark.prediction_files import FORMATS, TABLE, file_name, write_overlay, write_prediction, write_tables
+from anatomark.outcome import Outcome, Points
+from anatomark.prediction_files import (
+    FORMATS,
+    IMAGES,
+    OVERLAY,
+    TABLE,
+    files_of,
+    write_overlay,
+    write_prediction,
+    write_tables,
+)
+from anatomark.prediction_journal import Asked, Journal
+from anatomark.ready_made import run_folder
 
 if TYPE_CHECKING:
     from anatomark.model import Model
+
+LOCK = "predictions.lock"
+COHORT_FROM = 1000  # images, from which on `anatomark cohort` is the better command
 
 
 @dataclass
@@ -30,9 +47,10 @@ class Summary:
     """The outcome for each image: `predicted` names, `failed` {name: the reason in one line}.
 
     `warnings` {name: a line} are of predicted images that a person should check. `withheld` {landmark: the reason} has
-    the landmarks without an error bound, `limits` what the model cannot judge of an image, a line each. `seconds` has
-    the time of each step; images are read and written in parallel with prediction, so that reading and writing count
-    only while prediction waits for them.
+    the landmarks without an error bound, `limits` what the model cannot judge of an image, a line each. `resumed` of
+    the predicted images are from a call that was stopped. `seconds` has the time of each step for the others; images
+    are read and written in parallel with prediction, so that reading and writing count only while prediction waits for
+    them.
     """
 
     table: Path
@@ -41,6 +59,7 @@ class Summary:
     warnings: dict[str, str] = field(default_factory=dict)
     withheld: dict[str, str] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
+    resumed: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "predict": 0.0, "write": 0.0})
 
 
@@ -77,15 +96,23 @@ def predict_to_folder(
     in the descriptions of Slicer's points and as circles in the pictures.
 
     An image that cannot be predicted is listed in the Summary, and the others are predicted; if none can be, the first
-    error is raised. The table is written at the end, completely.
+    error is raised. The tables are written at the end, completely; until then, what is predicted is kept in
+    `out`/predictions.partial.jsonl, and the same call goes on there if an earlier one was stopped. Images may be added;
+    one that has changed, has lost its files or could not be predicted is predicted again. Raises SettingsError where
+    another model, other settings or other images were stopped, and OutputError where another process is writing. A
+    loaded Model has no files that tell it from another, so that its prediction always begins anew.
     """
     if not 0 < coverage < 1:
         raise SettingsError(f"the coverage is {coverage:g}; give a proportion between 0 and 1, such as 0.9")
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise UnknownNameError(f"unknown format {unknown[0]!r}; use one of: {', '.join(FORMATS)}")
+    lengths = None if spacing is None else [float(length) for length in spacing]
+    asked: Asked | None = None
     if isinstance(model, (str, Path)):
+        name = str(model)
         model = load(model, device=device)
+        asked = Asked(name, fingerprints(run_folder(name)), coverage, orient, lengths, stack)
     if stack and model.ndim != 2:
         raise SettingsError(f"the pages of a stack are 2D, but the model is for {model.ndim}D; leave out --stack")
     folder = Path(out)
@@ -93,85 +120,106 @@ def predict_to_folder(
     withheld = {name: reason for name, reason in reasons.items() if reason is not None}
     summary = Summary(folder / TABLE, withheld=withheld, limits=tuple(model.limits))
     cases = find_inputs(inputs, split=split, spacing=spacing, root=root, stack=stack)
-    with new_folder(folder / "overlays" if overlays else folder):
-        return _predict_each(model, cases, summary, formats, overlays, coverage, orient, progress)
 
+    def wanted(case: Case) -> dict[str, Path]:
+        return files_of(folder, case.id, formats, overlays=overlays)
 
-def _predict_each(
-    model: Model,
-    cases: Sequence[Case],
-    summary: Summary,
-    formats: Sequence[str],
-    overlays: bool,
-    coverage: float,
-    orient: Orient,
-    progress: Callable[[int, int, str], None],
-) -> Summary:
-    """Predict one image after another; meanwhile the next is read and the one before is written."""
-    folder = summary.table.parent
-    results: dict[str, Prediction] = {}
-    first_error: AnatomarkError | None = None
-    with ReaderProcesses() as apart, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        coming = reader.submit(_read, cases[0], formats, apart.load)
-        written: Future[None] | None = None
-        for done, case in enumerate(cases):
-            progress(done, len(cases), case.id)
-            reading = coming
-            marks = [time.perf_counter()]
-            try:
-                wait((reading,))
-                if done + 1 < len(cases):
-                    coming = reader.submit(_read, cases[done + 1], formats, apart.load)
-                image = reading.result()
-                marks.append(time.perf_counter())
-                result = model.predict(image, source=str(case.image_path), coverage=coverage, orient=orient)
-            except AnatomarkError as error:
-                summary.failed[case.id] = str(error)
-                first_error = first_error or error
-                continue
-            marks.append(time.perf_counter())
-            results[case.id] = result
-            summary.predicted.append(case.id)
-            if result.remarks is not None:
-                summary.warnings[case.id] = f"{case.image_path}: {result.remarks}"
-            if written is not None:
-                written.result()
-            written = writer.submit(_write, folder, model, case, image, result, formats, overlays)
-            marks.append(time.perf_counter())
-            for step, start, end in zip(summary.seconds, marks, marks[1:], strict=False):
-                summary.seconds[step] += end - start
-        if written is not None:
-            began = time.perf_counter()
-            written.result()
-            summary.seconds["write"] += time.perf_counter() - began
-    progress(len(cases), len(cases), "")
-    if first_error is not None and not results:
-        if len(summary.failed) == 1:
-            raise first_error
-        raise type(first_error)(f"none of {len(cases)} images could be predicted; the first error: {first_error}")
-    write_tables(folder, results, summary.failed)
+    with (
+        new_folder(folder / "overlays" if overlays else folder),
+        only_writer(folder, LOCK),
+        Journal(folder, asked, cases, wanted) as journal,
+    ):
+        work = _Work(model, summary, journal, wanted, "dicom-sr" in formats, coverage, orient)
+        work.predict([case for case in cases if case.id not in journal.done], progress, len(cases))
+        work.finish(cases)
     return summary
 
 
-def _read(case: Case, formats: Sequence[str], load: Load) -> Image:
-    image = case.read_image(load)
-    if "dicom-sr" in formats:
-        require_reportable(case.image_path, image.grid.ndim)
-    return image
+@dataclass
+class _Work:
+    """One call at work: what it predicts goes to the journal, and from there, at the end, to the tables."""
 
+    model: Model
+    summary: Summary
+    journal: Journal
+    wanted: Callable[[Case], dict[str, Path]]
+    reportable: bool  # DICOM reports are wanted, which other images cannot have
+    coverage: float
+    orient: Orient
+    first_error: AnatomarkError | None = None
 
-def _write(
-    folder: Path,
-    model: Model,
-    case: Case,
-    image: Image,
-    result: Prediction,
-    formats: Sequence[str],
-    overlays: bool,
-) -> None:
-    for name in formats:
-        if name != "csv":
-            target = folder / file_name(case.id, name)
-            write_prediction(result, target, name, source=case.image_path, grid=image.grid, model=model.dataset)
-    if overlays:
-        write_overlay(image, result, folder / "overlays" / f"{case.id}.png")
+    def predict(self, cases: Sequence[Case], progress: Callable[[int, int, str], None], total: int) -> None:
+        """Predict one image after another; meanwhile the next is read and the one before is written."""
+        summary, before = self.summary, total - len(cases)
+        summary.resumed = before
+        tables = [summary.table, summary.table.with_name(IMAGES)]
+        remove_left([*tables, *(path for case in cases for path in self.wanted(case).values())])
+        with ReaderProcesses() as apart, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+            coming = [reader.submit(self._read, case, apart.load) for case in cases[:1]]
+            written: Future[None] | None = None
+            for done, case in enumerate(cases):
+                progress(before + done, total, case.id)
+                reading = coming.pop()
+                marks = [time.perf_counter()]
+                try:
+                    wait((reading,))
+                    coming += [reader.submit(self._read, following, apart.load) for following in cases[done + 1 :][:1]]
+                    image = reading.result()
+                    marks.append(time.perf_counter())
+                    result = self.model.predict(
+                        image, source=str(case.image_path), coverage=self.coverage, orient=self.orient
+                    )
+                except AnatomarkError as error:
+                    summary.failed[case.id] = str(error)
+                    self.first_error = self.first_error or error
+                    continue
+                marks.append(time.perf_counter())
+                if written is not None:
+                    written.result()
+                written = writer.submit(self._write, case, image, result)
+                marks.append(time.perf_counter())
+                for step, start, end in zip(summary.seconds, marks, marks[1:], strict=False):
+                    summary.seconds[step] += end - start
+            if written is not None:
+                began = time.perf_counter()
+                written.result()
+                summary.seconds["write"] += time.perf_counter() - began
+        progress(total, total, "")
+
+    def _read(self, case: Case, load: Load) -> Image:
+        image = case.read_image(load)
+        if self.reportable:
+            require_reportable(case.image_path, image.grid.ndim)
+        return image
+
+    def _write(self, case: Case, image: Image, result: Prediction) -> None:
+        for kind, path in self.wanted(case).items():
+            if kind == OVERLAY:
+                write_overlay(image, result, path)
+            else:
+                name = self.model.dataset
+                write_prediction(result, path, kind, source=case.image_path, grid=image.grid, model=name)
+        self.journal.add(case, Outcome.predicted(case.id, result))
+
+    def finish(self, cases: Sequence[Case]) -> None:
+        """Write the tables and what the Summary says of the images, in the order of `cases`."""
+        summary, failed = self.summary, self.summary.failed
+        if self.first_error is not None and not self.journal.done:
+            if len(failed) == 1:
+                raise self.first_error
+            raise type(self.first_error)(
+                f"none of {len(cases)} images could be predicted; the first error: {self.first_error}"
+            )
+        predicted = [case for case in cases if case.id in self.journal.done]
+
+        def outcomes() -> Iterator[Outcome]:
+            for case, outcome in zip(predicted, self.journal.outcomes(case.id for case in predicted), strict=True):
+                summary.predicted.append(case.id)
+                if (remarks := outcome.remarks) is not None:
+                    summary.warnings[case.id] = f"{case.image_path}: {remarks}"
+                yield outcome
+            yield from (Outcome(name, error=reason) for name, reason in failed.items())
+
+        points = Points(self.model.names, self.model.ndim, self.model.unit)
+        write_tables(summary.table.parent, outcomes(), points)
+        self.journal.remove()

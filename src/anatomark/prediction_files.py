@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -13,48 +15,58 @@ from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.formats.atomic import replacing
 from anatomark.formats.landmark_files.dicom_sr import write_dicom_sr
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.landmarks import write_landmarks
-from anatomark.formats.table import write_table
-from anatomark.methods.prediction import Prediction, prediction_table
+from anatomark.formats.table import write_rows
+from anatomark.methods.prediction import Prediction
+from anatomark.outcome import Outcome, Points, landmark_table
 from anatomark.pictures import overlay
 
-TABLE = "predictions.csv"
+TABLE, IMAGES, OVERLAY = "predictions.csv", "images.csv", "overlay"
 IMAGE_COLUMNS = ("image", "suitability", "unsuitable", "taken_for", "warning", "error")
 FORMATS = ("csv", "mrk.json", "fcsv", "dicom-sr")
+_BLOCK = 512  # images whose rows are held at once
 _ENDINGS = {"dicom-sr": "sr.dcm"}
 
 
-def write_tables(folder: Path, predictions: Mapping[str, Prediction], failed: Mapping[str, str]) -> None:
-    """Write predictions.csv, a row for each landmark of each predicted image, and images.csv (`_write_images`)."""
-    write_table(prediction_table(predictions), folder / TABLE)
-    _write_images(folder / "images.csv", predictions, failed)
+def write_tables(folder: Path, outcomes: Iterable[Outcome], points: Points) -> None:
+    """Write predictions.csv, a row for each landmark of each predicted image, and images.csv, a row for each image."""
+    with (
+        replacing(folder / TABLE) as rows,
+        open(rows, "w", encoding="utf-8", newline="") as table,
+        replacing(folder / IMAGES) as lines,
+        open(lines, "w", encoding="utf-8", newline="") as images,
+    ):
+        remaining = iter(outcomes)
+        blocks = iter(lambda: list(islice(remaining, _BLOCK)), [])
+        write_rows(each_table(blocks, points, images), table)
 
 
-def _write_images(path: Path, predictions: Mapping[str, Prediction], failed: Mapping[str, str]) -> None:
-    """Write images.csv: a row for each image, with its suitability, and why it should be checked or has no points.
+def each_table(blocks: Iterable[Sequence[Outcome]], points: Points, images: TextIO) -> Iterator[LandmarkTable]:
+    """The rows of predictions.csv, block by block; on the way, each image gets its row in the file `images`.
 
-    `suitability` is the proportion of suitable images that deviate more, empty where the model cannot judge;
-    `unsuitable` the reason, empty for a suitable image; `taken_for` what it was predicted as with --orient auto.
+    There, `suitability` is the proportion of suitable images that deviate more, empty where the model cannot judge;
+    `unsuitable` the reason, empty for a suitable image; `taken_for` what it was predicted as with --orient auto;
+    `error` why it has no points.
     """
-    rows = [
-        (
-            name,
-            "" if math.isnan(p.suitability) else f"{p.suitability:.4g}",
-            p.unsuitable or "",
-            p.taken_for or "",
-            p.warning or "",
-            "",
-        )
-        for name, p in predictions.items()
-    ]
-    rows += [(name, "", "", "", "", " ".join(reason.split())) for name, reason in failed.items()]
-    with replacing(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([IMAGE_COLUMNS, *rows])
+    writer = csv.writer(images, lineterminator="\n")
+    writer.writerow(IMAGE_COLUMNS)
+    for outcomes in blocks:
+        for o in outcomes:
+            suitability = "" if math.isnan(o.suitability) else f"{o.suitability:.4g}"
+            writer.writerow((o.id, suitability, o.unsuitable, o.taken_for, o.warning, " ".join(o.error.split())))
+        yield landmark_table(outcomes, points)
 
 
 def file_name(image: str, format: str) -> str:
     """The name of the file in `format` for the image of that name."""
     return f"{image}.{_ENDINGS.get(format, format)}"
+
+
+def files_of(folder: Path, image: str, formats: Sequence[str], *, overlays: bool) -> dict[str, Path]:
+    """{format or OVERLAY: path} of the files for the image of that name, beside the tables."""
+    paths = {name: folder / file_name(image, name) for name in formats if name != "csv"}
+    return paths | ({OVERLAY: folder / "overlays" / f"{image}.png"} if overlays else {})
 
 
 def write_prediction(prediction: Prediction, path: Path, format: str, *, source: Path, grid: Grid, model: str) -> None:

@@ -803,7 +803,30 @@ def test_a_disk_that_fills_up_in_training_costs_no_step(
     assert {"model.json", "model.safetensors"} <= tree(out).keys()
 
 
-@pytest.mark.parametrize("verb", ["train", "predict", "evaluate", "convert"])
+def test_a_disk_that_fills_up_in_prediction_costs_no_image(
+    run: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What is predicted stays beside the tables that could not be written, and the same command ends them."""
+
+    def full(source: object, target: object) -> None:
+        raise OSError(errno.ENOSPC, FULL, str(target))
+
+    out = tmp_path / "out"
+    words = ["predict", str(run), str(phantoms), "--split", "test", "--no-overlays", "--out", str(out)]
+    with monkeypatch.context() as patch:
+        patch.setattr("anatomark.formats.atomic.os.replace", full)
+        assert command_line(words) == 2
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1, said
+    assert FULL in said
+    assert str(out) in said
+    assert list(tree(out)) == ["predictions.partial.jsonl"]
+    assert command_line(words) == 0
+    assert "before it was stopped)" in capfd.readouterr().out
+    assert set(tree(out)) == {"predictions.csv", "images.csv"}
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "convert"])
 def test_a_refusal_of_the_system(
     asked: list[str], run: Path, phantoms: Path, dataset: Dataset, tmp_path: Path, refused: Refused,
     monkeypatch: pytest.MonkeyPatch, verb: str,
@@ -821,7 +844,6 @@ def test_a_refusal_of_the_system(
     else:
         arguments = {
             "train": asked,
-            "predict": ["predict", run, phantoms, "--split", "test", "--no-overlays"],
             "evaluate": ["evaluate", phantoms, "--predictions", table],
         }[verb]
         said = refused(*arguments, out=out)

@@ -25,8 +25,9 @@ from anatomark.errors import (
 from anatomark.evaluation.evaluate import evaluate
 from anatomark.evaluation.sentences import summary
 from anatomark.formats.images import write_image
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.landmarks import table_landmarks, write_landmarks
-from anatomark.formats.table import LandmarkTable, write_table
+from anatomark.formats.table import write_table
 from anatomark.methods.error_bound import ErrorBounds
 
 NAMES = ("tip", "base", "rim")

@@ -18,7 +18,7 @@ from anatomark.formats.landmark_files.elastix_points import ELASTIX, read_elasti
 from anatomark.formats.landmark_files.landmark_editor import LANDMARK_EDITOR, read_landmark_editor
 from anatomark.formats.landmark_files.mitk import MITK, read_mitk
 from anatomark.formats.landmark_format import Head
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 
 ENDS = ("\n", "\r\n", "\r")
 

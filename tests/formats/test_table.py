@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from anatomark.core.landmarks import State
 from anatomark.errors import FrameError, LandmarkFileError
+from anatomark.formats.landmark_table import LandmarkTable, join_tables
 from anatomark.formats.landmarks import table_landmarks
-from anatomark.formats.table import LandmarkTable, join_tables, read_table, write_table
+from anatomark.formats.table import read_table, write_table
 
 HEADER = "image,landmark,x,y,z,frame,unit,presence,spread"
 

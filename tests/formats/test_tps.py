@@ -18,7 +18,8 @@ from anatomark.formats.convert import convert
 from anatomark.formats.frames import Frame
 from anatomark.formats.landmark_files.tps import TPS, read_tps, write_tps
 from anatomark.formats.landmark_format import Head
-from anatomark.formats.table import LandmarkTable, read_table
+from anatomark.formats.landmark_table import LandmarkTable
+from anatomark.formats.table import read_table
 
 GRID = Grid.from_geometry((80, 120), spacing=(0.1, 0.1), origin=(-7, 3))
 ONE = "LM=3\n10.00 68.00\n20.00 40.00\n30.00 30.00\nIMAGE=p1.jpg\nID=0\nSCALE=0.1\n"

@@ -15,7 +15,7 @@ from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.frames import Frame
 from anatomark.formats.landmark_files.wide_table import WIDE_TABLE, read_wide_table, write_wide_table
 from anatomark.formats.landmark_format import Head
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.text import read_head
 
 LETTERS = st.characters(exclude_categories=("Cs",), exclude_characters="\0") | st.sampled_from(

@@ -12,7 +12,8 @@ import numpy as np
 
 from anatomark.data.description import load_dataset
 from anatomark.data.phantoms import make_phantoms
-from anatomark.formats.table import LandmarkTable, read_table, write_table
+from anatomark.formats.landmark_table import LandmarkTable
+from anatomark.formats.table import read_table, write_table
 
 
 def made_set(folder, ndim, *, cases=4, landmarks=6, seed=3, **given):

@@ -50,17 +50,27 @@ def predict(
         float, typer.Option(help="Proportion of landmarks that are to lie within their error bounds.")
     ] = COVERAGE,
 ) -> None:
-    """Predict the landmarks of images. No annotation is needed."""
+    """Predict the landmarks of images. No annotation is needed. The same command goes on where it was stopped."""
     from rich.markup import escape
     from rich.progress import Progress
 
-    from anatomark.predict import predict_to_folder
+    from anatomark.cohort.extra import advice_for_many
+    from anatomark.predict import COHORT_FROM, predict_to_folder
     from anatomark.ready_made import about, run_folder
 
     if (known := about(run_folder(run))) is not None:
         print(f"{run}: {known.terms}", file=sys.stderr)
+    advised = False
     with Progress(transient=True) as bars:
         bar = bars.add_task("predicting", total=None)
+
+        def show(done: int, total: int, name: str) -> None:
+            nonlocal advised
+            if total >= COHORT_FROM and not advised:
+                print(advice_for_many(total), file=sys.stderr)
+                advised = True
+            bars.update(bar, completed=done, total=total, description=escape(name))
+
         summary = predict_to_folder(
             run,
             inputs,
@@ -74,15 +84,19 @@ def predict(
             coverage=coverage,
             stack=stack,
             orient=orient.value,
-            progress=lambda done, total, name: bars.update(bar, completed=done, total=total, description=escape(name)),
+            progress=show,
         )
     for warning in summary.warnings.values():
         print("warning:", " ".join(warning.split()), file=sys.stderr)
     for reason in summary.failed.values():
         print("error:", " ".join(reason.split()), file=sys.stderr)
     count = len(summary.predicted)
-    steps = ", ".join(f"{step} {seconds / count:.2f} s" for step, seconds in summary.seconds.items())
-    print(f"{count} image{'s' * (count != 1)} predicted (per image: {steps}): {summary.table}")
+    new = count - summary.resumed
+    steps = ", ".join(f"{step} {seconds / new:.2f} s" for step, seconds in summary.seconds.items() if new)
+    notes = [f"{summary.resumed} of them before it was stopped"] * bool(summary.resumed) + [
+        f"per image: {steps}"
+    ] * bool(new)
+    print(f"{count} image{'s' * (count != 1)} predicted ({'; '.join(notes)}): {summary.table}")
     if summary.withheld:
         reasons = list(dict.fromkeys(summary.withheld.values()))
         more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import math
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Literal
 
 from anatomark.cohort.extra import require_cohort
-from anatomark.cohort.ledger import Ledger, open_ledger
-from anatomark.cohort.outcome import Outcome, Points
+from anatomark.cohort.ledger import open_ledger
 from anatomark.cohort.status import ranges
 from anatomark.cohort.store import Store
-from anatomark.core.grid import Floats
-from anatomark.core.landmarks import State
 from anatomark.errors import OutputError
-from anatomark.formats.table import LandmarkTable, write_table
-from anatomark.prediction_files import IMAGE_COLUMNS
+from anatomark.formats.landmark_table import LandmarkTable
+from anatomark.formats.table import write_rows
+from anatomark.prediction_files import each_table
 
 Table = Literal["csv", "parquet"]
 
@@ -47,63 +39,14 @@ def collect_cohort(out: str | Path, *, table: Table = "csv") -> str:
         ledger.store.writing("images.csv") as images,
         open(images, "w", encoding="utf-8", newline="") as file,
     ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(IMAGE_COLUMNS)
-        (_write_csv if table == "csv" else _write_parquet)(_tables(ledger, writer), rows)
+        parts = (ledger.read(number) for number in range(1, ledger.parts + 1))
+        (_write_csv if table == "csv" else _write_parquet)(each_table(parts, ledger.record.points, file), rows)
     return ledger.store.place(name)
 
 
-def _tables(ledger: Ledger, images: Any) -> Iterator[LandmarkTable]:
-    """The rows of predictions.csv, part by part; on the way, each image gets its row in images.csv."""
-    for number in range(1, ledger.parts + 1):
-        outcomes = ledger.read(number)
-        images.writerows(_image_row(outcome) for outcome in outcomes)
-        yield landmark_table(outcomes, ledger.record.points)
-
-
-def _image_row(outcome: Outcome) -> tuple[str, ...]:
-    """A row of images.csv, as `prediction_files` writes it."""
-    suitability = "" if math.isnan(outcome.suitability) else f"{outcome.suitability:.4g}"
-    return (outcome.id, suitability, outcome.unsuitable, outcome.taken_for, outcome.warning, outcome.error)
-
-
-def landmark_table(outcomes: list[Outcome], points: Points) -> LandmarkTable:
-    """The rows of predictions.csv for the predicted ones of `outcomes`."""
-    predicted = [outcome for outcome in outcomes if not outcome.error]
-    rows = len(predicted) * len(points.names)
-
-    def numbers(name: str, *shape: int) -> Floats:
-        return np.array([getattr(outcome, name) for outcome in predicted], dtype=float).reshape(rows, *shape)
-
-    return LandmarkTable(
-        image=np.repeat(np.array([outcome.id for outcome in predicted], dtype=str), len(points.names)),
-        landmark=np.tile(np.array(points.names, dtype=str), len(predicted)),
-        coordinates=numbers("points", points.ndim),
-        states=np.full(rows, State.PRESENT, dtype=np.uint8),
-        observer=np.full(rows, "", dtype=str),
-        frame="LPS",
-        unit=points.unit,
-        presence=numbers("presence"),
-        spread=numbers("spread"),
-        bound=numbers("bound"),
-    )
-
-
 def _write_csv(tables: Iterator[LandmarkTable], path: Path) -> None:
-    """The tables after one another, each as `write_table` writes it, with one header."""
-    with open(path, "wb") as whole, tempfile.TemporaryDirectory(prefix="anatomark-") as folder:
-        one = Path(folder) / "part.csv"
-        header = b""
-        for table in tables:
-            write_table(table, one)
-            with open(one, "rb") as file:
-                first = file.readline()
-                if first != header:
-                    if header:
-                        raise ValueError(f"parts with other columns: {first!r} after {header!r}")
-                    header = first
-                    whole.write(first)
-                shutil.copyfileobj(file, whole)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        write_rows(tables, file)
 
 
 def _write_parquet(tables: Iterator[LandmarkTable], path: Path) -> None:

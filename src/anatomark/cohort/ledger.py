@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from anatomark.cohort.manifest_folder import RECORD
-from anatomark.cohort.outcome import Outcome, Points, errors_in, from_parquet, to_parquet
+from anatomark.cohort.part_file import errors_in, from_parquet, to_parquet
 from anatomark.cohort.store import Store
 from anatomark.errors import OutputError, SettingsError
+from anatomark.outcome import Outcome, Points
 from anatomark.version import __version__
 
 FORMAT = 1

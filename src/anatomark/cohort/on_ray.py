@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from anatomark.cohort.extra import require_ray
-from anatomark.cohort.outcome import Outcome
 from anatomark.cohort.work import Order, Predicted, Predictor, Task
 from anatomark.errors import AnatomarkError, ModelError, SettingsError
+from anatomark.outcome import Outcome
 
 _IN_FLIGHT = 2  # tasks of an actor: one at work, and one that waits
 _POLL = 1.0  # seconds

@@ -16,10 +16,10 @@ from multiprocessing import connection, get_context
 from typing import Any
 
 from anatomark.cohort.memory import resident_bytes
-from anatomark.cohort.outcome import Outcome
 from anatomark.cohort.work import Order, Predicted, Task
 from anatomark.cohort.worker_process import Ready, Stopped, main
 from anatomark.errors import ModelError
+from anatomark.outcome import Outcome
 
 SECONDS = 1800.0  # for one image
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -15,7 +15,6 @@ from anatomark.cohort.manifest import Entry, Manifest, open_manifest, read_conte
 from anatomark.cohort.memory import memory_share
 from anatomark.cohort.model_files import fingerprints
 from anatomark.cohort.on_ray import RayActors
-from anatomark.cohort.outcome import Outcome, Points
 from anatomark.cohort.places import join
 from anatomark.cohort.processes import SECONDS, Processes
 from anatomark.cohort.progress import Progress
@@ -27,6 +26,7 @@ from anatomark.errors import DescriptionError, SettingsError
 from anatomark.formats.header import tell
 from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import Orient
+from anatomark.outcome import Outcome, Points
 from anatomark.ready_made import run_folder
 
 _AGAIN = 2.0  # seconds between looks at parts that another process works at

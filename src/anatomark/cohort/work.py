@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from anatomark.cohort.fetch import fetch_image
 from anatomark.cohort.ledger import Asked
 from anatomark.cohort.manifest import Entry
-from anatomark.cohort.outcome import Outcome
 from anatomark.cohort.places import as_file_name
 from anatomark.cohort.store import Store
 from anatomark.core.image import Image
 from anatomark.errors import AnatomarkError, OutputError
 from anatomark.formats.header import gathering
+from anatomark.outcome import Outcome
 
 if TYPE_CHECKING:
     from anatomark.methods.prediction import Prediction

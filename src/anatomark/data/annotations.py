@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from anatomark.data.schema import Annotations
 from anatomark.errors import AnatomarkError, DescriptionError, SpacingError, UnknownNameError
 from anatomark.formats.frames import FilePoints, swap_ras
 from anatomark.formats.image_names import ImageNames, Matches, existing
+from anatomark.formats.landmark_table import codes_of
 from anatomark.formats.landmarks import read_placements
 from anatomark.formats.missing import NOTHING, MissingValues
 from anatomark.formats.placements import one_image
@@ -53,8 +53,8 @@ class TableSource:
     starts: NDArray[np.int64] = field(repr=False)
     coordinates: Floats = field(repr=False)
     states: NDArray[np.uint8] = field(repr=False)
-    landmark: NDArray[np.int64] = field(repr=False)
-    observer: NDArray[np.int64] = field(repr=False)
+    landmark: NDArray[np.int32] = field(repr=False)
+    observer: NDArray[np.int32] = field(repr=False)
     changed: NDArray[np.str_] | None = field(default=None, repr=False)
 
     def rows(self, case: Case) -> slice:
@@ -205,14 +205,14 @@ def open_table(
             f"{path}: {table.coordinates.shape[1]} coordinates per row in a {ndim}D data set; "
             "correct `dimension`, or the columns of `annotations`"
         )
-    named, image = _codes(table.image)
+    named, image = codes_of(table.image)
     matches = images.match(named, path)
     case_of = np.array(matches.images, dtype=np.int64)
-    labels, label = _codes(table.landmark)
+    labels, label = codes_of(table.landmark)
     landmark_of = numbers_of(labels, names)
-    observers, observer = _codes(table.observer)
+    observers, observer = codes_of(table.observer)
     if part.observer is not None:
-        observers, observer = [part.observer], np.zeros(len(observer), dtype=np.int64)
+        observers, observer = [part.observer], np.zeros(len(observer), dtype=np.int32)
     case, landmark = case_of[image], landmark_of[label]
 
     findings += _strangers(path, named, matches, list(at))
@@ -258,7 +258,7 @@ def open_table(
         starts=np.searchsorted(case[order], np.arange(len(at) + 1)),
         coordinates=table.coordinates[order],
         states=table.states[order],
-        landmark=landmark[order],
+        landmark=landmark[order].astype(np.int32),
         observer=observer[order],
         changed=None if table.changed is None else table.changed[order],
     )
@@ -285,14 +285,6 @@ def _strangers(path: Path, images: Sequence[str], matches: Matches, ids: Sequenc
             advice = "write the case's name, or the file's with its folder, in the column `image`"
         findings.append(Finding("warning", "annotation-without-image", message, advice, name, str(path)))
     return findings
-
-
-def _codes(values: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
-    """(distinct values, number of each row's value); a dict, for sorting a million texts takes seconds."""
-    at: dict[str, int] = {}
-    numbers = (at.setdefault(v, len(at)) for v in values.tolist())
-    codes = np.fromiter(numbers, dtype=np.int64, count=len(values))
-    return list(at), codes
 
 
 def names_of(cases: Sequence[Case]) -> ImageNames:

@@ -23,7 +23,7 @@ from anatomark.errors import AnatomarkError, DescriptionError
 from anatomark.formats.frames import to_world
 from anatomark.formats.header import tell
 from anatomark.formats.images import read_header
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable, codes_of
 
 if TYPE_CHECKING:
     from anatomark.data.description import Dataset
@@ -65,8 +65,8 @@ class _Placed:
     """The present points of a source as its files have them: (R, d), and (R,) numbers of their case and landmark."""
 
     coordinates: Floats
-    case: NDArray[np.int64]
-    landmark: NDArray[np.int64]
+    case: NDArray[np.integer]
+    landmark: NDArray[np.integer]
     frame: str
     unit: str
     file: str
@@ -132,8 +132,10 @@ def tell_predicted(dataset: Dataset, table: LandmarkTable, source: str) -> None:
     """A line where predictions hold points that can only be a code, for they count as places far off."""
     if dataset.missing_values is not None and not dataset.missing_values:
         return
-    case = np.array(names_of(dataset.cases).match(table.image.tolist()).images, dtype=np.int64)
-    landmark = numbers_of(table.landmark.tolist(), dataset.names)
+    images, image = codes_of(table.image)
+    labels, label = codes_of(table.landmark)
+    case = np.array(names_of(dataset.cases).match(images).images, dtype=np.int32)[image]
+    landmark = numbers_of(labels, dataset.names)[label]
     own = (table.states == State.PRESENT) & (case >= 0) & (landmark >= 0)
     placed = _Placed(table.coordinates[own], case[own], landmark[own], table.frame, table.unit, source)
     found = [suspect for suspect in _of_placed(dataset, placed) if suspect.certain]
@@ -175,7 +177,7 @@ def _certain(
     placed: _Placed,
     rows: NDArray[np.int64],
     point: tuple[float, ...],
-    marks: NDArray[np.int64],
+    marks: NDArray[np.integer],
     totals: NDArray[np.int64],
 ) -> bool:
     """Whether the point of `rows` can only be a code."""
@@ -243,7 +245,7 @@ def _equal(coordinates: Floats) -> Iterator[NDArray[np.int64]]:
 def _placed(dataset: Dataset, source: Source) -> _Placed:
     if isinstance(source, TableSource):
         present = source.states == State.PRESENT
-        case = np.repeat(np.arange(len(source.starts) - 1), np.diff(source.starts))
+        case = np.repeat(np.arange(len(source.starts) - 1, dtype=np.int32), np.diff(source.starts))
         return _Placed(
             source.coordinates[present],
             case[present],

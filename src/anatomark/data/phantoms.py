@@ -23,7 +23,8 @@ from anatomark.data.phantom_anatomy import Anatomy, draw_anatomy, pair_count
 from anatomark.data.phantom_spine import PARTS, draw_spine, own_texture, vertebra_names
 from anatomark.errors import OutputError, SettingsError
 from anatomark.formats.images import write_image
-from anatomark.formats.table import LandmarkTable, write_table
+from anatomark.formats.landmark_table import LandmarkTable
+from anatomark.formats.table import write_table
 
 Modality = Literal["radiograph", "ct", "mr"]
 SPLITS: Mapping[str, float] = MappingProxyType({"train": 0.6, "val": 0.2, "test": 0.2})

@@ -20,9 +20,9 @@ from anatomark.errors import SettingsError
 from anatomark.evaluation.result import Result
 
 SAMPLES = 2000
-Weights = NDArray[np.float32]  # whole numbers, exact up to 2^24
+Weights = NDArray[np.unsignedinteger]  # of the smallest type that holds them
 _CHUNK = 1 << 22  # weights that are drawn at once
-_KEPT = 1 << 26  # up to so many weights are kept: 256 MiB
+_KEPT = 1 << 28  # up to so many weights are kept: 256 MiB, of a byte each
 _BLOCK = 4096  # sorted values are first summed in blocks, at most so many
 
 
@@ -87,7 +87,7 @@ class Bootstrap:
             count = min(step, self.samples - start)
             drawn = random.integers(0, size, (count, size)) + np.arange(count)[:, None] * size
             often = np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size)
-            yield np.ascontiguousarray(often.T, dtype=np.float32)
+            yield np.ascontiguousarray(often.T, dtype=np.min_scalar_type(often.max()))
 
     def sums(self, totals: Floats) -> Floats:
         """(B, K) sums of each subject's `totals` (S, K), of every resample."""
@@ -131,15 +131,16 @@ class _Sorted:
     @cached_property
     def blocks(self) -> sparse.csr_array:
         """(blocks, S) how many values of each block are a subject's."""
-        at = np.arange(len(self.values)) // self.length
+        starts = np.append(np.arange(0, len(self.values), self.length), len(self.values))
         ones = np.ones(len(self.values), dtype=np.float32)
-        return sparse.coo_array((ones, (at, self.subject)), shape=(at[-1] + 1, self.n_subjects)).tocsr()
+        return sparse.csr_array((ones, self.subject, starts), shape=(len(starts) - 1, self.n_subjects))
 
     def quantiles(self, weights: Weights, q: float) -> Floats:
         """(b,) quantiles of resamples with `weights` (S, b)."""
         if not len(self.values):
             return np.full(weights.shape[1], np.nan)
-        until = np.cumsum(self.blocks @ weights, axis=0, dtype=float)  # (blocks, b)
+        often = weights.astype(np.float32)  # exact up to 2^24
+        until = np.cumsum(self.blocks @ often, axis=0, dtype=float)  # (blocks, b)
         position = q * np.maximum(until[-1] - 1, 0)
         low = np.floor(position)
         lower, upper = self._at_rank(low, weights, until), self._at_rank(np.ceil(position), weights, until)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from anatomark.evaluation.predictions import read_predictions
 from anatomark.evaluation.provenance import command_line, package_versions
 from anatomark.evaluation.result import Interval, json_text, write_together
 from anatomark.evaluation.rows import Rows, fingerprint
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.methods.prediction import PRESENCE_THRESHOLD
 
 LEVEL = 0.05
@@ -57,7 +57,7 @@ def compare(
     radii, samples = checked_radii(radii), checked_samples(samples)
     called = _checked_names(predictions, names)
     data = load_dataset(dataset, root) if isinstance(dataset, Path | str) else dataset
-    every, left_out = _common_rows(data, _read_tables(data, predictions, frame), called, split, presence_threshold)
+    every, left_out = _common_rows(data, predictions, frame, called, split, presence_threshold)
     bootstrap = bootstrap_for(every[0].subjects, samples, seed)
     methods = {name: _method_scores(rows, radii, bootstrap) for name, rows in zip(called, every, strict=True)}
     pairs = _compare_pairs(called, every, radii, bootstrap)
@@ -99,30 +99,44 @@ def _checked_names(predictions: Sequence[LandmarkTable | Path | str], names: Seq
     return called
 
 
-def _read_tables(
-    dataset: Dataset, predictions: Sequence[LandmarkTable | Path | str], frame: str | None
-) -> list[LandmarkTable]:
-    return [
-        read_predictions(p, frame=frame, dataset=dataset, stated_wins=True) if isinstance(p, Path | str) else p
-        for p in predictions
-    ]
-
-
 def _common_rows(
-    dataset: Dataset, tables: Sequence[LandmarkTable], names: Sequence[str], split: str | None, threshold: float
+    dataset: Dataset,
+    predictions: Sequence[LandmarkTable | Path | str],
+    frame: str | None,
+    names: Sequence[str],
+    split: str | None,
+    threshold: float,
 ) -> tuple[list[Rows], list[str]]:
-    """The rows of each table, of the cases that all of them name, and the other cases."""
-    every = [
-        match_predictions(
-            dataset, table, split=split, presence_threshold=threshold, source=f"the predictions {name}"
-        ).rows
-        for name, table in zip(names, tables, strict=True)
-    ]
-    common = [case for case in every[0].cases if all(case in set(rows.cases) for rows in every[1:])]
+    """The rows of each of the predictions, of the cases that all of them name, and the other cases."""
+    every: list[Rows] = []
+    for name, given in zip(names, predictions, strict=True):
+        rows = _matched_rows(dataset, given, frame, f"the predictions {name}", split, threshold)
+        if every and rows.cases == every[0].cases:  # one reference serves all
+            rows = replace(rows, reference=every[0].reference, states=every[0].states)
+        every.append(rows)
+    cases = [set(rows.cases) for rows in every]
+    shared = set.intersection(*cases)
+    common = [case for case in every[0].cases if case in shared]
     if not common:
         raise UnknownNameError("the predictions have no case in common; compare predictions of the same images")
-    left_out = sorted({case for rows in every for case in rows.cases} - set(common))
+    left_out = sorted(set.union(*cases) - shared)
     return [rows.of_cases(common) for rows in every], left_out
+
+
+def _matched_rows(
+    dataset: Dataset,
+    given: LandmarkTable | Path | str,
+    frame: str | None,
+    source: str,
+    split: str | None,
+    threshold: float,
+) -> Rows:
+    """The rows of some predictions, without what no comparison needs."""
+    table = given
+    if not isinstance(table, LandmarkTable):
+        table = read_predictions(table, frame=frame, dataset=dataset, stated_wins=True)
+    rows = match_predictions(dataset, table, split=split, presence_threshold=threshold, source=source).rows
+    return replace(rows, spread=np.empty(0), bound=np.empty(0), withheld=np.empty(0, dtype=bool))
 
 
 def labels(predictions: Sequence[LandmarkTable | Path | str]) -> list[str]:
@@ -166,41 +180,37 @@ def _compare_pair(
     name_a: str, name_b: str, a: Rows, b: Rows, radii: Sequence[float], bootstrap: Bootstrap
 ) -> PairComparison:
     """All landmarks together, not corrected yet, and each, corrected over the landmarks."""
-    overall, *landmarks = [
-        _paired_scores(a, b, columns, radii, bootstrap)
-        for columns in (slice(None), *([k] for k in range(len(a.names))))
-    ]
+    overall, *landmarks = _paired_scores(a, b, radii, bootstrap)
     corrected = holm_correction([line.p for line in landmarks])
     lines = [_corrected(line, p, name_a, name_b) for line, p in zip(landmarks, corrected, strict=True)]
     return PairComparison(name_a, name_b, overall, dict(zip(a.names, lines, strict=True)))
 
 
-def _paired_scores(
-    a: Rows, b: Rows, columns: slice | list[int], radii: Sequence[float], bootstrap: Bootstrap
-) -> PairedScores:
-    """The landmarks of these columns together, with p-values that are not corrected."""
-    found_a, found_b, counted = (block[:, columns] for block in (a.found, b.found, a.counted))
-    paired = found_a & found_b
-    totals, counts = _by_subject(
-        np.where(paired, a.radial[:, columns] - b.radial[:, columns], np.nan), a.subjects, bootstrap
-    )
-    difference, interval = _mean(totals, counts, bootstrap)
-    rates = {}
+def _paired_scores(a: Rows, b: Rows, radii: Sequence[float], bootstrap: Bootstrap) -> list[PairedScores]:
+    """All landmarks together and each, with p-values that are not corrected."""
+    paired = a.found & b.found
+    differences = _means(np.where(paired, a.radial - b.radial, np.nan), a.subjects, bootstrap)
+    rates: dict[str, list[_Mean]] = {}
     for r in radii:
-        within_a, within_b = (rows.scored[:, columns] <= r for rows in (a, b))
-        rate = np.where(counted, within_a * 100.0 - within_b * 100.0, np.nan)
-        rates[f"{r:g}"] = _mean(*_by_subject(rate, a.subjects, bootstrap), bootstrap)
-    return PairedScores(
-        n=int(paired.sum()),
-        only_a=int((found_a & ~found_b).sum()),
-        only_b=int((found_b & ~found_a).sum()),
-        difference=difference,
-        interval=interval,
-        n_subjects=int((counts > 0).sum()),
-        p=signed_rank(totals[counts > 0] / counts[counts > 0]),
-        sdr_difference={radius: mean for radius, (mean, _) in rates.items()},
-        sdr_interval={radius: limits for radius, (_, limits) in rates.items()},
+        within = (a.scored <= r) * 100.0 - (b.scored <= r) * 100.0
+        rates[f"{r:g}"] = _means(np.where(a.counted, within, np.nan), a.subjects, bootstrap)
+    both, only_a, only_b = (
+        [int(counts.sum()), *counts.sum(axis=0).tolist()] for counts in (paired, a.found & ~b.found, b.found & ~a.found)
     )
+    return [
+        PairedScores(
+            n=both[k],
+            only_a=only_a[k],
+            only_b=only_b[k],
+            difference=difference.value,
+            interval=difference.interval,
+            n_subjects=len(difference.of_subjects),
+            p=signed_rank(difference.of_subjects),
+            sdr_difference={radius: means[k].value for radius, means in rates.items()},
+            sdr_interval={radius: means[k].interval for radius, means in rates.items()},
+        )
+        for k, difference in enumerate(differences)
+    ]
 
 
 def _corrected(line: PairedScores, p: float | None, a: str, b: str) -> PairedScores:
@@ -211,24 +221,34 @@ def _corrected(line: PairedScores, p: float | None, a: str, b: str) -> PairedSco
     return replace(line, p_holm=p, better=better)
 
 
-def _by_subject(values: Floats, subjects: Sequence[str], bootstrap: Bootstrap) -> tuple[Floats, Floats]:
-    """(S,) sums of values (C, K) and how many they are, NaN left out."""
+@dataclass(frozen=True, eq=False)
+class _Mean:
+    """A mean with its interval, None where nothing is known; `of_subjects` are the means of those that have any."""
+
+    value: float | None
+    interval: Interval | None
+    of_subjects: Floats
+
+
+def _means(values: Floats, subjects: Sequence[str], bootstrap: Bootstrap) -> list[_Mean]:
+    """The means of values (C, N), NaN left out: of all together, and of each column."""
     known = ~np.isnan(values)
-    sums = np.column_stack([np.where(known, values, 0).sum(axis=1), known.sum(axis=1)])
-    totals, counts = bootstrap.totals(sums, subjects).T
-    return totals, counts
-
-
-def _mean(totals: Floats, counts: Floats, bootstrap: Bootstrap) -> tuple[float | None, Interval | None]:
-    """The mean of all values, from their sum and number (S,) by subject, and its interval."""
-    if not counts.any():
-        return None, None
-    mean = float(totals.sum() / counts.sum())
-    if not bootstrap.possible or (counts > 0).sum() < 2:
-        return mean, None
-    sums = bootstrap.sums(np.column_stack([totals, counts]))
-    with np.errstate(invalid="ignore"):
-        return mean, interval_of(bootstrap.interval(sums[:, 0] / sums[:, 1]))
+    values = np.where(known, values, 0)
+    totals, counts = (
+        np.column_stack([bootstrap.totals(block.sum(axis=1)[:, None], subjects), bootstrap.totals(block, subjects)])
+        for block in (values, known)
+    )
+    limits = np.full((2, totals.shape[1]), np.nan)
+    if bootstrap.possible:
+        with np.errstate(invalid="ignore"):
+            limits = bootstrap.interval(bootstrap.sums(totals) / bootstrap.sums(counts))
+    means: list[_Mean] = []
+    for k in range(totals.shape[1]):
+        any_known = counts[:, k] > 0
+        value = float(totals[:, k].sum() / counts[:, k].sum()) if any_known.any() else None
+        interval = interval_of(limits[:, k]) if any_known.sum() > 1 else None
+        means.append(_Mean(value, interval, totals[any_known, k] / counts[any_known, k]))
+    return means
 
 
 def signed_rank(differences: NDArray[np.float64]) -> float | None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import numpy as np
 
+from anatomark.core.landmarks import State
 from anatomark.data.cases import Case
 from anatomark.data.description import Dataset, load_dataset
 from anatomark.data.missing_codes import require_no_codes, tell_predicted
 from anatomark.data.reviews import describe_reviews
 from anatomark.errors import AnatomarkError, FrameError, SettingsError
+from anatomark.evaluation.annotated import read_annotated
 from anatomark.evaluation.bootstrap import SAMPLES, Bootstrap, bootstrap_for, checked_samples
 from anatomark.evaluation.consensus import Consensus, checked_consensus
 from anatomark.evaluation.coverage import BoundsSource, coverage_by_model, with_bounds
@@ -36,16 +38,16 @@ from anatomark.evaluation.observers import (
     observer_statistics,
     pairs_between,
 )
-from anatomark.evaluation.placements import Placements, placements_of
+from anatomark.evaluation.placements import Placements
 from anatomark.evaluation.predictions import read_predictions
 from anatomark.evaluation.presence import presence_scores
 from anatomark.evaluation.provenance import Option, command_line, package_versions
 from anatomark.evaluation.report import report_html
 from anatomark.evaluation.result import json_text, write_together
 from anatomark.evaluation.results import Evaluation, MeanShapeScores
-from anatomark.evaluation.rows import Answer, Rows, fingerprint, observer_rows, reference_block, rows_csv
+from anatomark.evaluation.rows import Answer, Rows, fingerprint, write_observer_rows, write_rows_csv
 from anatomark.evaluation.tables import latex, markdown
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import PRESENCE_THRESHOLD
 
@@ -114,11 +116,10 @@ def evaluate(
     source = f"the predictions {predictions}" if isinstance(predictions, Path | str) else "the predictions"
     data = load_dataset(dataset, root) if isinstance(dataset, Path | str) else dataset
     require_no_codes(data)
-    table = _read_table(predictions, frame, data)
-    matched = match_predictions(data, table, split=split, presence_threshold=presence_threshold, source=source)
-    tell_predicted(data, table, source)
+    matched = _matched(data, predictions, frame, split, presence_threshold, source)
     bootstrap = bootstrap_for(matched.rows.subjects, samples, seed)
-    placements = placements_of(data, matched.cases)
+    placements = matched.placements
+    assert placements is not None
     baseline = _baseline(data, matched.cases, matched.rows)
     metrics = _metrics(data, matched, split, scoring, bootstrap, placements, baseline, judge, command)
     if out is not None:
@@ -151,6 +152,23 @@ def _checked(
     )
 
 
+def _matched(
+    data: Dataset,
+    predictions: LandmarkTable | Path | str,
+    frame: str | None,
+    split: str | None,
+    presence_threshold: float,
+    source: str,
+) -> Matched:
+    """The rows of the predictions; a table that is read for them is not kept."""
+    table = _read_table(predictions, frame, data)
+    matched = match_predictions(
+        data, table, split=split, presence_threshold=presence_threshold, source=source, observers=True
+    )
+    tell_predicted(data, table, source)
+    return matched
+
+
 def _read_table(predictions: LandmarkTable | Path | str, frame: str | None, dataset: Dataset) -> LandmarkTable:
     if isinstance(predictions, Path | str):
         return read_predictions(predictions, frame=frame, dataset=dataset)
@@ -177,10 +195,11 @@ class _Baseline:
 def _baseline(dataset: Dataset, cases: Sequence[Case], rows: Rows) -> _Baseline:
     """What a detector must beat that never looks at the image."""
     train = dataset.split("train") if "train" in dataset.splits else ()
-    train = [case for case in train if case.reference.present.any()]
-    if not train:
+    annotated = read_annotated(dataset, train)
+    marked = (annotated.states == State.PRESENT).any(axis=1)
+    if not marked.any():
         return _Baseline(None, "no annotated case is in a split named train")
-    points, _ = reference_block([case.reference for case in train], rows.names)
+    points, train = annotated.reference[marked], [train[k] for k in np.flatnonzero(marked).tolist()]
     try:
         shape = mean_shape([case.read_grid() for case in train], points)
         predicted = np.stack([shape.place(case.read_grid()) for case in cases])
@@ -278,15 +297,15 @@ def _write(
 ) -> None:
     """Every file of an evaluation, or none."""
     distances = None if metrics.observers is None else pairs_between(placements).distance
-    texts = {
-        "rows.csv": rows_csv(rows, reference_rule),
+    texts: dict[str, str | Callable[[TextIO], None]] = {
+        "rows.csv": lambda file: write_rows_csv(rows, file, reference_rule),
         "report.html": report_html(metrics, rows, cases, baseline=baseline.rows, observers=distances),
         "metrics.json": json_text(metrics),
         "table.md": markdown(metrics),
         "table.tex": latex(metrics),
     }
     if metrics.observers is not None:
-        texts["observer_rows.csv"] = observer_rows(rows, placements)
+        texts["observer_rows.csv"] = lambda file: write_observer_rows(rows, placements, file)
     write_together(folder, texts)
 
 

@@ -7,7 +7,7 @@ and was missed is a failure in every detection rate, is listed, and has no radia
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from anatomark.evaluation.rows import Answer, Rows
 RADII = (2.0, 2.5, 3.0, 4.0)
 PERCENTILES = (25, 75, 90, 95)
 MOST_LISTED = 20
+_TOGETHER = 1 << 24  # up to so many totals of subjects are held at once
 
 
 @dataclass(frozen=True)
@@ -196,10 +197,18 @@ def _resampled_means(
         np.add.at(each, owner, values)
         return np.column_stack([each.sum(axis=1), each])
 
-    vectors = [] if error is None else [np.where(found, error[..., a], 0) for a in range(error.shape[-1])]
-    parts = [counted, found, np.where(found, scored, 0), *(counted & (scored <= r) for r in radii), *vectors]
-    summed = bootstrap.sums(np.concatenate([subject_totals(part) for part in parts], axis=1))
-    n, n_found, *sums = np.split(summed, len(parts), axis=1)
+    def parts() -> Iterator[NDArray[np.generic]]:
+        yield from (counted, found, np.where(found, scored, 0))
+        yield from (counted & (scored <= r) for r in radii)
+        if error is not None:
+            yield from (np.where(found, error[..., a], 0) for a in range(error.shape[-1]))
+
+    count = 3 + len(radii) + (0 if error is None else error.shape[-1])
+    if len(bootstrap.subjects) * (1 + scored.shape[1]) * count <= _TOGETHER:
+        summed = bootstrap.sums(np.concatenate([subject_totals(part) for part in parts()], axis=1))
+        n, n_found, *sums = np.split(summed, count, axis=1)
+    else:
+        n, n_found, *sums = [bootstrap.sums(subject_totals(part)) for part in parts()]
     with np.errstate(invalid="ignore", divide="ignore"):
         means = bootstrap.interval(np.stack([sums[0] / n_found, *(v / n_found for v in sums[1 + len(radii) :])], -1))
         rates = bootstrap.interval(np.stack([within / n * 100 for within in sums[1 : 1 + len(radii)]], -1))

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from anatomark.data.description import Dataset, load_dataset
 from anatomark.errors import LandmarkFileError, SettingsError
+from anatomark.evaluation.annotated import read_annotated
 from anatomark.evaluation.bootstrap import SAMPLES, bootstrap_for, checked_samples
 from anatomark.evaluation.consensus import checked_consensus
 from anatomark.evaluation.metrics import RADII, checked_radii
 from anatomark.evaluation.observers import Pairs, observer_statistics, pairs_between, pairs_within
-from anatomark.evaluation.placements import Placements, placements_in_files, placements_of
+from anatomark.evaluation.placements import Placements, placements_in_files
 from anatomark.evaluation.provenance import command_line, package_versions
 from anatomark.evaluation.result import json_text, write_together
 from anatomark.evaluation.results import ObserverStudy
@@ -81,7 +82,7 @@ def _open(
 ) -> tuple[str, Placements]:
     """The name of the source and its placements."""
     if isinstance(source, Dataset):
-        return source.name, placements_of(source, source.split(split) if split else None)
+        return source.name, _placements_of(source, split)
     paths = [Path(source)] if isinstance(source, Path | str) else [Path(path) for path in source]
     if not paths:
         raise SettingsError("there is nothing to compare; give a dataset.yaml or tables of placements")
@@ -97,7 +98,14 @@ def _open(
     if frame is not None or spacing is not None or session is not None:
         raise SettingsError("frame, spacing and session belong in the dataset.yaml; give them for tables only")
     dataset = load_dataset(described[0], root)
-    return dataset.name, placements_of(dataset, dataset.split(split) if split else None)
+    return dataset.name, _placements_of(dataset, split)
+
+
+def _placements_of(dataset: Dataset, split: str | None) -> Placements:
+    cases = dataset.cases if split is None else dataset.split(split)
+    placements = read_annotated(dataset, cases, observers=True).placements
+    assert placements is not None
+    return placements
 
 
 def pairs_csv(placements: Placements, between: Pairs, within: Pairs) -> str:

@@ -12,14 +12,12 @@ import numpy as np
 
 from anatomark.core.grid import Floats, Unit
 from anatomark.core.landmarks import Landmarks
-from anatomark.data.cases import Case
-from anatomark.data.description import Dataset
 from anatomark.data.image_files import natural
 from anatomark.errors import FrameError, LandmarkFileError, SettingsError
 from anatomark.evaluation.consensus import consensus_of
 from anatomark.formats.images import image_name
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.landmarks import read_placements, table_landmarks
-from anatomark.formats.table import LandmarkTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,22 +63,6 @@ class Placements:
         sessions = self.points[:, self.sessions(person)]
         used = np.isfinite(sessions).any(axis=(2, 3))
         return sessions[np.arange(len(sessions)), used.argmax(axis=1)]
-
-
-def placements_of(dataset: Dataset, cases: Sequence[Case] | None = None) -> Placements:
-    """The placements of the observers of a data set in `cases` (default: all), combined answers left out."""
-    chosen = list(dataset.cases if cases is None else cases)
-    marks = [{o: marks for o, marks in case.observers.items() if o not in dataset.combined} for case in chosen]
-    subjects = [case.subject for case in chosen]
-    return _placements(
-        [case.id for case in chosen],
-        subjects,
-        marks,
-        dataset.names,
-        dataset.ndim,
-        dataset.unit,
-        dataset.session_pattern,
-    )
 
 
 def placements_in_files(
@@ -167,14 +149,30 @@ def _placements(
     pattern: re.Pattern[str] | None,
 ) -> Placements:
     """The block of every case's `marks`, by observer."""
-    columns = list(dict.fromkeys(name for case in marks for name in case))
-    if pattern is not None:
-        columns.sort(key=natural)
-    points = np.full((len(cases), len(columns), len(names), ndim), np.nan)
-    number = {name: o for o, name in enumerate(columns)}
+    columns: dict[str, Floats] = {}
     for c, case in enumerate(marks):
         for name, landmarks in case.items():
             selected = landmarks if landmarks.names == tuple(names) else landmarks.select(names)
-            points[c, number[name]] = selected.points
-    persons = tuple(person_of(name, pattern) for name in columns)
-    return Placements(tuple(cases), tuple(subjects), tuple(names), tuple(columns), persons, points, unit)
+            if name not in columns:
+                columns[name] = np.full((len(cases), len(names), ndim), np.nan)
+            columns[name][c] = selected.points
+    return placed(cases, subjects, columns, names, ndim, unit, pattern)
+
+
+def placed(
+    cases: Sequence[str],
+    subjects: Sequence[str],
+    columns: Mapping[str, Floats],
+    names: Sequence[str],
+    ndim: int,
+    unit: Unit,
+    pattern: re.Pattern[str] | None,
+) -> Placements:
+    """The Placements of what is in `columns` {what the data call it: points (C, N, d)}."""
+    called = list(columns) if pattern is None else sorted(columns, key=natural)
+    blocks = [columns[name] for name in called]
+    points = np.stack(blocks, axis=1) if len(blocks) > 1 else np.empty((len(cases), 0, len(names), ndim))
+    if len(blocks) == 1:
+        points = blocks[0][:, None]  # no copy
+    persons = tuple(person_of(name, pattern) for name in called)
+    return Placements(tuple(cases), tuple(subjects), tuple(names), tuple(called), persons, points, unit)

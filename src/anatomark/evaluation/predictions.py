@@ -12,9 +12,9 @@ from anatomark.core.grid import Grid
 from anatomark.data.annotations import names_of
 from anatomark.data.description import Dataset
 from anatomark.errors import FrameError, LandmarkFileError
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.landmarks import landmark_name, read_placements
 from anatomark.formats.missing import NOTHING
-from anatomark.formats.table import LandmarkTable
 from anatomark.training.run_folder import OUT_OF_FOLD, RunFolder
 
 PREDICTIONS = "predictions.csv"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from anatomark.formats.atomic import replacing
 
@@ -74,8 +74,13 @@ def json_text(report: Result) -> str:
     return json.dumps(report.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def write_together(folder: Path, texts: Mapping[str, str]) -> None:
-    """All of the files or none: they take their places when every one is whole."""
+def write_together(folder: Path, texts: Mapping[str, str | Callable[[TextIO], None]]) -> None:
+    """All of the files or none: they take their places when every one is whole. Long ones are written by a function."""
     with ExitStack() as stack:
         for name, text in texts.items():
-            stack.enter_context(replacing(folder / name)).write_text(text, encoding="utf-8")
+            path = stack.enter_context(replacing(folder / name))
+            with open(path, "w", encoding="utf-8") as file:
+                if isinstance(text, str):
+                    file.write(text)
+                else:
+                    text(file)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ class Answer(IntEnum):
 
 PER_LANDMARK = ("reference", "states", "predicted", "answers", "presence", "spread", "bound", "withheld")
 """The arrays of `Rows`, each with an entry for every case and landmark."""
+_BLOCK = 1 << 16  # rows of which something is computed at once
 ANSWER_WORDS = {Answer.MISSING: "missing", Answer.ABSENT: "absent", Answer.PRESENT: "present"}
 
 
@@ -64,9 +66,9 @@ class Rows:
         object.__setattr__(self, "subjects", tuple(self.subjects) or self.cases)
         for name in ("spread", "bound"):
             if not getattr(self, name).size:
-                object.__setattr__(self, name, np.full(block, np.nan))
+                object.__setattr__(self, name, np.broadcast_to(np.nan, block))
         if not self.withheld.size:
-            object.__setattr__(self, "withheld", np.zeros(block, dtype=bool))
+            object.__setattr__(self, "withheld", np.broadcast_to(False, block))
         for name in PER_LANDMARK:
             array = getattr(self, name)
             if array.shape[:2] != block:
@@ -74,8 +76,15 @@ class Rows:
         if len(self.subjects) != len(self.cases):
             raise ValueError(f"{len(self.cases)} cases need as many subjects, got {len(self.subjects)}")
 
+    def blocks(self) -> Iterator[slice]:
+        """Slices of the cases, so that what is computed of one at a time takes little memory."""
+        step = max(1, _BLOCK // max(1, len(self.names)))
+        return (slice(start, start + step) for start in range(0, len(self.cases), step))
+
     def of_cases(self, cases: Sequence[str]) -> Rows:
         """The rows of these cases, in this order."""
+        if tuple(cases) == self.cases:
+            return self
         number = {case: i for i, case in enumerate(self.cases)}
         chosen = [number[case] for case in cases]
         subjects = tuple(self.subjects[i] for i in chosen)
@@ -90,7 +99,10 @@ class Rows:
     @cached_property
     def radial(self) -> Floats:
         """(C, N) radial errors in `unit`; NaN unless both have a point."""
-        return np.sqrt((self.error**2).sum(axis=-1))
+        radial = np.empty(self.states.shape)
+        for at in self.blocks():
+            radial[at] = np.sqrt((self.error[at] ** 2).sum(axis=-1))
+        return radial
 
     @cached_property
     def counted(self) -> NDArray[np.bool_]:
@@ -114,46 +126,51 @@ def reference_block(references: Sequence[Landmarks], names: Sequence[str]) -> tu
     return np.stack([c.points for c in chosen]), np.stack([c.states for c in chosen])
 
 
-def rows_csv(rows: Rows, observer: str = "reference") -> str:
-    """All rows as CSV text, a line for each case and landmark; `docs/evaluation.md` explains the columns.
+def write_rows_csv(rows: Rows, file: TextIO, observer: str = "reference", *, header: bool = True) -> None:
+    """All rows as CSV, a line for each case and landmark; `docs/evaluation.md` explains the columns.
 
     Lengths are in the unit that the column `unit` names; empty where there is no value. `observer` is whose placement
     the reference is.
     """
-    c, n = rows.states.shape
     axes = "xyz"[: rows.reference.shape[-1]]
+    writer = csv.writer(file, lineterminator="\n")
+    if header:
+        writer.writerow(
+            [
+                *("case", "subject", "landmark", "observer", "reference", "predicted"),
+                *(f"error_{a}" for a in axes),
+                *("radial_error", "presence", "spread", "error_bound", "unit"),
+            ]
+        )
+    states = [STATE_WORDS[s] for s in State]
+    answers = [ANSWER_WORDS[a] for a in Answer]
+    for at in rows.blocks():
+        lengths = np.stack([rows.radial[at], rows.presence[at], rows.spread[at], rows.bound[at]], axis=-1)
+        numbers = np.concatenate([rows.error[at], lengths], axis=-1).tolist()
+        per_case = zip(
+            rows.cases[at], rows.subjects[at], rows.states[at].tolist(), rows.answers[at].tolist(), numbers, strict=True
+        )
+        for case, subject, *columns in per_case:
+            writer.writerows(
+                [case, subject, name, observer, states[s], answers[a], *(_number(v, 4) for v in values), rows.unit]
+                for name, s, a, values in zip(rows.names, *columns, strict=True)
+            )
+
+
+def rows_csv(rows: Rows, observer: str = "reference") -> str:
+    """What `write_rows_csv` writes, as text."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [
-            *("case", "subject", "landmark", "observer", "reference", "predicted"),
-            *(f"error_{a}" for a in axes),
-            *("radial_error", "presence", "spread", "error_bound", "unit"),
-        ]
-    )
-    states = np.array([STATE_WORDS[s] for s in State])[rows.states].ravel()
-    answers = np.array([ANSWER_WORDS[a] for a in Answer])[rows.answers].ravel()
-    lengths = np.stack([rows.radial, rows.presence, rows.spread, rows.bound], axis=-1)
-    numbers = np.concatenate([rows.error, lengths], axis=-1).reshape(c * n, -1)
-    columns = [[_number(v, 4) for v in column] for column in numbers.T.tolist()]
-    cases = np.repeat(np.array(rows.cases, dtype=object), n)
-    subjects = np.repeat(np.array(rows.subjects, dtype=object), n)
-    names = np.tile(np.array(rows.names, dtype=object), c)
-    same = ([observer] * (c * n), [rows.unit] * (c * n))
-    writer.writerows(zip(cases, subjects, names, same[0], states, answers, *columns, same[1], strict=True))
+    write_rows_csv(rows, text, observer)
     return text.getvalue()
 
 
-def observer_rows(rows: Rows, placements: Placements) -> str:
-    """As `rows_csv`, with each observer's own placement (first session) as the reference, one after another."""
-    text = ""
+def write_observer_rows(rows: Rows, placements: Placements, file: TextIO) -> None:
+    """As `write_rows_csv`, with each observer's own placement (first session) as the reference, one after another."""
     for p, person in enumerate(placements.persons):
         points = placements.single[:, p]
         marked = np.isfinite(points).all(axis=-1)
         states = np.where(marked, State.PRESENT, State.NOT_ANNOTATED).astype(np.uint8)
-        lines = rows_csv(replace(rows, reference=points, states=states), person)
-        text += lines if not text else lines.partition("\n")[2]
-    return text
+        write_rows_csv(replace(rows, reference=points, states=states), file, person, header=p == 0)
 
 
 def fingerprint(rows: Rows) -> str:
@@ -162,7 +179,9 @@ def fingerprint(rows: Rows) -> str:
     for words in (rows.cases, rows.subjects, rows.names, (rows.unit,)):
         digest.update("\0".join(words).encode() + b"\1")
     for array in (rows.reference, rows.predicted, rows.presence):
-        digest.update(np.ascontiguousarray(np.nan_to_num(array.round(6), nan=-1e30) + 0.0, dtype="<f8").tobytes())
+        for at in rows.blocks():
+            known = np.nan_to_num(array[at].round(6), nan=-1e30) + 0.0
+            digest.update(np.ascontiguousarray(known, dtype="<f8").tobytes())
     for array in (rows.states, rows.answers):
         digest.update(np.ascontiguousarray(array, dtype=np.uint8).tobytes())
     return digest.hexdigest()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 
 from anatomark.errors import OutputError
+
+_LEFT = re.compile(r"(\..+\.)[a-z0-9_]{8}(\.\w+)?")  # the names that tempfile gives
 
 
 @contextmanager
@@ -46,7 +49,7 @@ def replacing(path: str | Path, suffix: str = "") -> Generator[Path]:
     temporary = None
     with new_folder(path.parent):
         try:
-            handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=suffix, dir=path.parent)
+            handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=suffix, dir=path.parent)
             os.close(handle)
             temporary = Path(name)
             yield temporary
@@ -60,6 +63,26 @@ def replacing(path: str | Path, suffix: str = "") -> Generator[Path]:
         finally:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
+
+
+def remove_left(paths: Iterable[str | Path]) -> None:
+    """Remove what processes that were killed while they were `replacing` these files have left beside them.
+
+    For files that no other process is writing.
+    """
+    wanted: dict[Path, set[str]] = {}
+    for path in map(Path, paths):
+        wanted.setdefault(path.parent, set()).add(_prefix(path))
+    for folder, prefixes in wanted.items():
+        with suppress(OSError):
+            for entry in list(os.scandir(folder)):
+                left = _LEFT.fullmatch(entry.name)
+                if left is not None and left[1] in prefixes:
+                    os.unlink(entry)
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name[:40]}."
 
 
 def write_text(path: str | Path, text: str) -> None:

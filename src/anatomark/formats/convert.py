@@ -19,6 +19,7 @@ from anatomark.formats.images import SUFFIXES as IMAGE_SUFFIXES
 from anatomark.formats.images import image_name, is_image, list_images, read_grid, read_image, write_image
 from anatomark.formats.landmark_files.long_table import LONG_TABLE
 from anatomark.formats.landmark_format import LandmarkFormat
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.landmarks import (
     SUFFIXES,
     WRITTEN,
@@ -33,7 +34,6 @@ from anatomark.formats.landmarks import (
     written_format,
 )
 from anatomark.formats.missing import NOTHING, MissingValues
-from anatomark.formats.table import LandmarkTable
 
 
 def convert(

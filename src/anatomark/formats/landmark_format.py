@@ -14,7 +14,7 @@ from typing import Protocol
 
 from anatomark.core.grid import Grid
 from anatomark.formats.landmark_files.json_file import json_paths
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 
 GridOf = Callable[[str], Grid | None]
 """The Grid of an image, by its name as the file writes it; None where the image is not at hand."""

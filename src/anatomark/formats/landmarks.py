@@ -22,13 +22,14 @@ from anatomark.formats.landmark_files.fcsv import FCSV, write_fcsv
 from anatomark.formats.landmark_files.long_table import LONG_TABLE, SLICER_CSV
 from anatomark.formats.landmark_files.slicer_json import SLICER_JSON, write_slicer_json
 from anatomark.formats.landmark_format import GridOf, LandmarkFormat
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.missing import NOTHING, MissingValues
 from anatomark.formats.placements import Key as Key
 from anatomark.formats.placements import landmarks_table as landmarks_table
 from anatomark.formats.placements import one_image, points_table
 from anatomark.formats.placements import table_landmarks as table_landmarks
 from anatomark.formats.recognise import format_of
-from anatomark.formats.table import LandmarkTable, read_table, without
+from anatomark.formats.table import read_table, without
 
 SUFFIXES = tuple(sorted({ending for known in FORMATS for ending in known.endings}, key=lambda e: (-len(e), e)))
 WRITTEN = tuple(known.name for known in FORMATS if known.write)

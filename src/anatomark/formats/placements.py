@@ -11,7 +11,7 @@ from anatomark.core.grid import Grid, Unit
 from anatomark.core.landmarks import Landmarks, State
 from anatomark.errors import LandmarkFileError
 from anatomark.formats.frames import FilePoints, Frame, as_frame, from_world
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 
 Key = tuple[str, str]  # image, observer
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,10 @@ from anatomark.core.landmarks import State
 from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.atomic import replacing
 from anatomark.formats.frames import Frame, as_frame, settle_frame
+from anatomark.formats.landmark_table import LandmarkTable, Texts
 from anatomark.formats.missing import NOTHING, WORDS, MissingValues, as_missing
 from anatomark.formats.text import Sheet, numbers, read_sheet
 
-Texts = NDArray[np.str_]
 STATE_WORDS = {State.PRESENT: "present", State.ABSENT: "absent", State.NOT_ANNOTATED: "not annotated"}
 _STATES = {word: state for state, word in STATE_WORDS.items()} | {"not_annotated": State.NOT_ANNOTATED}
 _TEXTS = {
@@ -51,95 +51,6 @@ _NUMBERS = {
     "bound": ("error_bound_mm", "error_bound_px"),
 }
 _BLOCK = 1 << 16
-
-
-@dataclass(frozen=True, eq=False)
-class LandmarkTable:
-    """R placements. `coordinates` (R, d) in `frame` and `unit`, x, y[, z], NaN where there are none.
-
-    `image`, `landmark`, `observer` (R,) are text ("" where the file has none), `states` (R,) is `State`,
-    `presence` (R,) a probability and `spread` (R,) a length in `unit`, NaN where the file has none. `bound` (R,) is a
-    length in `unit` that the error stays below (`methods.error_bound`), NaN where it was withheld, infinite in an image
-    that is unsuitable for the model, None where the table has no such column. `changed` (R,) is the text of a time,
-    None where the table has no such column. `line` (R,) is where each row begins in the one file that all come from,
-    counted from 1, None where rows are not lines of a file. Arrays are read-only.
-    """
-
-    image: Texts
-    landmark: Texts
-    coordinates: Floats
-    states: NDArray[np.uint8]
-    observer: Texts
-    frame: Frame
-    unit: Unit
-    presence: Floats
-    spread: Floats
-    bound: Floats | None = None
-    changed: Texts | None = None
-    line: NDArray[np.int64] | None = None
-
-    def __post_init__(self) -> None:
-        rows = len(self.image)
-        for field in fields(self):
-            value: NDArray[Any] | str | None = getattr(self, field.name)
-            if isinstance(value, np.ndarray):
-                if len(value) != rows:
-                    raise ValueError(f"{field.name} has {len(value)} rows, image has {rows}; they must agree")
-                value = value.view()
-                value.setflags(write=False)
-                object.__setattr__(self, field.name, value)
-        if self.coordinates.ndim != 2 or self.coordinates.shape[1] not in (2, 3):
-            raise ValueError(f"coordinates must be (R, 2 or 3), got {self.coordinates.shape}")
-        if self.frame == "pixel" and self.unit != "px":
-            raise ValueError(f"pixel coordinates are in px, got {self.unit}")
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    @property
-    def ndim(self) -> int:
-        return self.coordinates.shape[1]
-
-    @classmethod
-    def from_rows(
-        cls,
-        rows: Iterable[tuple[str, str, Sequence[float]]],
-        *,
-        frame: Frame = "LPS",
-        unit: Unit = "mm",
-        ndim: int,
-    ) -> LandmarkTable:
-        """A table of (image, landmark, coordinates); NaN coordinates are not annotated."""
-        listed = list(rows)
-        coordinates = np.array([c for _, _, c in listed], dtype=float).reshape(len(listed), ndim)
-        present = np.isfinite(coordinates).all(axis=1)
-        none = np.full(len(listed), np.nan)
-        return cls(
-            np.array([i for i, _, _ in listed], dtype=str),
-            np.array([n for _, n, _ in listed], dtype=str),
-            coordinates,
-            np.where(present, State.PRESENT, State.NOT_ANNOTATED).astype(np.uint8),
-            np.full(len(listed), "", dtype=str),
-            frame,
-            unit,
-            none,
-            none.copy(),
-        )
-
-    def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> LandmarkTable:
-        """The chosen rows (mask or indices)."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("frame", "unit")}
-        return replace(self, **{name: array[chosen] for name, array in arrays.items() if array is not None})
-
-
-def join_tables(tables: Sequence[LandmarkTable]) -> LandmarkTable:
-    """The rows of all `tables`, which have one frame, unit and dimension, and bounds and times all or none."""
-    first = replace(tables[0], line=None)
-    kinds = {(t.frame, t.unit, t.ndim, t.bound is None, t.changed is None) for t in tables}
-    if len(kinds) > 1:
-        raise ValueError(f"tables of several kinds cannot be joined: {kinds}")
-    arrays = [field.name for field in fields(first) if isinstance(getattr(first, field.name), np.ndarray)]
-    return replace(first, **{name: np.concatenate([getattr(t, name) for t in tables]) for name in arrays})
 
 
 def read_table(
@@ -179,22 +90,30 @@ def write_table(table: LandmarkTable, path: str | Path) -> None:
     Numbers are written so that reading gives the same ones. A name that ends in .tsv is separated by tabs.
     """
     path = Path(path)
-    axes = ["x", "y", "z"][: table.ndim]
-    header = ["image", "landmark", *axes, "frame", "unit", "presence", "spread"]
-    located = np.isfinite(table.coordinates).all(axis=1)
-    with_observer = bool((table.observer != "").any())
-    with_state = bool((table.states != np.where(located, State.PRESENT, State.NOT_ANNOTATED)).any())
-    header += [f"error_bound_{table.unit}"] * (table.bound is not None)
-    header += ["observer"] * with_observer + ["state"] * with_state + ["changed"] * (table.changed is not None)
-    lengths = [table.spread] if table.bound is None else [table.spread, table.bound]
-    numbers = np.column_stack([table.coordinates, table.presence, *lengths])
-    d = table.ndim
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
-        writer.writerow(header)
+        write_rows([table], file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+
+
+def write_rows(tables: Iterable[LandmarkTable], file: TextIO, *, delimiter: str = ",") -> None:
+    """The rows of all `tables` below one header, as `write_table` writes those of one; one table is held at a time.
+
+    `file` is open for text without translation of line ends. ValueError where a table has other columns than the first.
+    """
+    writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+    columns: list[str] = []
+    for table in tables:
+        header = _header(table)
+        if not columns:
+            columns = header
+            writer.writerow(header)
+        if header != columns:
+            raise ValueError(f"tables of other columns: {header} after {columns}")
+        lengths = [table.spread] if table.bound is None else [table.spread, table.bound]
+        numbers = np.column_stack([table.coordinates, table.presence, *lengths])
+        with_observer, with_state, d = "observer" in header, "state" in header, table.ndim
         for start in range(0, len(table), _BLOCK):
             part = slice(start, start + _BLOCK)
-            columns = zip(
+            rows = zip(
                 table.image[part].tolist(),
                 table.landmark[part].tolist(),
                 numbers[part].tolist(),
@@ -203,12 +122,22 @@ def write_table(table: LandmarkTable, path: str | Path) -> None:
                 [None] * len(table.image[part]) if table.changed is None else table.changed[part].tolist(),
                 strict=True,
             )
-            for image, landmark, values, observer, state, changed in columns:
+            for image, landmark, values, observer, state, changed in rows:
                 cells = ["" if value != value else repr(value) for value in values]
                 row = [image, landmark, *cells[:d], table.frame, table.unit, *cells[d:]]
                 row += [observer] * with_observer + [STATE_WORDS[State(state)]] * with_state
                 row += [] if changed is None else [changed]
                 writer.writerow(row)
+
+
+def _header(table: LandmarkTable) -> list[str]:
+    """The columns that a table is written with."""
+    located = np.isfinite(table.coordinates).all(axis=1)
+    with_observer = bool((table.observer != "").any())
+    with_state = bool((table.states != np.where(located, State.PRESENT, State.NOT_ANNOTATED)).any())
+    header = ["image", "landmark", *"xyz"[: table.ndim], "frame", "unit", "presence", "spread"]
+    header += [f"error_bound_{table.unit}"] * (table.bound is not None)
+    return header + ["observer"] * with_observer + ["state"] * with_state + ["changed"] * (table.changed is not None)
 
 
 def _read(
@@ -256,13 +185,13 @@ def _read(
     unit = _unit(_one("unit", code, words, path).lower(), settled, path)
     if header[places.get("bound", 0)].lower() == f"error_bound_{'px' if unit == 'mm' else 'mm'}":
         raise FrameError(f"{path} is in {unit}, its bounds in another unit; name their column error_bound_{unit}")
-    none = np.full(count, np.nan)
-    blank = np.full(count, "", dtype=str)
-    text = {
-        k: np.array(words[k] or [""], dtype=str)[code[k]]
-        for k in ("image", "landmark", "observer", "changed")
-        if k in code
-    }
+    none = np.broadcast_to(np.nan, count)  # takes no memory
+    blank = np.broadcast_to("", count)
+    text: dict[str, Texts] = {}
+    for k in ("image", "landmark", "observer", "changed"):
+        if k in code:
+            # rows share the texts of what many have in common; times are compared as text
+            text[k] = np.array(words[k] or [""], dtype=str if k == "changed" else object)[code.pop(k)]
     return LandmarkTable(
         text.get("image", blank),
         text["landmark"],

@@ -16,7 +16,7 @@ from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.suitability import Judgement
 
 if TYPE_CHECKING:
-    from anatomark.formats.table import LandmarkTable
+    from anatomark.formats.landmark_table import LandmarkTable
 
 Orient = Literal["keep", "auto"]  # an image that looks mirrored, turned, ...: as it is, or as it should be
 PRESENCE_THRESHOLD = 0.5  # a landmark with a lower presence is predicted as absent
@@ -66,11 +66,7 @@ class Prediction:
     @property
     def remarks(self) -> str | None:
         """Warning and unsuitability in one line, None if there is neither."""
-        doubt = f"doubtful points, {self.unsuitable}" if self.unsuitable else None
-        taken = (
-            f"the image looks {self.taken_for}; its points are those of the corrected image" if self.taken_for else None
-        )
-        return "; ".join(filter(None, (self.warning, taken, doubt))) or None
+        return remarks_on(warning=self.warning, taken_for=self.taken_for, unsuitable=self.unsuitable)
 
     @property
     def judgement(self) -> Judgement:
@@ -84,12 +80,19 @@ class Prediction:
         return replace(judged, error_bound=np.full(len(self.landmarks), np.nan))
 
 
+def remarks_on(*, warning: str | None, taken_for: str | None, unsuitable: str | None) -> str | None:
+    """What a person should know of a prediction in one line, None where that is nothing."""
+    doubt = f"doubtful points, {unsuitable}" if unsuitable else None
+    taken = f"the image looks {taken_for}; its points are those of the corrected image" if taken_for else None
+    return "; ".join(filter(None, (warning, taken, doubt))) or None
+
+
 def prediction_table(results: Mapping[str, Prediction]) -> LandmarkTable:
     """The rows of predictions.csv: every landmark of every image, LPS, coordinates to 0.1 um.
 
     In an unsuitable image the bounds are infinite: no length is guaranteed there.
     """
-    from anatomark.formats.table import LandmarkTable
+    from anatomark.formats.landmark_table import LandmarkTable
 
     first = next(iter(results.values())).landmarks
     count = len(results) * len(first)

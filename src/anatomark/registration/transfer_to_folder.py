@@ -20,7 +20,7 @@ from anatomark.registration.deformable import Backend, choose_backend
 from anatomark.registration.transfer import Transferred, require_on, require_tolerance, transfer_landmarks
 
 if TYPE_CHECKING:
-    from anatomark.formats.table import LandmarkTable
+    from anatomark.formats.landmark_table import LandmarkTable
 
 FORMATS = ("csv", "mrk.json", "fcsv")
 

@@ -20,7 +20,8 @@ from anatomark.core.landmarks import State
 from anatomark.data.reviews import is_review
 from anatomark.errors import AnatomarkError, OutputError, ReviewError, SettingsError
 from anatomark.formats.atomic import new_folder, replacing, write_json
-from anatomark.formats.table import LandmarkTable, read_table, write_table
+from anatomark.formats.landmark_table import LandmarkTable
+from anatomark.formats.table import read_table, write_table
 from anatomark.formats.text import composed
 from anatomark.review.entries import CaseReview, Entry, Placement
 from anatomark.review.journal import Head, Journal
@@ -28,7 +29,7 @@ from anatomark.review.journal import Head, Journal
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-    from anatomark.formats.table import LandmarkTable
+    from anatomark.formats.landmark_table import LandmarkTable
 
 NAME = re.compile(r"[^\W_][\w .@+-]{0,59}")
 

@@ -20,7 +20,7 @@ from anatomark.formats.images import list_images, read_grid
 from anatomark.methods.prediction import PRESENCE_THRESHOLD, Prediction, predicted_absent
 
 if TYPE_CHECKING:
-    from anatomark.formats.table import LandmarkTable
+    from anatomark.formats.landmark_table import LandmarkTable
     from anatomark.model import Model
 
 

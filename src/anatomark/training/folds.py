@@ -20,7 +20,8 @@ from anatomark.data.splits import split_validation, subject_folds
 from anatomark.ensemble import Ensemble
 from anatomark.errors import SettingsError
 from anatomark.formats.atomic import new_folder, write_json
-from anatomark.formats.table import LandmarkTable, join_tables, read_table, write_table
+from anatomark.formats.landmark_table import LandmarkTable, join_tables
+from anatomark.formats.table import read_table, write_table
 from anatomark.loading import load_model
 from anatomark.methods.error_bound import ErrorBounds
 from anatomark.methods.prediction import prediction_table

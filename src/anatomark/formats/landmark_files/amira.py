@@ -17,7 +17,7 @@ from anatomark.formats.frames import settle_frame
 from anatomark.formats.header import tell
 from anatomark.formats.landmark_files.point_lines import coordinates, numbered_lines, ordered_table
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.text import read_head
 
 _EXPECTED = "a LandmarkSet in ASCII (.landmarkAscii) of Amira or Avizo"

@@ -18,8 +18,8 @@ from anatomark.core.landmarks import State
 from anatomark.errors import LandmarkFileError
 from anatomark.formats.frames import FilePoints, settle_frame
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.placements import points_table
-from anatomark.formats.table import LandmarkTable
 from anatomark.formats.text import number, read_text
 
 NAMES = (

@@ -13,8 +13,8 @@ from anatomark.errors import LandmarkFileError
 from anatomark.formats.frames import settle_frame
 from anatomark.formats.landmark_files.json_file import dicts_in, name_in, numbers_in, read_json, shortened
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.placements import pixel_table
-from anatomark.formats.table import LandmarkTable
 
 _EXPECTED = "the .json of CL-Detection 2023"
 

@@ -29,8 +29,8 @@ from anatomark.formats.landmark_files.json_file import (
     shortened,
 )
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.placements import pixel_table, table_points
-from anatomark.formats.table import LandmarkTable
 
 _EXPECTED = "a COCO file with images, categories and annotations"
 _CATEGORY = "landmarks"

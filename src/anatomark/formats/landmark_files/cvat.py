@@ -19,8 +19,8 @@ from anatomark.formats.landmark_files.json_file import names_in_groups
 from anatomark.formats.landmark_files.point_lines import coordinates
 from anatomark.formats.landmark_files.xml_file import Element, read_xml
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.placements import pixel_table
-from anatomark.formats.table import LandmarkTable
 
 _EXPECTED = "an XML file of 'CVAT for images 1.1'"
 _OTHERS = ("box", "polygon", "polyline", "ellipse", "cuboid", "mask", "tag")

@@ -22,7 +22,7 @@ from anatomark.formats.frames import settle_frame
 from anatomark.formats.header import tell
 from anatomark.formats.landmark_files.point_lines import shown, unit_of, without_words
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.text import Sheet, number, numbers, read_sheet
 
 _EXPECTED = "a CSV of DeepLabCut or Lightning Pose"

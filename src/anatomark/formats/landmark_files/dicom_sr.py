@@ -27,8 +27,8 @@ from anatomark.formats.dicom_files.dicom_attributes import quiet
 from anatomark.formats.dicom_files.dicom_file import is_dicom, is_image, open_dicom
 from anatomark.formats.frames import FilePoints, settle_frame
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.placements import points_table
-from anatomark.formats.table import LandmarkTable
 
 if TYPE_CHECKING:
     from highdicom import sr

@@ -23,7 +23,7 @@ from anatomark.formats.json_text import parsed
 from anatomark.formats.landmark_files.json_file import JsonValue, texts_in
 from anatomark.formats.landmark_files.point_lines import coordinates, numbered_lines, ordered_table, shown
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 
 _EXPECTED = "a points file of elastix or transformix"
 _OWN = "anatomark "

@@ -22,8 +22,8 @@ from anatomark.errors import FrameError, LandmarkFileError
 from anatomark.formats.atomic import write_text
 from anatomark.formats.frames import FilePoints, Frame, from_world, settle_frame, state_of, swap_ras
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.placements import one_image, slicer_table
-from anatomark.formats.table import LandmarkTable
 from anatomark.formats.text import number, read_text
 
 _SYSTEMS: dict[str, Frame] = {"RAS": "RAS", "LPS": "LPS", "0": "RAS", "1": "LPS"}

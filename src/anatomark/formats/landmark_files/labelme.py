@@ -17,8 +17,9 @@ from anatomark.formats.frames import settle_frame
 from anatomark.formats.header import tell
 from anatomark.formats.landmark_files.json_file import JsonValue, dicts_in, name_in, numbers_in, read_json, shortened
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.placements import one_image, pixel_table
-from anatomark.formats.table import STATE_WORDS, LandmarkTable
+from anatomark.formats.table import STATE_WORDS
 
 _EXPECTED = "a .json of labelme"
 _OWN = "anatomark"

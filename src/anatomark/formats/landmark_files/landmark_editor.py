@@ -19,7 +19,7 @@ from anatomark.formats.frames import settle_frame
 from anatomark.formats.header import tell
 from anatomark.formats.landmark_files.point_lines import NOT_A_NUMBER, coordinates, numbered_lines, ordered_table
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 
 _EXPECTED = "a .pts file of the Landmark Editor or Checkpoint"
 _VERSION = re.compile(r"Version\s+([0-9]+(?:\.[0-9]+)*)", re.IGNORECASE)

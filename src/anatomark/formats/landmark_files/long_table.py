@@ -10,8 +10,9 @@ from anatomark.core.landmarks import State
 from anatomark.errors import LandmarkFileError
 from anatomark.formats.atomic import write_text
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.placements import one_image
-from anatomark.formats.table import STATE_WORDS, LandmarkTable, read_table, write_table
+from anatomark.formats.table import STATE_WORDS, read_table, write_table
 
 _TABLE_ENDINGS = (".csv", ".tsv")
 _SLICER_COLUMNS = "defined,selected,visible,locked,description"

@@ -17,7 +17,7 @@ from anatomark.formats.header import tell
 from anatomark.formats.landmark_files.point_lines import coordinates, ordered_table
 from anatomark.formats.landmark_files.xml_file import Element, read_xml
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.text import number
 
 _EXPECTED = "a point set (.mps) of MITK"

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from anatomark.core.grid import Unit
 from anatomark.errors import LandmarkFileError
 from anatomark.formats.frames import Frame
-from anatomark.formats.table import LandmarkTable
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.text import number, read_text
 
 NOT_A_NUMBER = ("na", "nan", "n/a", "#n/a", "null")

@@ -29,8 +29,8 @@ from anatomark.formats.frames import FilePoints, Frame, from_world, settle_frame
 from anatomark.formats.header import tell
 from anatomark.formats.landmark_files.json_file import JsonObject, finite_numbers, objects_in, read_json
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.placements import one_image, slicer_table
-from anatomark.formats.table import LandmarkTable
 
 # the name, not an address: Slicer before 5.1 reads no other, and later ones read it still
 _SCHEMA = (

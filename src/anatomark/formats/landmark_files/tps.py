@@ -32,8 +32,8 @@ from anatomark.formats.json_text import parsed
 from anatomark.formats.landmark_files.json_file import JsonValue, texts_in
 from anatomark.formats.landmark_files.point_lines import NOT_A_NUMBER, coordinates, numbered_lines, unit_of
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
+from anatomark.formats.landmark_table import LandmarkTable, join_tables
 from anatomark.formats.placements import points_table, table_points
-from anatomark.formats.table import LandmarkTable, join_tables
 from anatomark.formats.text import number
 
 _EXPECTED = "a TPS file (LM=, coordinates, IMAGE=)"

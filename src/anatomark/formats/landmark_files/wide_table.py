@@ -29,8 +29,9 @@ from anatomark.formats.frames import FRAMES, Frame, as_frame, settle_frame
 from anatomark.formats.header import tell
 from anatomark.formats.landmark_files.point_lines import shown, unit_of, without_words
 from anatomark.formats.landmark_format import GridOf, Head, LandmarkFormat
+from anatomark.formats.landmark_table import LandmarkTable
 from anatomark.formats.placements import Key, table_points
-from anatomark.formats.table import STATE_WORDS, LandmarkTable
+from anatomark.formats.table import STATE_WORDS
 from anatomark.formats.text import as_sheet, number, numbers, read_sheet
 
 _EXPECTED = "a .csv or .tsv with a row an image and columns such as sella_x, sella_y"

@@ -1,71 +1,19 @@
-"""What came of one image, and the Parquet file of the outcomes of many."""
+"""A part of a cohort: the Parquet file of the outcomes of many images."""
 
 from __future__ import annotations
 
 import io
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from anatomark.core.grid import Unit
 from anatomark.errors import OutputError
-from anatomark.methods.prediction import Prediction, prediction_table
+from anatomark.outcome import Outcome, Points
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _ABOUT = b"anatomark"  # the key in Parquet's metadata
-
-
-@dataclass(frozen=True)
-class Points:
-    """What the points of all images have in common: the names of the landmarks, and the unit."""
-
-    names: tuple[str, ...]
-    ndim: int
-    unit: Unit
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A row about the image `id`: what was predicted, or the reason in `error`, and then nothing else.
-
-    `points` are the coordinates of one landmark after the other, LPS; `presence`, `spread` and `bound` have a number
-    for each. All are rounded as in predictions.csv. `suitability` is NaN where the model cannot judge.
-    """
-
-    id: str
-    error: str = ""
-    points: tuple[float, ...] | None = None
-    presence: tuple[float, ...] | None = None
-    spread: tuple[float, ...] | None = None
-    bound: tuple[float, ...] | None = None
-    suitability: float = math.nan
-    unsuitable: str = ""
-    taken_for: str = ""
-    warning: str = ""
-
-    @classmethod
-    def predicted(cls, id: str, prediction: Prediction) -> Outcome:
-        table = prediction_table({id: prediction})
-        assert table.bound is not None
-        return cls(
-            id,
-            points=tuple(table.coordinates.ravel().tolist()),
-            presence=tuple(table.presence.tolist()),
-            spread=tuple(table.spread.tolist()),
-            bound=tuple(table.bound.tolist()),
-            suitability=prediction.suitability,
-            unsuitable=prediction.unsuitable or "",
-            taken_for=prediction.taken_for or "",
-            warning=prediction.warning or "",
-        )
-
-    @classmethod
-    def failed(cls, id: str, reason: str) -> Outcome:
-        return cls(id, error=" ".join(reason.split()) or "no reason given")
 
 
 def to_parquet(outcomes: Sequence[Outcome], points: Points) -> bytes:
