@@ -1,4 +1,4 @@
-"""The Dataset: what a `dataset.yaml` (see `anatomark.data.schema`) stands for on this machine."""
+"""The Dataset: what a `dataset.yaml` (see docs/dataset.md) stands for on this machine."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Dataset:
 def load_dataset(path: str | Path, root: str | Path | None = None) -> Dataset:
     """The Dataset that the `dataset.yaml` at `path` describes; no image is opened, tables are read.
 
-    `root` is where a relative `root:` of the description is looked up (see `anatomark.data.schema`).
+    `root` is where a relative `root:` of the description is looked up (see docs/dataset.md).
     Raises DescriptionError for a description that does not hold together or a missing folder or table,
     UnknownNameError for unknown landmarks in a table, LandmarkFileError for landmarks that occur twice.
     A subject in two splits is left to `anatomark check`: evaluation of such a set may still be wanted.
