@@ -12,7 +12,7 @@ from anatomark.data.missing_codes import require_no_codes
 from anatomark.data.reviews import describe_reviews
 from anatomark.errors import SettingsError, UnknownNameError
 from anatomark.formats.json_text import parsed
-from anatomark.methods import METHODS, detector_class
+from anatomark.methods import detector_class, known_methods
 from anatomark.training.auto import AUTO, CANDIDATES, train_auto
 from anatomark.training.both import BOTH, requests_of_both, train_both
 from anatomark.training.folds import train_folds
@@ -119,8 +119,6 @@ def require_method(method: str, folds: int | None) -> None:
             "name a --method, such as one that was chosen without --folds"
         )
     if method not in (AUTO, BOTH):
-        try:
-            detector_class(method)
-        except UnknownNameError:
-            known = ", ".join([*METHODS, AUTO, BOTH])
-            raise UnknownNameError(f"no method {method!r}; there are: {known}") from None
+        if method not in (known := known_methods()):
+            raise UnknownNameError(f"no method {method!r}; there are: {', '.join([*known, AUTO, BOTH])}")
+        detector_class(method)
