@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP = .venv/bin/pip --disable-pip-version-check
 READY = .venv/ready
 
-.PHONY: demo test lint fuzz venv browser clean niivue
+.PHONY: demo test lint docs fuzz venv browser clean niivue
 
 demo: $(READY)
 	rm -rf demo
@@ -17,6 +17,11 @@ lint: $(READY)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
+
+# The site in build/site, to be opened as files or served from anywhere; it needs no other site. Warnings are errors.
+docs: $(READY)
+	.venv/bin/mkdocs build --quiet
+	@echo open build/site/index.html
 
 # Changed files through every door where files come in; what is neither read nor refused in a line goes to build/fuzz.
 MINUTES = 60

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import typer
 
 import anatomark
 from anatomark.cli.main import VERBS, _load
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "slicer" / "README.md",
     ROOT / "benchmarks" / "README.md",
     *sorted((ROOT / "models").glob("*/README.md")),
@@ -66,12 +67,24 @@ def test_links_lead_somewhere(path):
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)
 def test_commands_and_their_options_exist(path):
     for verb, *words in commands(path, "anatomark"):
-        if verb in GLOBAL_OPTIONS or verb.isupper():  # `anatomark COMMAND --help`
+        if verb in GLOBAL_OPTIONS or verb.isupper() or "[OPTIONS]" in words:  # `anatomark COMMAND --help`
             continue
         assert verb in VERBS, verb
         known = {option for parameter in _load(verb).params for option in (*parameter.opts, *parameter.secondary_opts)}
         given = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
         assert given <= known | GLOBAL_OPTIONS, f"anatomark {verb}: {given - known}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_commands_of_blocks_can_be_called_so(path):
+    """What they need is given, and every value is one that the option takes; nothing is run."""
+    for line in blocks(path):
+        if line.startswith("anatomark ") and "[OPTIONS]" not in line:
+            verb, *words = shlex.split(line, comments=True)[1:]
+            try:
+                _load(verb).make_context(verb, words)
+            except typer.Exit:
+                assert {"--help", "-h"} & set(words)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)

@@ -22,7 +22,14 @@ def _shortened(text: str, longest: int) -> str:
 
 
 class AnatomarkError(Exception):
-    """Base class of all errors whose message is meant for the user."""
+    """Base class of all errors whose message is meant for the user: one line that says what to do.
+
+    Examples:
+        >>> try:
+        ...     anatomark.load("runs/none")
+        ... except anatomark.AnatomarkError as error:
+        ...     print(error)
+    """
 
     def __init__(self, message: str = "") -> None:
         super().__init__(one_line(message))

@@ -37,11 +37,22 @@ T = TypeVar("T")
 
 
 def load(run: str | Path, *, device: str = "auto") -> Model:
-    """The model of a run folder, on `device` ("auto", "cpu", "cuda"); of several members, all of these as one.
+    """The model of a run folder; of several members, all of these as one.
 
-    A ready-made model is found by its name (see `ready_made`).
+    Args:
+        run: a run folder, or the name of a ready-made model (see `ready_made`).
+        device: "auto", "cpu" or "cuda".
 
-    Raises ModelError where the folder has no whole model: not a run, not finished, or weights that do not fit.
+    Returns:
+        The model, ready to predict.
+
+    Raises:
+        ModelError: the folder has no whole model: not a run, not finished, or weights that do not fit.
+
+    Examples:
+        >>> model = anatomark.load("ceph19")
+        >>> len(model.names), model.ndim, model.unit
+        (19, 2, 'mm')
     """
     folder = run_folder(run)
     ensemble = read_ensemble(folder)

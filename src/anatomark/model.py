@@ -131,12 +131,26 @@ class Member:
 class Model:
     """What finds the landmarks `names` in images of one dimension and unit: one member, or the folds of a run.
 
-    `bounds` tell how far its points may be off. Those of several members were calibrated by what each case's one unseen
-    fold said of it. For their mean that is no exact guarantee: by the triangle inequality a mean is at most as wrong as
-    its members are on average, and where these disagree the spread, and so the bound, grows; so at least the asked
-    coverage is to be expected, and often more. `anatomark calibrate --split` with cases that no fold has seen
-    calibrates the mean itself. `presence`, if there is one, corrects the probability of each of several members, and
-    `offsets` move the points to where another place puts them (`training.adapt`).
+    `load` makes one. The bounds of several members were calibrated by what each case's one unseen fold said of it. For
+    their mean that is no exact guarantee: by the triangle inequality a mean is at most as wrong as its members are on
+    average, and where these disagree the spread, and so the bound, grows; so at least the asked coverage is to be
+    expected, and often more. `anatomark calibrate --split` with cases that no fold has seen calibrates the mean itself.
+
+    Attributes:
+        names: of the landmarks, in their order.
+        pairs: of names that are left and right of each other.
+        ndim: dimension of the images, 2 or 3.
+        unit: "mm" or "px"; images need the same.
+        dataset: name of the data set that it was trained on.
+        members: trained networks with what was learned around them.
+        bounds: how far its points may be off.
+        presence: corrects the probability of each of several members, if there is one.
+        device: where it computes.
+        offsets: move the points to where another place puts them (`training.adapt`).
+
+    Examples:
+        >>> model = anatomark.load("runs/first")
+        >>> prediction = model.predict(anatomark.read_image("new.nii.gz"))
     """
 
     names: tuple[str, ...]

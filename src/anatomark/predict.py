@@ -79,28 +79,46 @@ def predict_to_folder(
     orient: Orient = "keep",
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> Summary:
-    """Predict `inputs` (images, folders of images, dataset.yaml files) and write `out`/predictions.csv.
-
-    `model` is a loaded Model, a run folder or the name of a ready-made model. `split` chooses cases of data sets, whose
-    data lie under `root`; `spacing` (x, y[, z] in mm) is for images without one in the file or in the description. With
-    `stack`, every page of an image file is an image, NAME_1, NAME_2 ...: X-rays in one .mha or TIFF.
+    """Predict images, folders of images and data sets, and write `out`/predictions.csv; what became of each image.
 
     The table has coordinates and presence of every landmark; images.csv beside it has a row for each image: whether it
-    is suitable, and why not. With `orient="auto"`, an image that is usual when it is mirrored, turned, inverted or of
-    another spacing is predicted so; its points are still those of the image as it was given.
+    is suitable, and why not (docs/files.md). Annotations are neither needed nor read. An image that cannot be predicted
+    is listed, and the others are predicted. The tables are written at the end, completely; until then, what is
+    predicted is kept in `out`/predictions.partial.jsonl, and the same call goes on there if an earlier one was stopped.
+    Images may be added; one that has changed, has lost its files or could not be predicted is predicted again. A loaded
+    Model has no files that tell it from another, so that its prediction always begins anew.
 
-    `formats` adds out/NAME.mrk.json, out/NAME.fcsv or the structured report out/NAME.sr.dcm (of DICOM images only)
-    for each image, in which a landmark with a presence below 0.5 is marked as missing or absent. `overlays` adds a
-    picture of each image, in out/overlays. Annotations are neither needed nor read. `coverage` is the proportion of
-    landmarks that are to lie within their error bounds, which stand in the table's column error_bound_mm (or _px),
-    in the descriptions of Slicer's points and as circles in the pictures.
+    Args:
+        model: a loaded Model, a run folder or the name of a ready-made model.
+        inputs: images, folders of images, dataset.yaml files.
+        out: folder to write.
+        split: only these cases of data sets.
+        spacing: in mm along x, y[, z], for images without one in the file or in the description.
+        formats: adds out/NAME.mrk.json, out/NAME.fcsv or the structured report out/NAME.sr.dcm ("dicom-sr", of DICOM
+            images only) for each image, in which a landmark with a presence below 0.5 is marked as missing or absent.
+        device: where a model that is loaded here computes: "auto", "cpu" or "cuda".
+        root: folder that the data of a data set lie under.
+        overlays: adds a picture of each image, in out/overlays.
+        coverage: the proportion of landmarks that are to lie within their error bounds, which stand in the table's
+            column error_bound_mm (or _px), in the descriptions of Slicer's points and as circles in the pictures.
+        stack: every page of an image file is an image, NAME_1, NAME_2 ...: X-rays in one .mha or TIFF.
+        orient: with "auto", an image that is usual when it is mirrored, turned, inverted or of another spacing is
+            predicted so; its points are still those of the image as it was given.
+        progress: called with the number of images done, that of all, and the next one's name.
 
-    An image that cannot be predicted is listed in the Summary, and the others are predicted; if none can be, the first
-    error is raised. The tables are written at the end, completely; until then, what is predicted is kept in
-    `out`/predictions.partial.jsonl, and the same call goes on there if an earlier one was stopped. Images may be added;
-    one that has changed, has lost its files or could not be predicted is predicted again. Raises SettingsError where
-    another model, other settings or other images were stopped, and OutputError where another process is writing. A
-    loaded Model has no files that tell it from another, so that its prediction always begins anew.
+    Returns:
+        The table's path, the names `predicted`, the reasons of those `failed`, and `warnings`.
+
+    Raises:
+        AnatomarkError: none can be predicted; the first image's error.
+        ModelError: the model cannot be loaded.
+        OutputError: the files cannot be written, or another process is writing there.
+        SettingsError: the prediction that was stopped there had another model, other settings or other images.
+
+    Examples:
+        >>> summary = anatomark.predict_to_folder("ceph19", ["xrays/"], out="predicted", spacing=(0.1, 0.1))
+        >>> summary.table, summary.failed
+        (PosixPath('predicted/predictions.csv'), {})
     """
     if not 0 < coverage < 1:
         raise SettingsError(f"the coverage is {coverage:g}; give a proportion between 0 and 1, such as 0.9")

@@ -24,6 +24,7 @@ from anatomark.formats.images import write_image
 from anatomark.formats.landmarks import write_landmarks
 
 SHIPPED = Path(__file__).parents[2] / "datasets"
+DOCS = Path(__file__).parents[2] / "docs"
 DATA = Path(os.environ.get("ANATOMARK_DATA") or Path(__file__).parents[2] / "../shared/data")
 
 
@@ -68,7 +69,7 @@ annotations: {table: points.csv, frame: pixel, columns: {observer: who}}
 
 
 def test_the_documented_example_parses():
-    text = (schema.__doc__ or "").split("```yaml\n")[1].split("```")[0]
+    text = (DOCS / "dataset.md").read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
     description = parse(yaml.safe_load(text), "example")
     assert description.split_column == "split"
     assert [source.observer for source in description.annotations] == ["senior", "junior"]
@@ -379,8 +380,11 @@ def test_a_case_name_that_would_be_a_path(folder, name):
         load_dataset(write(folder, text))
 
 
-def test_the_yaml_of_the_documentation_holds_together():
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    for text, name in ((readme, "my_xrays"), (schema.__doc__, "hand_xrays")):
-        (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-        assert parse(yaml.safe_load(block), "documentation").name == name
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)
+def test_the_descriptions_of_the_documentation_hold_together(page):
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        content = yaml.safe_load(block)
+        if "dimension" in content:  # a whole one; others show a few keys
+            assert parse(content, page.name).name == content["name"]
+        else:
+            assert set(content) <= set(schema.Description.model_fields) | set(schema.Images.model_fields)

@@ -1,5 +1,7 @@
 """Measurements: values by hand, signs, agreement, classes; and what a description may not say."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -202,6 +204,7 @@ def test_the_documented_measurements_parse():
 
     from anatomark.data import measurements
 
-    text = (measurements.__doc__ or "").split("```yaml\n")[1].split("```")[0]
+    page = Path(__file__).parents[2] / "docs" / "dataset.md"
+    text = page.read_text(encoding="utf-8").split("```yaml\n")[2].split("```")[0]
     named = [Measurement.model_validate(m) for m in yaml.safe_load(text)["measurements"]]
     assert {m.kind for m in named} == set(measurements._WANTS)

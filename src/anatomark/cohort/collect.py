@@ -19,10 +19,23 @@ Table = Literal["csv", "parquet"]
 
 
 def collect_cohort(out: str | Path, *, table: Table = "csv") -> str:
-    """Write predictions.csv (or .parquet) and images.csv into the folder or URI `out`; the place of the table.
+    """Write predictions.csv (or .parquet) and images.csv of a finished cohort; the place of the table.
 
     The columns are those of `predict`; images are in the order of the manifest. Memory holds one part at a time.
-    Raises OutputError where parts are missing.
+
+    Args:
+        out: the folder or URI that `predict_cohort` wrote.
+        table: "csv" or "parquet".
+
+    Returns:
+        The path or URI of the table of landmarks.
+
+    Raises:
+        OutputError: parts are missing.
+
+    Examples:
+        >>> anatomark.collect_cohort("predicted")
+        'predicted/predictions.csv'
     """
     require_cohort()
     ledger = open_ledger(Store(str(out)), None)

@@ -59,24 +59,47 @@ def predict_cohort(
 ) -> Status:
     """Predict all images of a `manifest` into the folder or URI `out`; the Status of the cohort then.
 
-    `run` is a run folder or the name of a ready-made model. `manifest` is a table, a folder or a dataset.yaml; see
-    `manifest.open_manifest`, also for `recursive`, `stack`, `split` and `root`. The images are cut into chunks of
-    `chunk` (32); each gives a file in out/parts, put whole, so that the same call goes on wherever an earlier one was
-    stopped. `part` (I, N) leaves all but every N-th to other calls, at the same time and on other machines.
-    `collect.collect_cohort` makes one table of all parts.
+    The images are cut into chunks; each gives a file in out/parts, put whole, so that the same call goes on wherever an
+    earlier one was stopped. `collect_cohort` makes one table of all parts (docs/cohort.md). A script that is run as a
+    program has to call this below `if __name__ == "__main__":`, because the processes import it.
 
-    `workers` processes each load the model, and share the cores, or the GPUs; with 0, images are predicted in this
-    process. A process that takes more than `memory_bytes` (by default, its share of the machine's), or more than
-    `seconds` for an image, is ended; an image that ends two in a row has a row with the reason, as one that cannot be
-    read; `retry_failed` predicts these again. With `ray`, the address of a cluster ("auto", "local",
-    "ray://HOST:10001"), the workers are its actors, each with so many `gpus` as Ray counts them.
+    Args:
+        run: a run folder, or the name of a ready-made model.
+        manifest: a table, a folder or a dataset.yaml; see `manifest.open_manifest`.
+        out: folder or URI to write.
+        workers: processes, which each load the model, and share the cores, or the GPUs; with 0, images are predicted in
+            this process. With `ray`, the number of actors.
+        part: (I, N) leaves all but every N-th chunk to other calls, at the same time and on other machines.
+        chunk: images of a part, by default 32.
+        recursive: of a folder, also its subfolders.
+        stack: every page of a file is an image.
+        split: only these cases of a dataset.yaml.
+        root: folder that the data of a dataset.yaml lie under.
+        spacing: in mm along x, y[, z], for images that state none.
+        coverage: of the error bounds.
+        orient: as in `predict_to_folder`.
+        device: "auto", "cpu" or "cuda".
+        overlays: adds a picture of each image that is predicted now.
+        retry_failed: predicts images again that could not be predicted.
+        memory_bytes: a process that takes more is ended; by default, its share of the machine's.
+        seconds: a process that takes longer for an image is ended; an image that ends two in a row has a row with the
+            reason, as one that cannot be read.
+        ray: address of a cluster ("auto", "local", "ray://HOST:10001"), whose actors are then the workers.
+        gpus: of each actor, as Ray counts them.
+        loader: that of `work.Order`.
+        progress: called with the state of the work.
 
-    `overlays` adds a picture of each image that is predicted now. `spacing`, `coverage`, `orient` and `device` are
-    those of `predict_to_folder`; `loader` is `work.Order`'s.
+    Returns:
+        How many images are predicted, failed and missing.
 
-    A script that is run as a program has to call this below `if __name__ == "__main__":`, because the processes import
-    it. Raises SettingsError where `out` holds predictions of another model or manifest, or with other settings, and
-    OutputError on a full disk; what is done until then stays.
+    Raises:
+        SettingsError: `out` holds predictions of another model or manifest, or with other settings.
+        OutputError: the disk is full; what is done until then stays.
+
+    Examples:
+        >>> status = anatomark.predict_cohort("ceph19", "xrays/", out="predicted", spacing=(0.1, 0.1), workers=4)
+        >>> status.predicted, status.failed
+        (1998, 2)
     """
     require_cohort()
     if ray is not None:

@@ -32,12 +32,19 @@ def nearest_orthogonal(matrix: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Shape and affine of a 2D or 3D array.
+    """Shape and affine of a 2D or 3D array: where its elements lie in the world.
 
-    `shape` follows the array: (rows, columns) in 2D, (slices, rows, columns) in 3D.
-    `affine` is (d+1, d+1) and maps an index, in array-axis order, to the world: LPS mm, ordered x, y[, z].
-    Element centres lie at whole indices. `unit` is "px" where the spacing is unknown; world coordinates
-    are then pixels, and nothing may call them mm.
+    Element centres lie at whole indices. A Grid never changes; its methods give other Grids.
+
+    Attributes:
+        shape: of the array: (rows, columns) in 2D, (slices, rows, columns) in 3D.
+        affine: (d+1, d+1), maps an index, in array-axis order, to the world: LPS mm, ordered x, y[, z].
+        unit: "px" where the spacing is unknown; world coordinates are then pixels, and nothing may call them mm.
+
+    Examples:
+        >>> grid = anatomark.Grid.from_geometry((64, 48), spacing=(0.5, 0.25))  # spacing along x, y
+        >>> grid.index_to_world([2, 4])  # row, column -> x, y
+        array([2. , 0.5])
     """
 
     shape: tuple[int, ...]

@@ -16,7 +16,15 @@ from anatomark.errors import ImageError
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """Grey values `array` (*spatial) on `grid`; the array is made read-only."""
+    """Grey values `array` (*spatial) on `grid`; the array is made read-only.
+
+    Attributes:
+        array: (rows, columns) or (slices, rows, columns), of any number type.
+        grid: where its elements lie in the world.
+
+    Examples:
+        >>> image = anatomark.Image(np.zeros((64, 48)), anatomark.Grid.from_geometry((64, 48), spacing=(0.5, 0.5)))
+    """
 
     array: NDArray[Any]
     grid: Grid

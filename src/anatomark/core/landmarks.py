@@ -14,7 +14,17 @@ from anatomark.core.grid import Floats, Unit
 
 
 class State(IntEnum):
-    """What is known of a landmark in an image. NOT_ANNOTATED counts nowhere: in no loss and no metric."""
+    """What is known of a landmark in an image. NOT_ANNOTATED counts nowhere: in no loss and no metric.
+
+    Attributes:
+        NOT_ANNOTATED: nothing is known.
+        ABSENT: an annotator has established that it is not in the image.
+        PRESENT: it is in the image, and its point is known.
+
+    Examples:
+        >>> anatomark.State.ABSENT.name
+        'ABSENT'
+    """
 
     NOT_ANNOTATED = 0
     ABSENT = 1
@@ -25,8 +35,18 @@ class State(IntEnum):
 class Landmarks:
     """N named landmarks of one image, by one observer or method.
 
-    `points` is (N, d) world LPS in `unit`, NaN wherever the state is not PRESENT; `states` is (N,) of
-    `State`. Order is kept, names are unique. Arrays are read-only.
+    Order is kept, names are unique, arrays are read-only. `landmarks["sella"]` is the point (d,) of a landmark.
+
+    Attributes:
+        names: (N,) names.
+        points: (N, d) world LPS in `unit`, NaN wherever the state is not PRESENT.
+        states: (N,) of `State`.
+        unit: "mm", or "px" where the spacing of the image is unknown.
+
+    Examples:
+        >>> found = anatomark.Landmarks.from_dict({"sella": [1.0, 2.0], "nasion": anatomark.State.ABSENT}, ndim=2)
+        >>> found.present
+        array([ True, False])
     """
 
     names: tuple[str, ...]

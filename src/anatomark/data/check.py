@@ -36,10 +36,23 @@ def check(
 ) -> list[Finding]:
     """Everything found wrong or odd, errors first, and which reviews count; an empty list for a good set without.
 
-    `dataset` is a loaded set or the path of its description; given the path, faults within landmark tables
-    become findings, which `load_dataset` refuses. Reads every image once; `progress` is called after each,
-    from several threads.
-    Shapes are judged where at least 8 cases have at least 4 (2D) or 5 (3D) landmarks in common.
+    Reads every image once. Shapes are judged where at least 8 cases have at least 4 (2D) or 5 (3D) landmarks in common.
+
+    Args:
+        dataset: a data set, or the path of its description; given the path, faults within landmark tables become
+            findings, which `load_dataset` refuses.
+        root: folder that the data lie under, where the description does not say.
+        progress: called after each image, from several threads.
+
+    Returns:
+        Findings with `level`, `case`, `landmark`, `message` and `advice`.
+
+    Raises:
+        DescriptionError: the description does not hold together.
+
+    Examples:
+        >>> [finding.message for finding in anatomark.check("my_xrays/dataset.yaml")]
+        []
     """
     facts: list[ImageFacts] = []
     told: list[str] = []

@@ -1,4 +1,4 @@
-"""The Dataset: what a `dataset.yaml` (see `anatomark.data.schema`) stands for on this machine."""
+"""The Dataset: what a `dataset.yaml` (see docs/dataset.md) stands for on this machine."""
 
 from __future__ import annotations
 
@@ -37,13 +37,27 @@ __all__ = ["Case", "Dataset", "load_dataset", "read_dataset"]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Cases with the names, pairs and splits that hold for all of them.
+    """Cases with the names, pairs and splits that hold for all of them; `load_dataset` makes one.
 
-    `unit` is "px" where the spacing is unknown, and lengths are then never called mm. `reference_rule` is
-    "mean" or the name of an observer; `combined` are observers that are no persons, and the first group of
-    `session_pattern` in an observer's name is the person. `missing_values` are the points that the description
-    takes for missing, None where it says nothing of them. `path` is the description, None for a set made from
-    images alone.
+    Attributes:
+        path: the description; None for a set made from images alone.
+        name: of the data set.
+        root: folder that paths are relative to.
+        ndim: dimension of the images, 2 or 3.
+        unit: "mm", or "px" where the spacing is unknown; lengths are then never called mm.
+        names: of the landmarks, in their order.
+        pairs: of names that are left and right of each other.
+        cases: an image with its annotations each; `case.read_image()`, `case.reference`, `case.observers`.
+        reference_rule: "mean" or the name of an observer.
+        measurements: angles and lengths by landmark names.
+        combined: observers that are no persons.
+        session_pattern: its first group in an observer's name is the person.
+        missing_values: points that the description takes for missing; None where it says nothing of them.
+
+    Examples:
+        >>> dataset = anatomark.load_dataset("my_xrays/dataset.yaml")
+        >>> dataset.case("p001_a").reference["sella"]
+        array([61.2, 54. ])
     """
 
     path: Path | None
@@ -119,12 +133,26 @@ class Dataset:
 
 
 def load_dataset(path: str | Path, root: str | Path | None = None) -> Dataset:
-    """The Dataset that the `dataset.yaml` at `path` describes; no image is opened, tables are read.
+    """The Dataset that a `dataset.yaml` describes; no image is opened, tables are read.
 
-    `root` is where a relative `root:` of the description is looked up (see `anatomark.data.schema`).
-    Raises DescriptionError for a description that does not hold together or a missing folder or table,
-    UnknownNameError for unknown landmarks in a table, LandmarkFileError for landmarks that occur twice.
-    A subject in two splits is left to `anatomark check`: evaluation of such a set may still be wanted.
+    A subject in two splits is left to `check`: evaluation of such a set may still be wanted.
+
+    Args:
+        path: the description, or a folder that has a dataset.yaml.
+        root: where a relative `root:` of the description is looked up (see docs/dataset.md).
+
+    Returns:
+        Its cases with their images, annotations and splits.
+
+    Raises:
+        DescriptionError: the description does not hold together, or a folder or table is missing.
+        UnknownNameError: a table has unknown landmarks.
+        LandmarkFileError: a landmark occurs twice.
+
+    Examples:
+        >>> dataset = anatomark.load_dataset("my_xrays/dataset.yaml")
+        >>> dataset.splits, len(dataset.split("test"))
+        (('train', 'test'), 12)
     """
     dataset, findings = read_dataset(path, root, strict=True)
     for code, error in (("unknown-landmark", UnknownNameError), ("duplicate-landmark", LandmarkFileError)):

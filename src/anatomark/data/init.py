@@ -35,9 +35,25 @@ FRACTIONS = {"test": 0.15, "validation": 0.15, "train": 0.70}
 
 
 def init_dataset(folder: str | Path, out: str | Path | None = None, *, seed: int = 0) -> Path:
-    """The path of the description written for `folder`: `out`, or dataset.yaml in the folder.
+    """Writes a first description of the images and landmark files in `folder`; its path.
 
-    Raises OutputError where that file exists already, DescriptionError where there is no image.
+    Frame and spacing are never guessed: `???` stands where only a person can know.
+
+    Args:
+        folder: with images, and landmark files or tables.
+        out: the file to write; by default dataset.yaml in the folder.
+        seed: of the random split.
+
+    Returns:
+        The path of the description.
+
+    Raises:
+        OutputError: that file exists already.
+        DescriptionError: there is no image.
+
+    Examples:
+        >>> anatomark.init_dataset("my_xrays")
+        PosixPath('my_xrays/dataset.yaml')
     """
     folder = Path(folder)
     path = Path(out) if out is not None else folder / "dataset.yaml"

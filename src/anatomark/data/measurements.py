@@ -1,27 +1,6 @@
 """Measurements: angles, lengths and ratios by landmark names, what landmarks are placed for.
 
-In a `dataset.yaml`:
-
-```yaml
-measurements:
-  - {name: SNA, kind: angle, points: [sella, nasion, subspinale]}      # at the middle point, 0 to 180 degrees
-  - {name: height, kind: distance, points: [nasion, menton]}           # mm, or px without spacing
-  - {name: overjet, kind: distance, points: [lower, upper], along: x}  # negative where x of the second is smaller
-  - {name: wits, kind: point to line, point: A, line: [a, b]}          # distance with a sign, see below
-  - {name: FHI, kind: ratio, lines: [[sella, gonion], [nasion, menton]]}      # first length over second
-  - {name: FMA, kind: angle of lines, lines: [[sella, nasion], [gonion, gnathion]]}   # of directions a to b
-  - {name: tilt, kind: angle of lines, lines: [[a, b], [c, d]], signed: true}         # 2D, -180 to 180
-  - {name: cant, kind: angle of planes, planes: [[a, b, c], [d, e, f]]}        # 3D, 0 to 90 degrees
-  - name: both
-    kind: sum                                       # of measurements above it by name, each times a number
-    of: {FMA: 1, tilt: -1}
-    classes: {names: [low, normal, high], thresholds: [68.4, 80.5]}   # a value on a threshold is in the upper class
-```
-
-`hidden: true` is for a part of a sum that nobody wants to read. Signs in 2D, in the world's axes x and y: an angle of
-lines is positive where the second direction lies clockwise of the first on a picture whose y points down; a point is
-on the positive side of the line a to b where it lies so turned from a. In 3D `point to line` is the distance, without
-sign. Where a landmark is not there, there is no value.
+docs/dataset.md shows each kind and says what its sign means.
 """
 
 from __future__ import annotations

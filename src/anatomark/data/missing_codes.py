@@ -2,7 +2,7 @@
 
 A code that is taken for a place is learned as one, and no error tells. So training refuses what can be nothing else,
 and `check` also asks about what may be a code. The description has the last word (`missing_values`, see
-`anatomark.data.schema`); an empty list there says that no point is one, as in a set aligned to a landmark at 0,0,0.
+docs/dataset.md); an empty list there says that no point is one, as in a set aligned to a landmark at 0,0,0.
 """
 
 from __future__ import annotations

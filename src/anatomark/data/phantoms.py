@@ -223,12 +223,37 @@ def make_phantoms(
     pose_degrees: float = 0.0,
     vertebrae: int = 0,
 ) -> Path:
-    """The path of the `dataset.yaml` of a new phantom set in `folder`.
+    """Writes a set of synthetic images whose landmarks are known exactly; the path of its `dataset.yaml`.
 
-    Writes images/case_000 ... as `ending` (by default .png in 2D, .nii.gz in 3D), landmarks.csv (LPS mm, with
-    states) and, last, dataset.yaml; `splits` gives each split's part of the cases. `absent` is the part of
-    the images that are cut; True is four in ten. The other arguments are those of PhantomSpec. Raises
-    OutputError where the folder holds images of another set.
+    `folder` gets images/case_000 ..., landmarks.csv (LPS mm, with states) and, last, dataset.yaml.
+
+    Args:
+        folder: where to write.
+        ndim: 2 for radiographs, 3 for volumes.
+        cases: number of images, each of another subject.
+        landmarks: number of landmarks, 3 to 2000.
+        seed: of the anatomy and its variation.
+        absent: part of the images that are cut, the landmarks beyond being absent; True is four in ten.
+        not_annotated: part of the landmarks that are not annotated.
+        shape: of the arrays; by default 160 x 208 pixels or 48 x 64 x 56 voxels of a head's size.
+        spacing: in mm along x, y[, z].
+        oblique: turns about half of the 3D images, exchanges and flips their axes.
+        modality: "radiograph", "ct" or "mr".
+        splits: {name: part of the cases}.
+        ending: of the images, by default .png in 2D, .nii.gz in 3D.
+        pose_degrees: what is in each image is turned by up to that.
+        vertebrae: instead of a head, a spine of so many that look alike.
+
+    Returns:
+        The path of the description.
+
+    Raises:
+        OutputError: the folder holds images of another set.
+        SettingsError: an argument is out of range.
+
+    Examples:
+        >>> anatomark.make_phantoms("phantoms", cases=60)
+        PosixPath('phantoms/dataset.yaml')
     """
     spec = PhantomSpec(
         ndim=ndim,

@@ -38,19 +38,36 @@ def synthesize_dataset(
     root: str | Path | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> Path:
-    """The path of the new `out`/dataset.yaml, with `copies` synthetic images of each label map.
+    """Makes a data set of `copies` synthetic images of each label map; the path of its dataset.yaml.
 
-    The label maps are the images of `dataset` themselves, or, with `labels`, files beside them: a path below the data
-    set's folder in which {case} stands for the case name. Then the real images belong to the new set too (they stay
-    where they are), and a case without a map is no error. Images are made of the cases in `splits`; left out, of all,
-    or with `labels` of the split called train, if there is one.
+    The label maps are the images of `dataset` themselves, or, with `labels`, files beside them. Then the real images
+    belong to the new set too (they stay where they are), and a case without a map is no error. Names, pairs, subjects,
+    splits and measurements are those of `dataset`, the landmarks its reference. Image k of a case depends on `seed`,
+    the case's name and k alone, so a stopped call goes on where it was, and more copies may be added.
 
-    `tissues` is a table as `anatomark.data.tissue_table` reads it and takes the place of those of `synthesis`. Names,
-    pairs, subjects, splits and measurements are those of `dataset`, the landmarks its reference. Image k of a case
-    depends on `seed`, the case's name and k alone, so a stopped call goes on where it was, and more copies may be
-    added.
+    Args:
+        dataset: a data set, or the path of its dataset.yaml.
+        out: folder of the new set.
+        labels: path of the label maps below the data set's folder, in which {case} stands for the case name.
+        tissues: a table as `anatomark.data.tissue_table` reads it; takes the place of the tissues of `synthesis`.
+        synthesis: what the images have in common.
+        copies: images of each label map.
+        splits: images are made of the cases in these; by default of all, or with `labels` of the split called train.
+        seed: of all that is drawn.
+        root: folder that the data lie under, where the description does not say.
+        progress: called with the number of images done, that of all, and the next one's name.
 
-    Raises ImageError for a file that is no label map, SettingsError, OutputError where `out` holds another set.
+    Returns:
+        The path of the new description.
+
+    Raises:
+        ImageError: a file is no label map.
+        SettingsError: a setting is out of range.
+        OutputError: `out` holds another set.
+
+    Examples:
+        >>> anatomark.synthesize_dataset("maps/dataset.yaml", out="synthetic", copies=8)
+        PosixPath('synthetic/dataset.yaml')
     """
     if copies < 1:
         raise SettingsError(f"copies is {copies}; expected the number of images of each label map, 1 or more")

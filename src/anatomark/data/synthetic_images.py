@@ -38,9 +38,18 @@ _SAMPLED = 300_000  # elements that the percentile is taken of
 
 @dataclass(frozen=True)
 class Tissue:
-    """Labels that look alike. `mean` and `sd`, of grey values within an image, are ranges that each image draws from.
+    """Labels that look alike.
 
-    Without ranges, the tissue may be of any brightness: 0 to 250, with a s.d. of 0 to 35.
+    Without ranges, the tissue may be of any brightness: a mean of 0 to 250, with a s.d. of 0 to 35.
+
+    Attributes:
+        name: of the tissue.
+        labels: the values of the label map that belong to it.
+        mean: range of the mean grey value, from which each image draws.
+        sd: range of the standard deviation of grey values within an image.
+
+    Examples:
+        >>> white = anatomark.Tissue("white matter", (2, 41), mean=(120, 200), sd=(5, 25))
     """
 
     name: str
@@ -60,11 +69,21 @@ class Synthesis:
     """What the images of a set have in common; each image draws from the ranges, evenly.
 
     A label of none of the `tissues` is one of its own that may be of any brightness; label 0 is air then, nearly
-    black. Lengths are in elements of the label map. `texture` is the s.d. that variations within a tissue are smoothed
-    with, `blur` that of borders. `bias` is the largest s.d. of the logarithm of the bias field at `bias_points` control
-    points along each axis. `thick` is the largest thickness of slices, of the part `thick_slices` of the images, which
-    have one axis with thicker elements (not where the spacing is unknown: such images cannot store it). `noise` is the
-    s.d. relative to bright tissue, `gamma` the largest logarithm of the exponent of grey values.
+    black. Lengths are in elements of the label map.
+
+    Attributes:
+        tissues: labels that look alike, with their ranges of grey values.
+        texture: s.d. that variations within a tissue are smoothed with.
+        blur: s.d. that borders are smoothed with.
+        bias: largest s.d. of the logarithm of the bias field.
+        bias_points: control points of the bias field along each axis.
+        thick: largest thickness of slices, along one axis (not where the spacing is unknown).
+        thick_slices: part of the images that have such slices.
+        noise: s.d. relative to bright tissue.
+        gamma: largest logarithm of the exponent of grey values.
+
+    Examples:
+        >>> synthesis = anatomark.Synthesis(thick=4, noise=(0.0, 0.02))
     """
 
     tissues: tuple[Tissue, ...] = ()
@@ -116,8 +135,21 @@ class Appearance:
 def synthetic_image(labels: Image, synthesis: Synthesis | None = None, *, seed: int | Sequence[int] = 0) -> Image:
     """An image (uint8) of what the label map shows, in the same world: landmarks of the map hold for it.
 
-    `labels` holds whole numbers from 0 on. Equal arguments give equal images. `seed` may be several numbers, such as
-    (seed of the set, number of the image). Raises ImageError for an image that is no label map.
+    After SynthSeg (Billot et al., MedIA 2023, doi:10.1016/j.media.2023.102789). Equal arguments give equal images.
+
+    Args:
+        labels: an image of whole numbers from 0 on.
+        synthesis: what to draw from; by default any contrast.
+        seed: a number, or several, such as (seed of the set, number of the image).
+
+    Returns:
+        The image, on the Grid of `labels`; one with thick slices has the Grid of these.
+
+    Raises:
+        ImageError: `labels` is no label map.
+
+    Examples:
+        >>> image = anatomark.synthetic_image(anatomark.read_image("labels.nii.gz"), seed=1)
     """
     array = label_array(labels)
     rng = np.random.default_rng(seed)

@@ -61,8 +61,18 @@ def check_references(
         device: where a model that is loaded here computes: "auto", "cpu" or "cuda".
         progress: called with the number of cases done, that of all, and the next one's name.
 
-    Raises SettingsError unless either `model` or `folds` is given, UnknownNameError where the model finds no landmark
-    of the data set; ModelError, LandmarkFileError and FrameError for what cannot be read.
+    Returns:
+        Findings with `level`, `case`, `landmark`, `message` and `advice`.
+
+    Raises:
+        SettingsError: not exactly one of `model` and `folds` is given.
+        UnknownNameError: the model finds no landmark of the data set.
+        ModelError: the model cannot be loaded.
+        LandmarkFileError: the predictions cannot be read.
+        FrameError: they do not state their frame.
+
+    Examples:
+        >>> suspects = anatomark.check_references("my_xrays/dataset.yaml", model="ceph19", out="checked")
     """
     data = dataset if isinstance(dataset, Dataset) else read_dataset(dataset, root)[0]
     cases = [case for case in data.cases if case.reference.present.any()]

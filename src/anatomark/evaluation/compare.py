@@ -47,12 +47,33 @@ def compare(
 ) -> Comparison:
     """Paired differences between predictions; with `out`, also compare.json, compare.csv and compare.md there.
 
-    `predictions` are tables or files of any origin, as `evaluate` reads them; `frame` is for those that do not state
-    theirs, `names` what they are called (by default after file or folder). Scored are the cases of `split`, or without
-    it the cases that all of them name. The result has the keys of compare.json (`docs/evaluation.md`) as attributes,
-    and reads as that document too; its `sentences` are ready to print.
+    Args:
+        dataset: a data set, or the path of its dataset.yaml.
+        predictions: two or more tables or files of any origin, as `evaluate` reads them.
+        names: what they are called, by default after file or folder.
+        split: score every case of this split; by default the cases that all of the predictions name.
+        frame: LPS, RAS or pixel, for files that do not state theirs.
+        out: folder for the files.
+        root: folder that the data lie under, where the description does not say.
+        presence_threshold: a presence below (0 to 1) predicts that the landmark is absent.
+        radii: of the detection rates, in the unit of the data.
+        samples: bootstrap resamples of the subjects; 0 for no intervals.
+        seed: of the bootstrap.
 
-    Raises as `evaluate` does, SettingsError for fewer than two predictions.
+    Returns:
+        The keys of compare.json (`docs/evaluation.md`) as attributes; it reads as that document too. Its `sentences`
+        are ready to print.
+
+    Raises:
+        SettingsError: there are fewer than two predictions, or an argument is out of range.
+        FrameError: a frame is unknown, or a unit is wrong.
+        UnknownNameError: a landmark or split is unknown, or no image is known.
+        LandmarkFileError: predictions contradict each other.
+
+    Examples:
+        >>> compared = anatomark.compare("my_xrays/dataset.yaml", ["ours", "theirs.csv"], split="test")
+        >>> compared.pairs[0].overall.difference  # mm, ours minus theirs
+        -0.21
     """
     radii, samples = checked_radii(radii), checked_samples(samples)
     called = _checked_names(predictions, names)

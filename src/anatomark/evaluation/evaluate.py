@@ -84,9 +84,6 @@ def evaluate(
 ) -> Evaluation:
     """The metrics of predicted landmarks; with `out`, also metrics.json, rows.csv, tables and report.html there.
 
-    The result has the keys of metrics.json (`docs/evaluation.md`) as attributes, `metrics.overall.mre`, and reads as
-    that document too, `metrics["overall"]["mre"]`; `to_dict()` gives the whole of it.
-
     Args:
         dataset: a data set, or its dataset.yaml.
         predictions: a table, a landmark file of any known format, the folder that `predict` wrote, or a run with folds,
@@ -107,8 +104,21 @@ def evaluate(
         model: the model that made the predictions, or its run folder: its error bounds are judged.
         coverage: the level of the error bounds to judge, between 0 and 1.
 
-    Raises FrameError for an unknown frame or a wrong unit, UnknownNameError for an unknown landmark or split or if no
-    image is known, LandmarkFileError for predictions that contradict each other, SettingsError, OutputError.
+    Returns:
+        The keys of metrics.json (`docs/evaluation.md`) as attributes, `metrics.overall.mre`. It reads as that document
+        too, `metrics["overall"]["mre"]`; `to_dict()` gives the whole of it. Lengths are in the unit of the data.
+
+    Raises:
+        FrameError: a frame is unknown, or a unit is wrong.
+        UnknownNameError: a landmark or split is unknown, or no image is known.
+        LandmarkFileError: predictions contradict each other.
+        SettingsError: an argument is out of range.
+        OutputError: the files cannot be written.
+
+    Examples:
+        >>> metrics = anatomark.evaluate("my_xrays/dataset.yaml", "predicted", split="test", out="evaluation")
+        >>> metrics.overall.mre, metrics.overall.mre_interval, metrics.landmarks["sella"].sdr["2"]
+        (1.14, (1.1, 1.19), 98.0)
     """
     scoring = _checked(presence_threshold, radii, samples, seed, consensus, margin, coverage)
     command = _command(dataset, predictions, _options(scoring, frame, split, root, model, out))

@@ -36,11 +36,30 @@ def compare_observers(
 ) -> ObserverStudy:
     """How far observers are from each other and from themselves; with `out`, also as files there.
 
-    `source` is a data set or its dataset.yaml, or tables of placements (see `placements_in_files`, which `frame`,
-    `spacing` and `session` are for). The result also reads as the document observers.json, whose keys are those of
-    `observers` in metrics.json (`docs/evaluation.md`); the other file is observer_pairs.csv.
+    Args:
+        source: a data set, its dataset.yaml, or tables of placements (see `placements_in_files`).
+        split: only this split of a data set.
+        frame: LPS, RAS or pixel, of tables that do not state it.
+        spacing: in mm along x, y[, z], of tables in pixel coordinates.
+        session: for tables: a regular expression whose group in an observer's name is the person.
+        radii: of the rates of agreement, in the unit of the data.
+        consensus: of the other observers, mean or geometric-median.
+        samples: bootstrap resamples of the subjects; 0 for no intervals.
+        seed: of the bootstrap.
+        root: folder that the data lie under, where the description does not say.
+        out: folder for observers.json and observer_pairs.csv.
 
-    Raises LandmarkFileError where no case was marked by two observers, or twice by one.
+    Returns:
+        The keys of `observers` in metrics.json (`docs/evaluation.md`) as attributes; it reads as observers.json too.
+
+    Raises:
+        LandmarkFileError: no case was marked by two observers, or twice by one.
+        FrameError: a table does not state its frame.
+
+    Examples:
+        >>> study = anatomark.compare_observers(["anna.csv", "ben.csv"], frame="RAS")
+        >>> study.inter.overall.mre  # mm between the two
+        0.93
     """
     radii, samples, how = checked_radii(radii), checked_samples(samples), checked_consensus(consensus)
     name, placements = _open(source, split, frame, spacing, session, root)

@@ -76,7 +76,7 @@ def placements_in_files(
     observer a file, called as the file is.
 
     `frame` is for tables that do not state theirs; `spacing` (mm along x, y[, z]) makes pixel coordinates mm. `session`
-    is a regular expression whose first group in a name is the person (see `anatomark.data.schema`, `observers`). A case
+    is a regular expression whose first group in a name is the person (see `observers` in docs/dataset.md). A case
     is an image by its name without folder and ending, and its own subject.
     """
     marks: dict[str, dict[str, Landmarks]] = {}

@@ -47,19 +47,35 @@ def convert(
     format: str | None = None,
     missing: MissingValues = NOTHING,
 ) -> list[Path]:
-    """Writes `source` again as `target`, by their names; returns the files written.
+    """Writes `source` again as `target`, in the format that their names stand for.
 
-    - An image (a file or a DICOM series' folder) to an image file.
-    - A landmark file of any known format, or a folder of landmark files (its subfolders are observers), to a landmark
-      file. `format` (a name of `formats.known`) is for endings that several formats share; a format for one image takes
-      those of one image and observer.
-    - Any of these to a folder, with `format`: a file for each image, in a subfolder for each observer if there are any.
-      A name without an ending, or one that ends in "/", is a folder.
+    - An image (a file or a DICOM series' folder) becomes an image file.
+    - A landmark file of any known format, or a folder of landmark files (its subfolders are observers), becomes a
+      landmark file. A format for one image takes those of one image and observer.
+    - Any of these becomes a folder, with `format`: a file for each image, in a subfolder for each observer if there are
+      any. A name without an ending, or one that ends in "/", is a folder.
 
-    `image` is the image of the landmarks, or a folder with the images by name; it is needed between pixel
-    and world coordinates, and `spacing` (x, y[, z], mm) goes with images that state none. `from_frame` is
-    for sources that state no frame; `to_frame` (LPS, RAS, pixel) is that of the format, or LPS, if left out.
-    `missing` are points that stand for none, in the numbers of the source.
+    Args:
+        source: an image, a landmark file, or a folder of landmark files.
+        target: the file or folder to write.
+        image: the image of the landmarks, or a folder with the images by name; needed between pixel and world
+            coordinates.
+        from_frame: LPS, RAS or pixel, for sources that state no frame.
+        to_frame: LPS, RAS or pixel; by default that of the format, or LPS.
+        spacing: in mm along x, y[, z], for images that state none.
+        format: a format by name, such as "coco", for endings that several formats share, and for folders.
+        missing: points that stand for none, in the numbers of the source.
+
+    Returns:
+        The files written.
+
+    Raises:
+        LandmarkFileError: the source cannot be read, or the format cannot hold it.
+        FrameError: a frame is not stated, or there is no image to change it by.
+
+    Examples:
+        >>> anatomark.convert("points.fcsv", "points.mrk.json")
+        [PosixPath('points.mrk.json')]
     """
     source = Path(source)
     target_is_folder = str(target).endswith(("/", "\\")) or Path(target).is_dir() or _suffix_or_none(target) is None

@@ -44,14 +44,28 @@ def read_image(
 ) -> Image:
     """The grey Image in a file or a DICOM series' folder, in the file's own number type.
 
-    RGB(A) becomes grey. A DICOM file of one frame and a photo type are 2D; other files have the dimension
-    that they state. `spacing` (x, y[, z]) in mm is for files that state none. A picture is turned as its file asks
-    viewers to turn it, unless `orientation` is "stored". `page` (from 1) is one picture of a file with many: a page
-    of a TIFF, a slice of a stack of X-rays; it is 2D. Remarks on how the file was understood go to the log.
-
-    Raises `ImageError` for what cannot be read (missing, empty, cut short, 4D, several series), and
-    `SpacingError` where `spacing` contradicts the file by more than 1 %. What the voxels hold is judged by
+    RGB(A) becomes grey. A DICOM file of one frame and a photo type are 2D; other files have the dimension that they
+    state. Remarks on how the file was understood go to the log. What the voxels hold is judged by
     `core.image.require_usable`.
+
+    Args:
+        path: an image file of any format in docs/formats.md, or the folder of one DICOM series.
+        spacing: in mm along x, y[, z], for a file that states none.
+        orientation: "shown" turns a picture as its file asks viewers to turn it, "stored" does not.
+        page: one picture (from 1) of a file with many: a page of a TIFF, a slice of a stack of X-rays; it is 2D.
+
+    Returns:
+        The image: an array of (rows, columns) or (slices, rows, columns) on its Grid. The unit of the Grid is px where
+        the spacing is unknown.
+
+    Raises:
+        ImageError: it cannot be read: missing, empty, cut short, 4D, several series.
+        SpacingError: `spacing` contradicts the file by more than 1 %.
+
+    Examples:
+        >>> image = anatomark.read_image("xray.png", spacing=(0.1, 0.1))
+        >>> image.array.shape, image.grid.spacing
+        ((2400, 1935), (0.1, 0.1))
     """
     image, header = load_image(path, spacing=spacing, orientation=orientation, page=page)
     tell(header.remarks)
@@ -115,8 +129,19 @@ def read_header(
 def write_image(image: Image, path: str | Path) -> None:
     """Writes .nii, .nii.gz, .nrrd or .mha with the whole Grid, or a 2D .png or .tif, which keep no spacing.
 
-    The file appears whole or not at all. Raises `ImageError` for a type that the format cannot hold,
-    `SpacingError` for an image in px in a format whose lengths are mm, `OutputError` where the system refuses.
+    The file appears whole or not at all.
+
+    Args:
+        image: what to write.
+        path: the file; its ending says which format.
+
+    Raises:
+        ImageError: the format cannot hold numbers of this type.
+        SpacingError: the image is in px, and the lengths of the format are mm.
+        OutputError: the system refuses.
+
+    Examples:
+        >>> anatomark.write_image(anatomark.read_image("series_folder"), "ct.nii.gz")
     """
     import SimpleITK as sitk
 

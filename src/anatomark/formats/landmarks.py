@@ -83,15 +83,28 @@ def read_landmarks(
 ) -> Landmarks:
     """The landmarks of one image in world LPS, in the unit of their image where its `grid` is given.
 
-    `frame` (LPS, RAS, pixel) is for files that state none. A Slicer file may also be given as `pixel`: its
-    points were then placed on a picture that was opened without its spacing, where Slicer's mm are pixels.
-    Pixel coordinates without a grid stay in px. With a 2D grid, points of Slicer lose their z.
+    Args:
+        path: a landmark file of one image, of any format in docs/formats.md.
+        frame: LPS, RAS or pixel, for a file that states none. A Slicer file may also be given as pixel: its points were
+            then placed on a picture that was opened without its spacing, where Slicer's mm are pixels.
+        grid: the Grid of the image. Pixel coordinates without it stay in px; with a 2D one, points of Slicer lose their
+            z.
+        names: the wanted names in their order; one that the file does not have is NOT_ANNOTATED. A format without names
+            takes them in the order of its points, if there are as many; the cephalometric challenge's files have 19
+            standard ones of their own.
 
-    `names` is the wanted order: the result has all of them, NOT_ANNOTATED where the file has none, and a
-    name of the file that is not among them raises `UnknownNameError`. A format without names takes them in the order of
-    its points, if there are as many; the cephalometric challenge's files have 19 standard ones of their own.
+    Returns:
+        N named landmarks with points (N, d) in LPS, mm or px.
 
-    Raises `LandmarkFileError` and `FrameError`.
+    Raises:
+        LandmarkFileError: the file cannot be read, or holds landmarks of several images.
+        FrameError: it states no frame and none is given, or another one is.
+        UnknownNameError: it has a name that is not among `names`.
+
+    Examples:
+        >>> landmarks = anatomark.read_landmarks("p01.mrk.json")
+        >>> landmarks["sella"]
+        array([ 1.2, 34.5, 60.1])
     """
     path = Path(path)
     table = read_placements(path, frame=frame, grid_of=lambda _: grid, names=names)
@@ -117,9 +130,22 @@ def write_landmarks(
 ) -> None:
     """Writes the landmarks of one image, whole or not at all; reading gives back equal landmarks.
 
-    The format is `format` (a name of `formats.known`), or what the ending stands for. `frame` is LPS (the default),
-    RAS, or pixel where the format has it; pixel needs the `grid` of the image for landmarks in mm. In a table the image
-    is called as the file is. `notes` (N,) become the descriptions of Slicer's points.
+    Args:
+        landmarks: what to write. In a table, the image is called as the file is.
+        path: the file; its ending says which format, where `format` does not.
+        frame: LPS (the default), RAS, or pixel where the format has it.
+        grid: the Grid of the image, which pixel coordinates of landmarks in mm need.
+        notes: (N,) texts that become the descriptions of Slicer's points.
+        format: the format by name, such as "coco", where several share an ending.
+
+    Raises:
+        LandmarkFileError: the format cannot hold these landmarks.
+        FrameError: the format has no such frame.
+        OutputError: the system refuses.
+
+    Examples:
+        >>> found = anatomark.Landmarks.from_points(["sella", "nasion"], [[1.2, 34.5], [70.3, 30.0]])
+        >>> anatomark.write_landmarks(found, "p01.csv")
     """
     path = Path(path)
     known, ending = written_format(path, format)

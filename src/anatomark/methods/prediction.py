@@ -32,16 +32,27 @@ def predicted_absent(presence: Floats, threshold: float = PRESENCE_THRESHOLD) ->
 class Prediction:
     """A point for every landmark, with its presence, spread and error bound, and the suitability of the image.
 
-    `landmarks` has coordinates for all N (state PRESENT), whatever their presence; `presence` (N,) is a probability;
-    `spread` (N,), in the landmarks' unit, is the error to be expected by the method's own answers
-    (`methods.error_scale`), or, of a model that has not learned that, the root mean square distance of the votes; of
-    several members, their disagreement is added. `error_bound` (N,), in the same
-    unit, is the length that the error stays below with probability `coverage` if the landmark is present (see
-    `methods.error_bound` for the assumptions); NaN if not available, for which the model's `bounds` have the reason.
-    `warning` is a remark on the image, such as that it could not be aligned. `suitability` is the proportion of
-    suitable images that deviate more from the training images (`methods.suitability`), NaN if the model cannot judge;
-    `unsuitable` is the reason if the image is judged unsuitable, and then no landmark has a bound. `taken_for` is what
-    an image was taken for, such as "mirrored", where it was predicted in another way than it was given.
+    Attributes:
+        landmarks: points (N, d), world LPS, for all N (state PRESENT), whatever their presence.
+        presence: (N,) the probability that the landmark is in the image.
+        spread: (N,), in the landmarks' unit: the error to be expected by the method's own answers
+            (`methods.error_scale`), or, of a model that has not learned that, the root mean square distance of the
+            votes; of several members, their disagreement is added.
+        warning: a remark on the image, such as that it could not be aligned.
+        error_bound: (N,), in the same unit: the length that the error stays below with probability `coverage` if the
+            landmark is present (see `methods.error_bound` for the assumptions); NaN if not available, for which the
+            model's `bounds` have the reason.
+        coverage: of the error bounds.
+        suitability: the proportion of suitable images that deviate more from the training images
+            (`methods.suitability`), NaN if the model cannot judge.
+        unsuitable: the reason if the image is judged unsuitable; then no landmark has a bound.
+        taken_for: what an image was taken for, such as "mirrored", where it was predicted in another way than it was
+            given.
+
+    Examples:
+        >>> prediction = anatomark.load("ceph19").predict(anatomark.read_image("xray.png", spacing=(0.1, 0.1)))
+        >>> prediction.landmarks["sella"], prediction.error_bound[0]
+        (array([60.1, 54.3]), 2.9)
     """
 
     landmarks: Landmarks

@@ -34,8 +34,22 @@ def propose_landmarks(
     or where `mask` is above zero. Of the most salient 4 * `count`, the strongest is taken first, then always the one
     farthest from all taken (Eldar et al. 1997, doi:10.1109/83.623193). No chance is involved.
 
-    `scale` is the size of the structures looked for, `margin` the least distance to the image's border (left out: 4
-    scales), both in the image's unit. Raises `ImageError` where the image has too few distinct points.
+    Args:
+        image: to place landmarks on.
+        count: number of landmarks.
+        scale: size of the structures looked for, in the image's unit; by default 1/150 of a side.
+        margin: least distance to the image's border, in the image's unit; by default 4 scales.
+        mask: an image that is above zero where landmarks may lie.
+
+    Returns:
+        The landmarks, points (count, d) in world LPS.
+
+    Raises:
+        ImageError: the image has too few distinct points.
+
+    Examples:
+        >>> template = anatomark.read_image("template.nii.gz")
+        >>> anatomark.write_landmarks(anatomark.propose_landmarks(template, count=1200), "template.csv")
     """
     if count < 1:
         raise SettingsError(f"count is {count}; expected the number of landmarks, 1 or more")

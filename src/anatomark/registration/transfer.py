@@ -64,15 +64,33 @@ def transfer_landmarks(
 
     Template and image are registered in both directions (`register_deformable`), each on its own. A point p of the
     template goes to q on the image, and q back to p'; where |p - p'| is above `tolerance` at least one of the two is
-    wrong (Christensen & Johnson 2001, doi:10.1109/42.932742). Left out, it is two elements of the coarser working
-    grid, such as 4 mm for a brain.
+    wrong (Christensen & Johnson 2001, doi:10.1109/42.932742).
 
     Two smooth registrations may agree over a place where the image shows nothing (an artefact, a resection), so the
     surroundings of p and q are compared too: a squared correlation below 0.1 is no agreement. A template that is flat
-    about a point is not judged so.
+    about a point is not judged so. Whether a landmark is there at all cannot be told so: those absent from the template
+    are NOT_ANNOTATED too.
 
-    Whether a landmark is there at all cannot be told so: those absent from the template are NOT_ANNOTATED too.
-    Raises `RegistrationError`, and `FrameError` for landmarks that are not on the template.
+    Args:
+        template: the image of the landmarks.
+        landmarks: on the template, world LPS.
+        image: to transfer them to.
+        backend: "auto", "simpleitk" or "elastix"; auto takes elastix where it is installed.
+        tolerance: in the template's unit; by default two elements of the coarser working grid, such as 4 mm for a
+            brain.
+        seed: of the registration's samples.
+
+    Returns:
+        The landmarks in the world of `image`, with the inconsistency (N,) and agreement (N,) of each.
+
+    Raises:
+        RegistrationError: the two cannot be registered.
+        FrameError: the landmarks are not on the template.
+
+    Examples:
+        >>> moved = anatomark.transfer_landmarks(template, landmarks, anatomark.read_image("subject.nii.gz"))
+        >>> moved.landmarks["L0001"], moved.kept
+        (array([ 3.1, -20.4,  11.9]), 1171)
     """
     require_tolerance(tolerance)
     require_on(template, landmarks)

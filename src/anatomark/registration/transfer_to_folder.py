@@ -49,17 +49,35 @@ def transfer_to_folder(
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
     show: Callable[[str], None] = lambda line: None,
 ) -> TransferSummary:
-    """Carry the landmarks of an image file `template` onto `inputs` and write `out`/transferred.csv.
+    """Transfer the landmarks of an image file `template` to `inputs` and write `out`/transferred.csv.
 
-    `inputs` are images and folders of images. `frame` is that of `landmarks` where the file states none; `spacing`
-    (x, y[, z], mm) is for images that state none, the template too. `backend` and `tolerance` are those of
-    `transfer_landmarks`. The table has a row for each landmark of each image, the doubtful ones `not annotated`, the
-    there-and-back inconsistency as `spread`; it can stand as `annotations` in a dataset.yaml. `formats` adds
-    out/NAME.mrk.json or out/NAME.fcsv. `show` is told a line an image.
+    The table has a row for each landmark of each image, the doubtful ones `not annotated`, the there-and-back
+    inconsistency as `spread`; it can stand as `annotations` in a dataset.yaml. It is written anew after each image,
+    whole, so that an interrupted run leaves what it has; an earlier one is replaced.
 
-    The table is written anew after each image, whole, so that an interrupted run leaves what it has; an earlier one
-    is replaced. An image that fails is told in the TransferSummary, and the others go on; where all do, the first
-    reason is raised.
+    Args:
+        template: the image file of the landmarks.
+        landmarks: their file.
+        inputs: images and folders of images.
+        out: folder to write.
+        backend: "auto", "simpleitk" or "elastix".
+        tolerance: as in `transfer_landmarks`.
+        formats: adds out/NAME.mrk.json or out/NAME.fcsv.
+        frame: of `landmarks` where the file states none.
+        spacing: in mm along x, y[, z], for images that state none, the template too.
+        seed: of the registration's samples.
+        progress: called with the number of images done, that of all, and the next one's name.
+        show: called with a line for each image.
+
+    Returns:
+        The table's path, what was `transferred`, and the reasons of the images that `failed`.
+
+    Raises:
+        AnatomarkError: no image received the landmarks; the first one's error.
+
+    Examples:
+        >>> anatomark.transfer_to_folder("template.nii.gz", "template.csv", ["images/"], out="carried").table
+        PosixPath('carried/transferred.csv')
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:

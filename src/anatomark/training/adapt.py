@@ -81,9 +81,28 @@ def adapt(
 
     Learned are an offset a landmark (`methods.offsets`) and the error bounds: those of the model, scaled
     (`ErrorBounds.scaled`), or from OWN subjects on bounds of their own. Fewer than LEAST subjects change nothing.
-    Offsets that the model already has are replaced. Cases are chosen as in `calibrate`, and `run` stays as it is.
+    Offsets that the model already has are replaced. `run` stays as it is.
 
-    Raises OutputError where `out` holds something already, else as `calibrate`.
+    Args:
+        run: a run folder, or the name of a ready-made model.
+        dataset: annotated cases, or their dataset.yaml.
+        out: new folder for the copy.
+        split: of the cases; chosen as in `calibrate`.
+        reviews: a folder that `anatomark review` wrote; its accepted cases are taken.
+        root: folder that the data lie under, where the description does not say.
+        device: "auto", "cpu" or "cuda".
+        progress: called with the number of cases done, that of all, and the next one's name.
+
+    Returns:
+        The folder of the copy, and what it was taught.
+
+    Raises:
+        OutputError: `out` holds something already.
+        ModelError: `run` is no finished run.
+        SettingsError: there is no case to learn from, or the networks have learned from some of them.
+
+    Examples:
+        >>> adapted = anatomark.adapt("ceph19", "our_clinic/dataset.yaml", out="runs/ceph19_clinic")
     """
     folder, out = run_folder(run), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

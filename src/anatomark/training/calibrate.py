@@ -61,18 +61,34 @@ def calibrate(
 ) -> ErrorBounds:
     """Predict annotated cases, calibrate the error bounds of the model in `run` by them, and save these with it.
 
-    The cases are those of `split`, say of one's own clinic; or the accepted ones of `reviews`, a folder that `anatomark
-    review` wrote; without both, the run's validation cases, or all cases of a data set of another name that has no
-    splits. A finished run with folds is calibrated by its out-of-fold cases already; here it takes other cases. Where
+    By default the cases are the run's validation cases, or all cases of a data set of another name that has no splits.
+    A finished run with folds is calibrated by its out-of-fold cases already; here it takes other cases. Where
     ENOUGH_ABSENT landmarks or more are absent in other cases, the presence of a model without folds is learned from
     them, too. By the validation cases, what is usual in suitable images is learned anew as well.
 
     The points that the model finds stay as they are: whoever has used it would not expect them to move. `adapt` learns
-    how a place puts its points, and writes a model of its own.
+    how a place puts its points, and writes a model of its own. The bounds are those of split-conformal prediction
+    (doi:10.1080/01621459.2017.1307116).
 
-    Raises ModelError for a folder that is no finished run, or whose points were adapted, SettingsError where there is
-    no case to calibrate by or the networks have learned from some of them, UnknownNameError for a split, case or
-    landmark that the data set has not.
+    Args:
+        run: a run folder.
+        dataset: annotated cases, or their dataset.yaml.
+        split: the cases of this split, say of one's own clinic.
+        reviews: a folder that `anatomark review` wrote; its accepted cases are taken.
+        root: folder that the data lie under, where the description does not say.
+        device: "auto", "cpu" or "cuda".
+        progress: called with the number of cases done, that of all, and the next one's name.
+
+    Returns:
+        The error bounds, as they are saved.
+
+    Raises:
+        ModelError: the folder is no finished run, or its points were adapted.
+        SettingsError: there is no case to calibrate by, or the networks have learned from some of them.
+        UnknownNameError: the data set has no such split, case or landmark.
+
+    Examples:
+        >>> bounds = anatomark.calibrate("runs/first", "our_clinic/dataset.yaml", split="calibration")
     """
     folder = run_folder(run)
     if is_ready_made(folder):

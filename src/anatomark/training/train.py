@@ -12,7 +12,7 @@ from anatomark.data.missing_codes import require_no_codes
 from anatomark.data.reviews import describe_reviews
 from anatomark.errors import SettingsError, UnknownNameError
 from anatomark.formats.json_text import parsed
-from anatomark.methods import METHODS, detector_class
+from anatomark.methods import detector_class, known_methods
 from anatomark.training.auto import AUTO, CANDIDATES, train_auto
 from anatomark.training.both import BOTH, requests_of_both, train_both
 from anatomark.training.folds import train_folds
@@ -37,20 +37,39 @@ def train(
     show: Callable[[str], None] | None = None,
     began: float | None = None,
 ) -> Path:
-    """Train `method` on the cases of `train_split` and write the run folder `out`; returns its path.
+    """Train `method` on the cases of `train_split` and write the run folder `out`; its path.
 
-    Validation cases come from `validation_split`, else from a split called validation or val, else a part of the
-    training subjects is set aside (setting `validation_fraction`). A data set without splits trains on all its cases.
-    `settings` override the preset's; what neither sets is planned from the data. The same call on the folder of a
-    stopped run resumes from its last checkpoint; on that of a finished run it changes nothing.
-    `show` gets a line at a time of what happens; with it a progress bar is drawn. With `folds`, as many networks are
-    trained, each without its part of the subjects, and predictions are their average (see `training.folds`). With the
-    method "both", two methods are the members of one model in the same way (see `training.both`); with "auto", several
-    are tried for a short time and the best one goes on (see `training.auto`). That is the default of the command line
-    and not here, where a program is to train what it did with an earlier version. A time budget (setting `minutes`)
-    counts from `began` on, a time of time.monotonic(); by default from now on.
+    The same call on the folder of a stopped run resumes from its last checkpoint; on that of a finished run it changes
+    nothing. A data set without splits trains on all its cases.
 
-    Raises SettingsError for settings or a folder that do not fit, UnknownNameError for a split or method there is not.
+    Args:
+        dataset: a data set, or the path of its dataset.yaml.
+        out: the run folder.
+        method: a method by its name; "both" trains two as the members of one model (see `training.both`); "auto" tries
+            several for a short time and goes on with the best (see `training.auto`). That is the default of the command
+            line and not here, where a program is to train what it did with an earlier version.
+        preset: a named set of settings, such as "noothout2020".
+        settings: override the preset's; what neither sets is planned from the data (docs/settings.md).
+        device: "auto", "cpu" or "cuda".
+        root: folder that the data lie under, where the description does not say.
+        train_split: the split to learn from.
+        validation_split: the split that selects the weights; by default one called validation or val, else a part of
+            the training subjects is set aside (setting `validation_fraction`).
+        folds: as many networks are trained, each without its part of the subjects, and predictions are their average
+            (see `training.folds`).
+        show: gets a line at a time of what happens; with it a progress bar is drawn.
+        began: a time of time.monotonic() that a time budget (setting `minutes`) counts from; by default now.
+
+    Returns:
+        The path of the run folder, which `load` takes.
+
+    Raises:
+        SettingsError: settings or the folder do not fit.
+        UnknownNameError: there is no such split or method.
+
+    Examples:
+        >>> run = anatomark.train("my_xrays/dataset.yaml", out="runs/first", method="auto", settings={"minutes": 60})
+        >>> model = anatomark.load(run)
     """
     began = time.monotonic() if began is None else began
     if isinstance(dataset, (str, Path)):
@@ -119,8 +138,6 @@ def require_method(method: str, folds: int | None) -> None:
             "name a --method, such as one that was chosen without --folds"
         )
     if method not in (AUTO, BOTH):
-        try:
-            detector_class(method)
-        except UnknownNameError:
-            known = ", ".join([*METHODS, AUTO, BOTH])
-            raise UnknownNameError(f"no method {method!r}; there are: {known}") from None
+        if method not in (known := known_methods()):
+            raise UnknownNameError(f"no method {method!r}; there are: {', '.join([*known, AUTO, BOTH])}")
+        detector_class(method)
