@@ -19,7 +19,7 @@ from anatomark.training.folds import train_folds
 from anatomark.training.request import Request
 from anatomark.training.roles import training_roles
 from anatomark.training.run import train_cases
-from anatomark.training.run_folder import FOLDS
+from anatomark.training.run_folder import FOLDS, alone_in
 
 
 def train(
@@ -50,7 +50,8 @@ def train(
     and not here, where a program is to train what it did with an earlier version. A time budget (setting `minutes`)
     counts from `began` on, a time of time.monotonic(); by default from now on.
 
-    Raises SettingsError for settings or a folder that do not fit, UnknownNameError for a split or method there is not.
+    Raises SettingsError for settings or a folder that do not fit, and where another process is training there,
+    UnknownNameError for a split or method there is not.
     """
     began = time.monotonic() if began is None else began
     if isinstance(dataset, (str, Path)):
@@ -60,38 +61,39 @@ def train(
         for line in describe_reviews(dataset.cases):
             show(line)
     require_method(method, folds)
-    if method == AUTO:
-        return train_auto(
-            dataset,
-            preset=preset,
-            settings=settings,
-            device=device,
-            out=Path(out),
-            train_split=train_split,
-            validation_split=validation_split,
-            show=show,
-            began=began,
-        )
-    if method == BOTH:
-        requests = requests_of_both(dataset.ndim, preset=preset, settings=settings, device=device)
-        asked = requests[0].settings
+    with alone_in(Path(out)):
+        if method == AUTO:
+            return train_auto(
+                dataset,
+                preset=preset,
+                settings=settings,
+                device=device,
+                out=Path(out),
+                train_split=train_split,
+                validation_split=validation_split,
+                show=show,
+                began=began,
+            )
+        if method == BOTH:
+            requests = requests_of_both(dataset.ndim, preset=preset, settings=settings, device=device)
+            asked = requests[0].settings
+            roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
+            return train_both(dataset, roles, requests, settings or {}, out=Path(out), show=show, began=began)
+        request = Request.resolved(method, dataset.ndim, preset=preset, settings=settings, device=device)
+        if folds is not None:
+            return train_folds(
+                dataset,
+                folds,
+                request,
+                out=Path(out),
+                train_split=train_split,
+                validation_split=validation_split,
+                show=show,
+                began=began,
+            )
+        asked = request.settings
         roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
-        return train_both(dataset, roles, requests, settings or {}, out=Path(out), show=show, began=began)
-    request = Request.resolved(method, dataset.ndim, preset=preset, settings=settings, device=device)
-    if folds is not None:
-        return train_folds(
-            dataset,
-            folds,
-            request,
-            out=Path(out),
-            train_split=train_split,
-            validation_split=validation_split,
-            show=show,
-            began=began,
-        )
-    asked = request.settings
-    roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
-    return train_cases(dataset, roles, request, out=Path(out), show=show, began=began)
+        return train_cases(dataset, roles, request, out=Path(out), show=show, began=began)
 
 
 def default_method(out: str | Path, folds: int | None) -> str:
