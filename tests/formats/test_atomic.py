@@ -59,18 +59,25 @@ def test_modes_are_those_of_this_users_files(tmp_path):
     assert [oct((tmp_path / name).stat().st_mode)[-3:] for name in "xy"] == ["600", "700"]
 
 
+def fill(path, error=None):
+    """Make a folder with a file in it, and fail before it is whole where there is an `error`."""
+    with replacing_folder(path) as part:
+        (part / "a").write_text("content")
+        if error is not None:
+            raise error
+
+
 def test_a_folder_is_there_when_it_is_whole(tmp_path):
-    with pytest.raises(ZeroDivisionError), replacing_folder(tmp_path / "new" / "folder") as part:
-        (part / "a").write_text("half")
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        fill(tmp_path / "new" / "folder", ZeroDivisionError())
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "mine").touch()
-    taken = replacing_folder(tmp_path / "folder")
-    (taken.__enter__() / "a").write_text("whole")
     with pytest.raises(OutputError, match=r"folder cannot be written: .*; choose another"):
-        taken.__exit__(None, None, None)
+        fill(tmp_path / "folder")
     assert sorted(os.listdir(tmp_path)) == ["folder"]
+    fill(tmp_path / "other")
+    assert os.listdir(tmp_path / "other") == ["a"]
 
 
 def test_files_are_replaced_where_nothing_can_be_locked(tmp_path, monkeypatch):
