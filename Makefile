@@ -28,6 +28,8 @@ TRIES = 100
 kills: $(READY)
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills --tries $(TRIES)
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills --tries $(TRIES) --action ENOSPC
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills --tries $(TRIES) --action EIO
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills --tries $(TRIES) --action SIGTERM
 
 venv: $(READY)
 

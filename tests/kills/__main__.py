@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.kills.campaign import REVIEW, Campaign
+from tests.kills.campaign import REVIEW, SIGNALS, Campaign
 from tests.kills.points import ACTIONS
 from tests.kills.scenarios import SCENARIOS
 from tests.kills.tally import table
@@ -18,7 +18,7 @@ def main() -> int:
     asked = argparse.ArgumentParser(prog="python -m tests.kills", description=__doc__)
     asked.add_argument("--tries", type=int, default=20, help="of each command")
     asked.add_argument("--commands", nargs="*", default=[], help="names of the commands; without, all")
-    asked.add_argument("--action", choices=ACTIONS[1:], default="kill", help="what happens at a moment")
+    asked.add_argument("--action", choices=[*ACTIONS[1:], *SIGNALS], default="kill", help="what happens at a moment")
     asked.add_argument("--seed", type=int, default=0, help="of the moments")
     asked.add_argument("--out", type=Path, default=Path("build/kills"), help="folder for results.json")
     given = asked.parse_args()

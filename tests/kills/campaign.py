@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.kills.tally import Tally
 from tests.kills.trial import Ended, fresh, run_apart
 
 REVIEW = "review"
+SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
+LONGEST_ENDING = 2.0  # seconds
 AT_RANDOM = 0.25  # of the kills come after a random time instead of at a moment
 
 
@@ -46,7 +49,9 @@ class Campaign:
         tally.moments, tally.seconds = ended.passed, ended.seconds
         for moment in self._moments(ended.passed, tries):
             tally.tries += 1
-            if action == "kill":
+            if action in SIGNALS:
+                self._interrupted(scenario, tally, whole, ended, SIGNALS[action])
+            elif action == "kill":
                 self._killed(scenario, tally, whole, ended, moment)
             else:
                 self._failed(scenario, tally, whole, ended, moment, action)
@@ -111,6 +116,22 @@ class Campaign:
         halves = [name for name in left if name not in whole and name not in before and "/." in f"/{name}"]
         if halves:
             self._note(tally, stops, f"left over: {halves}")
+        self._finish(scenario, tally, whole, stops)
+
+    def _interrupted(
+        self, scenario: Scenario, tally: Tally, whole: dict[str, bytes], ended: Ended, number: signal.Signals
+    ) -> None:
+        """A signal at a random time: the command ends soon, in one line, and the same command makes the rest."""
+        self._start(scenario)
+        stopped = self._run(scenario, after_seconds=self.random.uniform(0, ended.seconds), number=number)
+        tally.slowest = max(tally.slowest, stopped.ending)
+        stops = [f"{number.name} after {stopped.seconds - stopped.ending:.2f} s"]
+        if stopped.code not in (0, 128 + number):
+            self._note(tally, stops, f"ended with {stopped.code}: {stopped.said[-1500:]}")
+        elif stopped.code and "interrupted; the same command" not in stopped.said:
+            self._note(tally, stops, f"does not say how to go on: {stopped.said[-500:]}")
+        if stopped.ending > LONGEST_ENDING:
+            self._note(tally, stops, f"took {stopped.ending:.1f} s to end")
         self._finish(scenario, tally, whole, stops)
 
     def _finish(self, scenario: Scenario, tally: Tally, whole: dict[str, bytes], stops: list[str]) -> None:

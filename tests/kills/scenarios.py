@@ -115,8 +115,10 @@ def _cohort(arguments: list[str]) -> int:
 
 
 def _command(arguments: list[str]) -> int:
+    from anatomark.cli.interrupts import listen
     from anatomark.cli.main import run
 
+    listen()
     return run(arguments)
 
 

@@ -19,6 +19,7 @@ class Tally:
     tries: int = 0
     at_moments: set[int] = field(default_factory=set[int])
     twice: int = 0
+    slowest: float = 0.0  # seconds from a signal to the end
     findings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def about(self) -> dict[str, Any]:
@@ -28,8 +29,15 @@ class Tally:
 def table(tallies: dict[str, Tally], action: str) -> Iterable[str]:
     """The tallies as lines of a Markdown table."""
     what = "kills" if action == "kill" else action
-    yield f"| command | moments | tries ({what}) | different moments | twice in a row | findings |"
-    yield "|---|---|---|---|---|---|"
+    if action.startswith("SIG"):
+        yield f"| command | {what} | slowest end, s | findings |"
+        yield "|---|---|---|---|"
+    else:
+        yield f"| command | moments | tries ({what}) | different moments | twice in a row | findings |"
+        yield "|---|---|---|---|---|---|"
     for name, tally in tallies.items():
-        cells = (tally.moments, tally.tries, len(tally.at_moments), tally.twice, len(tally.findings))
-        yield f"| {name} | {' | '.join(f'{cell:,}' for cell in cells)} |"
+        if action.startswith("SIG"):
+            yield f"| {name} | {tally.tries:,} | {tally.slowest:.1f} | {len(tally.findings):,} |"
+        else:
+            cells = (tally.moments, tally.tries, len(tally.at_moments), tally.twice, len(tally.findings))
+            yield f"| {name} | {' | '.join(f'{cell:,}' for cell in cells)} |"

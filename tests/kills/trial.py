@@ -20,13 +20,17 @@ PATIENCE = 300.0  # seconds for one run
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended: exit code (negative: the signal), moments passed (0 if it was killed), seconds, what it said."""
+    """How a run ended: exit code (negative: the signal), moments passed (0 if it was killed), seconds, what it said.
+
+    `ending` are the seconds from a signal to the end.
+    """
 
     code: int
     passed: int
     seconds: float
     said: str
     seen: tuple[str, ...] = ()
+    ending: float = 0.0
 
 
 def run_apart(
@@ -70,6 +74,7 @@ def run_apart(
     os.close(writing)
     try:
         ready = select.select([reading], [], [], PATIENCE if after_seconds is None else after_seconds)[0]
+        sent = time.monotonic()
         if not ready:
             os.kill(child, signal.SIGKILL if after_seconds is None else number)
         seen = b""
@@ -78,6 +83,7 @@ def run_apart(
         status = os.waitpid(child, 0)[1]
     finally:
         os.close(reading)
+        ending = time.monotonic() - sent
     _end_group(child)
     lines = seen.decode().split("\n")
     return Ended(
@@ -86,6 +92,7 @@ def run_apart(
         time.monotonic() - began,
         log.read_text(errors="replace"),
         tuple(lines[1:]),
+        0.0 if ready else ending,
     )
 
 
