@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP = .venv/bin/pip --disable-pip-version-check
 READY = .venv/ready
 
-.PHONY: demo test lint docs fuzz venv browser clean niivue
+.PHONY: demo test lint docs fuzz kills venv browser clean niivue
 
 demo: $(READY)
 	rm -rf demo
@@ -27,6 +27,14 @@ docs: $(READY)
 MINUTES = 60
 fuzz: $(READY)
 	.venv/bin/python -m tests.fuzz --minutes $(MINUTES)
+
+# Commands killed at moments of writing and at random times, run again and compared with a run that nobody disturbed.
+TRIES = 100
+kills: $(READY)
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills --tries $(TRIES)
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills --tries $(TRIES) --action ENOSPC
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills --tries $(TRIES) --action EIO
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills --tries $(TRIES) --action SIGTERM
 
 venv: $(READY)
 

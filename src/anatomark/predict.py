@@ -14,9 +14,9 @@ from anatomark.core.image import Image
 from anatomark.data.cases import Case
 from anatomark.data.inputs import find_inputs
 from anatomark.errors import AnatomarkError, SettingsError, UnknownNameError
-from anatomark.formats.atomic import new_folder, remove_left
+from anatomark.formats.atomic import new_folder
 from anatomark.formats.landmark_files.dicom_sr import require_reportable
-from anatomark.formats.only_writer import only_writer
+from anatomark.formats.locks import only_writer
 from anatomark.formats.reader_process import Load, ReaderProcesses
 from anatomark.loading import load
 from anatomark.methods.error_bound import COVERAGE
@@ -24,7 +24,6 @@ from anatomark.methods.prediction import Orient, Prediction
 from anatomark.outcome import Outcome, Points
 from anatomark.prediction_files import (
     FORMATS,
-    IMAGES,
     OVERLAY,
     TABLE,
     files_of,
@@ -170,8 +169,6 @@ class _Work:
         """Predict one image after another; meanwhile the next is read and the one before is written."""
         summary, before = self.summary, total - len(cases)
         summary.resumed = before
-        tables = [summary.table, summary.table.with_name(IMAGES)]
-        remove_left([*tables, *(path for case in cases for path in self.wanted(case).values())])
         with ReaderProcesses() as apart, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
             coming = [reader.submit(self._read, case, apart.load) for case in cases[:1]]
             written: Future[None] | None = None

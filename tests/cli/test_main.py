@@ -1,5 +1,6 @@
 import errno
 import os
+import signal
 import subprocess
 import sys
 from types import ModuleType
@@ -136,3 +137,30 @@ def test_threads_that_wait_soon_sleep_unless_told_otherwise(monkeypatch, given, 
     with pytest.raises(SystemExit):
         cli.main()
     assert os.environ.get("GOMP_SPINCOUNT") == held
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are of POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_command_that_says_how_to_go_on(number, code):
+    """Also where something does not let go."""
+    program = """
+import signal, sys, threading, time
+import anatomark.cli.init as init
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def busy(folder, out=None, seed=0):
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    print("busy", flush=True)
+    time.sleep(60)
+init.init.__code__ = busy.__code__
+init.threading, init.time = threading, time
+from anatomark.cli.main import main
+main()
+"""
+    call = [sys.executable, "-c", program, "init", "folder"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "busy\n"
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert said == "interrupted; the same command begins again\n"
+    assert process.returncode == code

@@ -1,6 +1,8 @@
 """The run folder: what may be gone on with, and a log that tells each step once."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 
 from anatomark.errors import OutputError, SettingsError
 from anatomark.training.log import RunLog
-from anatomark.training.run_folder import RunFolder
+from anatomark.training.run_folder import RunFolder, alone_in
 
 REQUEST: dict[str, Any] = {"method": "global-to-local", "settings": {"seed": 1}, "train": ["a", "b"]}
 
@@ -145,3 +147,35 @@ def test_rewind_drops_a_line_that_a_kill_has_cut(run: RunFolder, tail: str) -> N
 def test_rewind_without_a_log(tmp_path: Path) -> None:
     log_of(RunFolder(tmp_path)).rewind("global", 0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_training_in_a_folder_is_refused(tmp_path: Path) -> None:
+    """By the name of the folder; when the first has ended, even by a kill, another may."""
+    program = "import sys; from pathlib import Path; from anatomark.training.run_folder import alone_in"
+    program += "\nwith alone_in(Path(sys.argv[1])): print('in', flush=True); sys.stdin.readline()"
+    call = [sys.executable, "-c", program, str(tmp_path / "run")]
+    with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"in\n"
+        busy = r"another process is training in .*run; .*choose another --out"
+        with pytest.raises(SettingsError, match=busy), alone_in(tmp_path / "run"):
+            pass
+        first.kill()
+    with alone_in(tmp_path / "run"):
+        pass
+
+
+def test_what_a_finished_run_needs_no_more_goes(run: RunFolder) -> None:
+    for path in (run.checkpoint, run.budget, run.stage("global"), run.model, run.weights):
+        path.write_text("")
+    run.cache.mkdir()
+    run.tidy(keep_cache=True)
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        "cache",
+        "log.jsonl",
+        "model.json",
+        "model.safetensors",
+        "request.json",
+    ]
+    run.tidy(keep_cache=False)
+    assert not run.cache.exists()

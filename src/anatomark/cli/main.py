@@ -1,6 +1,7 @@
 """`anatomark VERB ...`: runs the verb, and turns errors meant for the user into one line and an exit code.
 
-Exit codes: 0 success, 1 success with findings (see the verb), 2 invalid call or input, 130 interrupted.
+Exit codes: 0 success, 1 success with findings (see the verb), 2 invalid call or input, 130 interrupted, 143
+ended by SIGTERM.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from anatomark.cli.interrupts import exit_code, interruptible, listen
 from anatomark.cli.remarks import show_remarks
 from anatomark.errors import AnatomarkError
 from anatomark.nets.devices import wait_patiently
@@ -66,7 +68,7 @@ def _load(verb: str) -> Any:
     """The command of `anatomark.cli.<verb>`, which has a function of the same name."""
     function = getattr(import_module(f"anatomark.cli.{verb}"), verb)
     single = typer.Typer(add_completion=False, context_settings=_CONTEXT)
-    single.command(verb)(function)
+    single.command(verb)(interruptible(verb, function))
     return typer.main.get_command(single)
 
 
@@ -104,8 +106,8 @@ def run(arguments: Sequence[str]) -> int:
             typer.main.get_command(app).main(list(arguments), prog_name="anatomark")
     except SystemExit as exit:
         return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stop:
+        return exit_code(stop)
     except AnatomarkError as error:
         return _fail(str(error))
     except OSError as error:
@@ -124,4 +126,5 @@ def _fail(message: str) -> int:
 def main() -> None:
     """The `anatomark` command."""
     wait_patiently()
+    listen()
     sys.exit(run(sys.argv[1:]))

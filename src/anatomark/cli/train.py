@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from anatomark.cli.interrupts import exit_code
 from anatomark.cli.options import Device
 
 
@@ -90,7 +91,7 @@ def train(
         return
     try:
         training.train(dataset, out=out, began=began, **asked)
-    except KeyboardInterrupt:
-        print(f"interrupted; the same command resumes from the last checkpoint in {out}", file=sys.stderr)
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as stop:
+        print(f"interrupted; the same command resumes from the last checkpoint in {out}", file=sys.stderr, flush=True)
+        raise typer.Exit(exit_code(stop)) from None
     print(f"model: {out}")

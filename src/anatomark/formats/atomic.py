@@ -1,19 +1,29 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all.
+
+They are written beside their place under a name that ends in .partial (and the format's suffix), and renamed. As long
+as a process writes one, it holds a lock on it; one that nobody holds was left by a killed process, and is removed when
+the next process writes to the folder.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
 
 from anatomark.errors import OutputError
+from anatomark.formats.locks import try_lock
 
-_LEFT = re.compile(r"(\..+\.)[a-z0-9_]{8}(\.\w+)?")  # the names that tempfile gives
+_LEFT = re.compile(r"\..*\.[a-z0-9_]{8}\.partial(\.\w+)*", re.DOTALL)
+_UMASK = os.umask(0o077)  # asking for it sets it, for all threads; so it is asked for once
+os.umask(_UMASK)
 
 
 @contextmanager
@@ -46,43 +56,76 @@ def replacing(path: str | Path, suffix: str = "") -> Generator[Path]:
     the system refuses (full disk, no permission).
     """
     path = Path(path)
-    temporary = None
+    handle, temporary = None, None
     with new_folder(path.parent):
         try:
-            handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=suffix, dir=path.parent)
-            os.close(handle)
-            temporary = Path(name)
+            handle, temporary = _partial(path, suffix)
             yield temporary
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)  # mkstemp gives 0600, an ordinary file would not have it
+            temporary.chmod(0o666 & ~_UMASK)  # mkstemp gives 0600, an ordinary file would not have it
             os.replace(temporary, path)
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise OutputError(f"{path} cannot be written: {reason}; choose another place or make room") from error
+            raise _not_written(path, error) from error
         finally:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
+            if handle is not None:
+                os.close(handle)
 
 
-def remove_left(paths: Iterable[str | Path]) -> None:
-    """Remove what processes that were killed while they were `replacing` these files have left beside them.
+@contextmanager
+def replacing_folder(path: str | Path) -> Generator[Path]:
+    """A folder beside `path` to fill; on success it becomes `path`, which is empty or not there; else it is removed.
 
-    For files that no other process is writing.
+    Raises `OutputError` when the system refuses.
     """
-    wanted: dict[Path, set[str]] = {}
-    for path in map(Path, paths):
-        wanted.setdefault(path.parent, set()).add(_prefix(path))
-    for folder, prefixes in wanted.items():
-        with suppress(OSError):
-            for entry in list(os.scandir(folder)):
-                left = _LEFT.fullmatch(entry.name)
-                if left is not None and left[1] in prefixes:
-                    os.unlink(entry)
+    path = Path(path).absolute()
+    handle, temporary = None, None
+    with new_folder(path.parent):
+        try:
+            sweep(path.parent)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".partial", dir=path.parent))
+            handle = try_lock(temporary)
+            yield temporary
+            temporary.chmod(0o777 & ~_UMASK)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise _not_written(path, error) from error
+        finally:
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
+            if handle is not None:
+                os.close(handle)
 
 
-def _prefix(path: Path) -> str:
-    return f".{path.name[:40]}."
+def _not_written(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(f"{path} cannot be written: {reason}; choose another place or make room")
+
+
+def _partial(path: Path, suffix: str) -> tuple[int | None, Path]:
+    """A new file beside `path`, and what holds its lock."""
+    sweep(path.parent)
+    while True:
+        made, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=f".partial{suffix}", dir=path.parent)
+        os.close(made)
+        handle = try_lock(name, wait=True)
+        if handle is None or os.fstat(handle).st_nlink:  # else another process swept before it was locked
+            return handle, Path(name)
+        os.close(handle)
+
+
+@lru_cache(maxsize=1024)
+def sweep(folder: Path) -> None:
+    """Remove what killed processes have left half written in `folder`, if this process has not looked there before."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _LEFT.fullmatch(entry.name) and (handle := try_lock(entry.path)) is not None:
+                with suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry.path)
+                    else:
+                        os.unlink(entry.path)
+                os.close(handle)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -79,13 +79,18 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
     def fit(cls, plan: Plan[NetworkT, TrainingT], cache: Cache, trainer: Trainer) -> Self:
         """Train the stages, then fit what gradients do not.
 
-        Presence is fitted to validation cases, or to all where few of those lack landmarks.
+        Presence is fitted to validation cases, or to all where few of those lack landmarks. Raises ModelError rather
+        than to give a detector whose weights are not finite.
         """
         staged, networks = fit_stages(cls.stages_type(plan), cache, trainer)
         network: NetworkT = staged.plan.network
         kept = {stage: module for stage, module in networks.items() if stage not in cls.replaced}
         detector = cls(network, kept, PresenceModel.unfitted(network.answers))
-        return detector.completed(cache, trainer.device).calibrated(cache, trainer.device)
+        detector = detector.completed(cache, trainer.device)
+        if not all(torch.isfinite(tensor).all() for tensor in detector.tensors().values()):
+            todo = "train again into another --out with a lower learning rate or precision=32-true"
+            raise ModelError(f"{cls.name}: the trained weights are not finite; {todo}")
+        return detector.calibrated(cache, trainer.device)
 
     def completed(self, cache: Cache, device: torch.device) -> Self:
         """The same with what is fitted to the cases of `cache` after the last stage, but presence: here nothing."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +15,7 @@ from anatomark.data.description import Dataset, load_dataset
 from anatomark.data.missing_codes import require_no_codes
 from anatomark.ensemble import ENSEMBLE, read_ensemble
 from anatomark.errors import OutputError, SettingsError
-from anatomark.formats.atomic import new_folder
+from anatomark.formats.atomic import replacing_folder, sweep
 from anatomark.loading import load
 from anatomark.methods.error_bound import NAME as BOUNDS
 from anatomark.methods.error_bound import OWN, ErrorBounds
@@ -105,6 +103,7 @@ def adapt(
         >>> adapted = anatomark.adapt("ceph19", "our_clinic/dataset.yaml", out="runs/ceph19_clinic")
     """
     folder, out = run_folder(run), Path(out)
+    sweep(out.absolute().parent)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} exists and is not an empty folder; choose another --out")
     model = replace(load(folder, device=device), offsets=None)
@@ -116,19 +115,11 @@ def adapt(
     there = np.where((found.presence >= PRESENT_FROM)[..., None], found.points, np.nan)
     taught = learned(model, there, found.references, found.spread, subjects=found.subjects, source=source)
     known = dataset.name != model.dataset or seen((fold_folders(folder) or [folder])[0]) is not None
-    with new_folder(out.absolute().parent):
-        part = Path(tempfile.mkdtemp(prefix=f".{out.name[:40]}.", dir=out.absolute().parent))
-        try:
-            _copy(folder, part)
-            taught.bounds.save(part)
-            taught.offsets.save(part)
-            learn_presence(part, found, source)
-            part.chmod(0o755)
-            os.replace(part, out)
-        except OSError as error:
-            raise OutputError(f"{out} cannot be written: {error.strerror}; choose another --out") from error
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+    with replacing_folder(out) as part:
+        _copy(folder, part)
+        taught.bounds.save(part)
+        taught.offsets.save(part)
+        learn_presence(part, found, source)
     return Adapted(out, taught, model.names, model.unit, len(cases), source, known)
 
 

@@ -19,7 +19,7 @@ from anatomark.core.landmarks import State
 from anatomark.data.splits import split_validation, subject_folds
 from anatomark.ensemble import Ensemble
 from anatomark.errors import SettingsError
-from anatomark.formats.atomic import new_folder, write_json
+from anatomark.formats.atomic import new_folder, sweep, write_json
 from anatomark.formats.landmark_table import LandmarkTable, join_tables
 from anatomark.formats.table import read_table, write_table
 from anatomark.loading import load_model
@@ -111,6 +111,7 @@ def _open(out: Path, request: dict[str, Any]) -> None:
         known = cast("dict[str, Any]", earlier) if isinstance(earlier, dict) else {}
         different = ", ".join(key for key in request if known.get(key) != request[key])
         raise SettingsError(f"{out} holds folds of another kind (other {different}); choose another --out")
+    sweep(out)
     if earlier is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SettingsError(f"{out} exists and is no run with folds; choose another --out")
     with new_folder(out):

@@ -36,10 +36,13 @@ class Learner:
         """The network with the weights that would be kept now."""
         return self.averaged if self.training.ema else self.network
 
-    def learn(self, batch: Batch, *, step: int, steps: int) -> dict[str, torch.Tensor]:
-        """Take one step, number `step` of `steps`; its loss terms and their sum, "loss"."""
+    def learn(self, batch: Batch, *, step: int, steps: int, rate: float = 1.0) -> dict[str, torch.Tensor]:
+        """Take one step, number `step` of `steps`; its loss terms and their sum, "loss".
+
+        The learning rate is `rate` times the planned one.
+        """
         for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.learning_rate * rate_factor(self.plan.schedule, step, steps)
+            group["lr"] = rate * self.plan.learning_rate * rate_factor(self.plan.schedule, step, steps)
         terms = self.staged.loss(self.stage, self.wrapped, batch)
         total = torch.stack(list(terms.values())).sum()
         self.wrapped_optimizer.zero_grad()

@@ -1,5 +1,8 @@
 """The training loop: one stage of a method, from its first step to the weights it keeps.
 
+Where the loss diverges or is no number any more, the stage goes back to its last checkpoint, once, and on from there
+with half the learning rate; no checkpoint and no model has weights that are not finite.
+
 Randomness is drawn anew for each step from (seed, stage, step, process), so a resumed run goes on exactly where the
 checkpoint was written, and several processes draw different examples.
 """
@@ -11,7 +14,7 @@ import json
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,12 +38,20 @@ if TYPE_CHECKING:
     from anatomark.methods.interface import Batch, Networks, Staged
 
 LOG_EVERY = 10
+DIVERGED = 1000.0  # a loss of so many times that of the stage's first steps
 MIN_VALIDATION_CASES = 5  # to choose the best weights by, and to stop early
+
+
+class DivergedError(Exception):
+    """A stage whose loss or weights are no numbers any more, or whose loss has grown beyond all measure."""
 
 
 @dataclass
 class Progressed:
-    """How far a stage is, as its checkpoint says: steps, validations, and seconds by the clock and of a CPU's cores."""
+    """How far a stage is, as its checkpoint says: steps, validations, and seconds by the clock and of a CPU's cores.
+
+    `first_loss` is the mean of its first steps, `rate` the part of the planned learning rate that it learns with.
+    """
 
     stage: str
     steps: int
@@ -50,6 +61,8 @@ class Progressed:
     seconds: float = 0.0
     core_seconds: float = 0.0
     validated: list[float] = field(default_factory=list[float])  # seconds of each validation
+    first_loss: float | None = None
+    rate: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,20 +94,30 @@ class StageLoop:
         self.staged, self.stage, self.networks, self.cache, self.budget = staged, stage, networks, cache, budget
         self.fabric, self.run_folder, self.log = context.fabric, context.run, context.log
         self.progress, self.training = context.progress, staged.plan.training
-        self.learner = Learner(context.fabric, staged, stage, networks, cache)
-        self.plan, self.state = self.learner.plan, Progressed(stage, self.learner.plan.steps)
+        self._begin()
+        self.bar = self.progress.add_task(stage, total=self.state.steps, status="")
+
+    def _begin(self) -> None:
+        """The stage as it is before its first step."""
+        self.learner = Learner(self.fabric, self.staged, self.stage, self.networks, self.cache)
+        self.plan, self.state = self.learner.plan, Progressed(self.stage, self.learner.plan.steps)
         self.best = copy.deepcopy(self.learner.network)
         self.sums: dict[str, torch.Tensor] = {}  # of the loss terms since the last line of the log
-        self.bar = self.progress.add_task(stage, total=self.state.steps, status="")
 
     def run(self) -> tuple[nn.Module, float | None]:
         """The network with the weights it is to keep, trained on the cache, and its error on validation cases.
 
         Kept are the averaged weights (EMA) of the validation with the lowest mean radial error; the last ones where
-        fewer than MIN_VALIDATION_CASES cases validate, for so few choose by chance.
+        fewer than MIN_VALIDATION_CASES cases validate, for so few choose by chance. Raises ModelError where the stage
+        diverges with half the learning rate, too.
         """
         self._resume()
-        self._run_steps()
+        while True:
+            try:
+                self._run_steps()
+                break
+            except DivergedError as error:
+                self._step_back(error)
         return self.best if self.cache.validation else self.learner.candidate, self.state.best_score
 
     def _resume(self) -> None:
@@ -110,10 +133,33 @@ class StageLoop:
                 self.fabric.print(f"{self.stage}: resuming from step {self.state.step}")
         self.log.rewind(self.stage, self.state.step)
 
+    def _step_back(self, error: DivergedError) -> None:
+        """Go back to the last checkpoint or the beginning, with half the learning rate; ModelError the next time."""
+        failed = self.state
+        if failed.rate < 1:
+            todo = "train again into another --out with a lower learning rate or precision=32-true"
+            raise ModelError(f"{self.stage}: {error}, with half the learning rate, too; {todo}")
+        self._begin()
+        self._resume()
+        spent = {"seconds": failed.seconds, "core_seconds": failed.core_seconds}
+        self.state = replace(self.state, rate=0.5, **spent)
+        self.log.add(self.stage, self.state.step, {"rate": self.state.rate})
+        if self.state.step:
+            self._save()
+        self.fabric.print(f"{self.stage}: {error}; again from step {self.state.step} with half the learning rate")
+
     def _run_steps(self) -> None:
         """All steps that are left, with their validations, log and checkpoints."""
-        state, device = self.state, self.fabric.device
         reader = None if self.cache.in_memory else ThreadPoolExecutor(1)
+        try:
+            self._take_steps(reader)
+        finally:
+            if reader:
+                reader.shutdown(cancel_futures=True)
+
+    def _take_steps(self, reader: ThreadPoolExecutor | None) -> None:
+        """`_run_steps`, in which `reader` draws the next batch during a step."""
+        state, device = self.state, self.fabric.device
         upcoming = reader.submit(self._draw, state.step) if reader else None
         self.progress.update(self.bar, completed=state.step, total=state.steps)
         self.learner.network.train()
@@ -121,7 +167,7 @@ class StageLoop:
         while state.step < state.steps:
             batch = upcoming.result() if upcoming else self._draw(state.step)
             upcoming = reader.submit(self._draw, state.step + 1) if reader and state.step + 1 < state.steps else None
-            for name, value in self.learner.learn(batch, step=state.step, steps=state.steps).items():
+            for name, value in self.learner.learn(batch, step=state.step, steps=state.steps, rate=state.rate).items():
                 self.sums[name] = self.sums.get(name, torch.zeros((), device=device)) + value.detach()
             every = max(1, state.steps // (self.budget or self.training).validations)
             state.step += 1
@@ -142,8 +188,6 @@ class StageLoop:
             checkpoint_every = LOG_EVERY * max(1, self.training.checkpoint_every // LOG_EVERY)
             if state.step % checkpoint_every == 0 or state.step >= state.steps:
                 self._save()
-        if reader:
-            reader.shutdown()
         self.progress.update(self.bar, completed=state.steps, status=self._score() if self.cache.validation else "")
 
     def _draw(self, step: int) -> Batch:
@@ -154,14 +198,15 @@ class StageLoop:
         return self.staged.batch(self.stage, chosen, self.cache.mirrored, rng, fabric.device)
 
     def _log(self) -> None:
-        """A line with the mean losses since the last one; ModelError where they are no numbers any more."""
+        """A line with the mean losses since the last one; DivergedError where they are beyond all measure."""
         state = self.state
         count = LOG_EVERY if state.step % LOG_EVERY == 0 else state.step % LOG_EVERY
         means = {name: round(float(value) / count, 6) for name, value in self.sums.items()}
         self.sums = {}
-        if not math.isfinite(means["loss"]):
-            todo = "lower the learning rate or set precision=32-true"
-            raise ModelError(f"{self.stage}: the loss is {means['loss']} at step {state.step}; {todo}")
+        loss = means["loss"]
+        if not math.isfinite(loss) or (state.first_loss and loss > DIVERGED * abs(state.first_loss)):
+            raise DivergedError(f"the loss is {loss:g} at step {state.step}")
+        state.first_loss = loss if state.first_loss is None else state.first_loss
         seen = _patches_seen(self.plan.patches * self.fabric.world_size, state.step, state.seconds)
         spent = {"seconds": round(state.seconds, 1), "core_seconds": round(state.core_seconds, 1)}
         self.log.add(self.stage, state.step, means, **seen, **spent)
@@ -173,6 +218,7 @@ class StageLoop:
     def _validate(self) -> None:
         """The error of the weights of now; they are kept where it is the lowest, or where too few cases validate."""
         state, started = self.state, time.monotonic()
+        self._require_finite()
         networks = {**self.networks, self.stage: self.learner.candidate}
         score = self.staged.validate(self.stage, networks, self.cache.validation, self.fabric.device)
         self.learner.network.train()
@@ -187,7 +233,14 @@ class StageLoop:
     def _score(self) -> str:
         return f"validation {self.state.best_score:.2f}"
 
+    def _require_finite(self) -> None:
+        """DivergedError where weights are no numbers any more."""
+        for module in (self.learner.network, self.learner.averaged):
+            if not all(torch.isfinite(tensor).all() for tensor in module.state_dict().values()):
+                raise DivergedError(f"weights are not finite at step {self.state.step}")
+
     def _save(self) -> None:
+        self._require_finite()
         tensors = {
             k: v for name, part in self._parts().items() for k, v in with_prefix(name, part.state_dict()).items()
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -66,6 +65,7 @@ def train_from_cache(
     existed = run.path.exists()
     resumed = run.open(request.record(data))
     if run.finished:
+        run.tidy(keep_cache=request.settings.keep_cache)  # a kill may have come between the model and this
         say(f"{run.path}: this run is finished; its model is there. To train again choose another --out")
         return run.path
     with progress_bar(show is not None) as progress:
@@ -104,10 +104,7 @@ def train_from_cache(
         device=request.device,
     ).save(run.path)
     say(f"{run.path}: finished in {(time.monotonic() - began) / 60:.1f} minutes")
-    for leftover in (run.checkpoint, run.budget, *run.stages()):
-        leftover.unlink(missing_ok=True)
-    if not plan.training.keep_cache:
-        shutil.rmtree(run.cache, ignore_errors=True)
+    run.tidy(keep_cache=plan.training.keep_cache)
     return run.path
 
 

@@ -23,13 +23,16 @@ from __future__ import annotations
 
 import reprlib
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from anatomark.ensemble import ENSEMBLE
 from anatomark.errors import SettingsError
-from anatomark.formats.atomic import new_folder, write_json
+from anatomark.formats.atomic import new_folder, sweep, write_json
 from anatomark.formats.json_text import parsed
+from anatomark.formats.locks import holding
 from anatomark.methods.interface import AnyDetector, AnyPlan, Plan
 
 _SHORT = reprlib.Repr()  # a list of cases may be long
@@ -55,6 +58,19 @@ def fold_folders(run: Path) -> list[Path]:
 def fold_folder(run: Path, number: int) -> Path:
     """The run folder of a fold, `number` counted from 0; fold1 is the first."""
     return run / f"fold{number + 1}"
+
+
+@contextmanager
+def alone_in(out: Path) -> Generator[None]:
+    """The folder `out`, in which no other process trains meanwhile; new and still empty, it is removed on failure.
+
+    Raises SettingsError where another process does, or where `out` is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise SettingsError(f"{out} exists and is not a run folder; choose another --out")
+    busy = SettingsError(f"another process is training in {out}; wait until it has ended, or choose another --out")
+    with new_folder(out), holding(out, busy):
+        yield
 
 
 class RunFolder:
@@ -96,6 +112,7 @@ class RunFolder:
         A run that was stopped before its first step makes way for another request. Raises SettingsError where the
         folder holds something else, and names what differs.
         """
+        sweep(self.path)
         if self.request.exists():
             earlier, now = _flat(self._earlier_request()), _flat(request)
             different = sorted(k for k in now.keys() | earlier.keys() if now.get(k) != earlier.get(k))
@@ -122,6 +139,13 @@ class RunFolder:
         if not isinstance(earlier, dict):
             raise SettingsError(f"{self.request} is damaged, the run cannot go on; choose another --out")
         return earlier
+
+    def tidy(self, *, keep_cache: bool) -> None:
+        """Remove what a finished run needs no more."""
+        for leftover in (self.checkpoint, self.budget, *self.stages()):
+            leftover.unlink(missing_ok=True)
+        if not keep_cache:
+            shutil.rmtree(self.cache, ignore_errors=True)
 
     def discard(self, *, keep_folder: bool) -> None:
         """Remove what a run has left that never took a step; the folder too, unless it is to be kept."""

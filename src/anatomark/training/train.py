@@ -19,7 +19,7 @@ from anatomark.training.folds import train_folds
 from anatomark.training.request import Request
 from anatomark.training.roles import training_roles
 from anatomark.training.run import train_cases
-from anatomark.training.run_folder import FOLDS
+from anatomark.training.run_folder import FOLDS, alone_in
 
 
 def train(
@@ -64,7 +64,7 @@ def train(
         The path of the run folder, which `load` takes.
 
     Raises:
-        SettingsError: settings or the folder do not fit.
+        SettingsError: settings or the folder do not fit, or another process is training there.
         UnknownNameError: there is no such split or method.
 
     Examples:
@@ -79,38 +79,39 @@ def train(
         for line in describe_reviews(dataset.cases):
             show(line)
     require_method(method, folds)
-    if method == AUTO:
-        return train_auto(
-            dataset,
-            preset=preset,
-            settings=settings,
-            device=device,
-            out=Path(out),
-            train_split=train_split,
-            validation_split=validation_split,
-            show=show,
-            began=began,
-        )
-    if method == BOTH:
-        requests = requests_of_both(dataset.ndim, preset=preset, settings=settings, device=device)
-        asked = requests[0].settings
+    with alone_in(Path(out)):
+        if method == AUTO:
+            return train_auto(
+                dataset,
+                preset=preset,
+                settings=settings,
+                device=device,
+                out=Path(out),
+                train_split=train_split,
+                validation_split=validation_split,
+                show=show,
+                began=began,
+            )
+        if method == BOTH:
+            requests = requests_of_both(dataset.ndim, preset=preset, settings=settings, device=device)
+            asked = requests[0].settings
+            roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
+            return train_both(dataset, roles, requests, settings or {}, out=Path(out), show=show, began=began)
+        request = Request.resolved(method, dataset.ndim, preset=preset, settings=settings, device=device)
+        if folds is not None:
+            return train_folds(
+                dataset,
+                folds,
+                request,
+                out=Path(out),
+                train_split=train_split,
+                validation_split=validation_split,
+                show=show,
+                began=began,
+            )
+        asked = request.settings
         roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
-        return train_both(dataset, roles, requests, settings or {}, out=Path(out), show=show, began=began)
-    request = Request.resolved(method, dataset.ndim, preset=preset, settings=settings, device=device)
-    if folds is not None:
-        return train_folds(
-            dataset,
-            folds,
-            request,
-            out=Path(out),
-            train_split=train_split,
-            validation_split=validation_split,
-            show=show,
-            began=began,
-        )
-    asked = request.settings
-    roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
-    return train_cases(dataset, roles, request, out=Path(out), show=show, began=began)
+        return train_cases(dataset, roles, request, out=Path(out), show=show, began=began)
 
 
 def default_method(out: str | Path, folds: int | None) -> str:
