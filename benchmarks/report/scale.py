@@ -67,7 +67,7 @@ def scale_cohort(results: list[dict[str, Any]]) -> str:
             f"In the tables: {counts['images']} images, {counts['missing']} missing, {counts['not_once']} not exactly "
             f"once, {counts['failed']} failed; MRE {number(overall['mre'], 2)} mm. Largest resident sets (MiB): "
             f"{peaks['lead']} of the process that leads, {peaks['worker']} of a worker, {peaks['collect']} of "
-            f"`--collect`, {peaks['evaluate']} of `evaluate`. Parts take {number(r['bytes_an_image'], 0)} bytes an image.",
+            f"`--collect`, {peaks['evaluate']} of `evaluate`. An image takes {number(r['bytes_an_image'], 0)} bytes.",
             "",
         ]
     return "\n".join(lines)
