@@ -13,7 +13,7 @@ def evaluation(results: list[dict[str, Any]]) -> str:
         "## Evaluation",
         "",
         "All metrics with bootstrap intervals by subject, computed from tables on disk: reading included, writing",
-        "where files are named, one core. Core seconds are processor time; elapsed is longer where others use the core.",
+        "where files are named, one core. Core seconds are processor time; elapsed is longer where others use it.",
         "",
         *head("command", "cases", "landmarks", "subjects", "observers", "samples", "core seconds", "elapsed (s)",
               "of which reading (s)", "peak memory (GiB)", "measured by"),
