@@ -12,9 +12,8 @@ def evaluation(results: list[dict[str, Any]]) -> str:
     lines = [
         "## Evaluation",
         "",
-        "All metrics with bootstrap intervals by subject, computed from tables on disk: reading included, no report where",
-        "files are not named, one core. Core seconds are processor time; the elapsed time is longer where the core is shared with other",
-        "work.",
+        "All metrics with bootstrap intervals by subject, computed from tables on disk: reading included, writing",
+        "where files are named, one core. Core seconds are processor time; elapsed is longer where others use it.",
         "",
         *head("command", "cases", "landmarks", "subjects", "observers", "samples", "core seconds", "elapsed (s)",
               "of which reading (s)", "peak memory (GiB)", "measured by"),

@@ -8,8 +8,8 @@ from benchmarks.report.cells import head, number, row
 
 _NOTE = [
     "`start`: seconds from the command to the first image predicted. Core seconds are those of all processes of the",
-    "command, its start included. `predicted again`: of the images that were predicted when the command was killed (-9)",
-    "half way, those that the same command predicted once more; what is in the result at the end has every image once.",
+    "command, its start included. `predicted again`: of the images that were predicted when the command was killed",
+    "(-9) half way, those that the same command predicted once more; in the result, every image is there once.",
     "Memory is the largest resident set of a worker, of `predict` that of its process. Bytes are those of the tables,",
     "without pictures, of a cohort before `--collect`.",
 ]
@@ -20,8 +20,8 @@ def scale(results: list[dict[str, Any]]) -> str:
     lines = ["## Many images", "", *_NOTE, ""]
     for result in results:
         lines += [
-            f"Measured by `{result['command']}` at {result['commit']}, {result['hardware']}, beside other work; parts of "
-            f"{result['chunk']} images. GPU: not measured.",
+            f"Measured by `{result['command']}` at {result['commit']}, {result['hardware']}, beside other work; parts "
+            f"of {result['chunk']} images. GPU: not measured.",
             "",
             *head("image", "engine", "workers", "images", "start (s)", "images a second", "core seconds an image",
                   "memory of a worker (GiB)", "bytes an image", "predicted again", "in the result"),
@@ -51,24 +51,23 @@ def scale_cohort(results: list[dict[str, Any]]) -> str:
         peaks = {name: number(size / 2**20, 0) for name, size in r["peak_bytes"].items()}
         counts, overall = r["counts"], r["overall"]
         lines += [
-            f"{r['images']} synthetic X-rays of 64 x 72 pixels, 4 landmarks, by `cohort --workers {r['workers']}`, then",
-            "`--collect` and `evaluate --split test`; "
+            f"{r['images']} synthetic X-rays of 64 x 72 pixels, 4 landmarks, by `cohort --workers {r['workers']}`,",
+            "then `--collect` and `evaluate --split test`; "
             f"measured by `{r['command']}` at {r['commit']}, {r['hardware']}, beside other work.",
             "",
             *head("command", "seconds", "images predicted", "images a second", "predicted again after it was killed"),
         ]
-        lines += [
-            row(f"cohort, {k}" + (", killed" if c["killed"] else ""), number(c["seconds"], 0), c["predicted"],
-                number(c["images_a_second"], 1), c["redone"] if c["killed"] else "")
-            for k, c in enumerate(r["commands"], 1)
-        ]  # fmt: skip
+        for k, c in enumerate(r["commands"], 1):
+            name, again = (f"cohort, {k}, killed", c["redone"]) if c["killed"] else (f"cohort, {k}", "")
+            costs = number(c["seconds"], 0), c["predicted"], number(c["images_a_second"], 1)
+            lines.append(row(name, *costs, again))
         lines += [row(name, number(seconds, 0), "", "", "") for name, seconds in r["seconds"].items()]
         lines += [
             "",
             f"In the tables: {counts['images']} images, {counts['missing']} missing, {counts['not_once']} not exactly "
             f"once, {counts['failed']} failed; MRE {number(overall['mre'], 2)} mm. Largest resident sets (MiB): "
             f"{peaks['lead']} of the process that leads, {peaks['worker']} of a worker, {peaks['collect']} of "
-            f"`--collect`, {peaks['evaluate']} of `evaluate`. {number(r['bytes_an_image'], 0)} bytes an image in parts.",
+            f"`--collect`, {peaks['evaluate']} of `evaluate`. An image takes {number(r['bytes_an_image'], 0)} bytes.",
             "",
         ]
     return "\n".join(lines)

@@ -87,8 +87,8 @@ print(peak() - before)
 def test_memory_grows_by_little_with_the_cases(tmp_path):
     """Of 100,000 cases with 100 landmarks there are 10 million rows, and 4 GiB are 430 bytes for each."""
     many_cases.make(tmp_path / "small")
-    many_cases.make(tmp_path / "large", cases=20_000)
+    many_cases.make(tmp_path / "large", cases=6000)
     command = [sys.executable, "-c", MEASURED, str(tmp_path)]
     grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    points = np.prod((20_000, len(many_cases.NAMES)))
+    points = np.prod((6000, len(many_cases.NAMES)))
     assert grown / points < 1200  # with two observers, and what a case takes is shared by five landmarks only

@@ -13,9 +13,7 @@ from anatomark.data.cases import Case
 from anatomark.data.description import Dataset
 from anatomark.evaluation.placements import Placements, placed
 
-KEPT = 5000  # cases: the data set does not keep the annotations of more, which take many times the memory of arrays
-    5000  # cases: the annotations of more are not kept by the data set, for they take many times the memory of arrays
-)
+KEPT = 5000  # cases; the annotations of more would take many times the memory of their arrays
 
 
 @dataclass(frozen=True, eq=False)
