@@ -159,7 +159,7 @@ def test_killed_at_three_random_points(pictures, whole, tmp_path, now_read):
         assert (out / "predictions.lock").exists()
     there = [line.split(b'"')[3].decode() for line in lines(out)]
     assert 3 <= len(there) < 12
-    (out / ".predictions.csv.0a_b1c2d").touch()  # as of a command that is killed while it writes the tables
+    (out / ".predictions.csv.0a_b1c2d.partial").touch()  # as of a command that is killed while it writes the tables
     assert predicted(pictures, out, formats=("csv", "fcsv")).resumed == len(there)
     assert tree(out) == tree(whole)
     assert set(there).isdisjoint(now_read)
