@@ -25,7 +25,7 @@ FLOORS = (
     ("card", "combined", "ensemble", "views", "model", "ready_made", "loading", "prediction_files"),
     ("training",),
     ("evaluation",),
-    ("predict", "cohort"),
+    ("predict", "cohort", "show"),
     ("web",),
     ("review", "service"),
     ("cli",),
