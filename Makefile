@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP = .venv/bin/pip --disable-pip-version-check
 READY = .venv/ready
 
-.PHONY: demo test lint docs fuzz kills venv browser clean niivue
+.PHONY: demo test lint docs package fuzz kills venv browser clean niivue
 
 demo: $(READY)
 	rm -rf demo
@@ -22,6 +22,10 @@ lint: $(READY)
 docs: $(READY)
 	.venv/bin/mkdocs build --quiet
 	@echo open build/site/index.html
+
+# sdist and wheel in build/package/dist: built, looked into, and the wheel used in a clean environment.
+package: $(READY)
+	.venv/bin/python release/check.py
 
 # Changed files through every door where files come in; what is neither read nor refused in a line goes to build/fuzz.
 MINUTES = 60

@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    ROOT / "release" / "CHECKLIST.md",
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "slicer" / "README.md",
     ROOT / "benchmarks" / "README.md",

@@ -25,7 +25,7 @@ FLOORS = (
     ("card", "combined", "ensemble", "views", "model", "ready_made", "loading", "outcome", "prediction_files"),
     ("training",),
     ("evaluation",),
-    ("predict", "prediction_journal", "cohort"),
+    ("predict", "prediction_journal", "cohort", "show"),
     ("web",),
     ("review", "service"),
     ("cli",),

@@ -38,13 +38,14 @@ def overlay(
     radius: Sequence[float] | Floats | None = None,
     size: int = 1000,
     remark: str | None = None,
+    legend: tuple[str, str] = ("predicted", "reference"),
 ) -> Pillow.Image:
     """The image with predicted points (crosses) and reference points (rings), joined where both exist.
 
     3D: axial, coronal and sagittal mean projections, weighted towards where the landmarks lie, side by side, with
     all points projected. `radius` (N,) draws a circle around each predicted point, in the image's unit, NaN for
-    none. A `remark` stands below the picture. `size` is about the length of the longer side of a 2D picture; a 3D
-    view gets half of it.
+    none. A `remark` stands below the picture, and the `legend` says what crosses and rings are. `size` is about the
+    length of the longer side of a 2D picture; a 3D view gets half of it.
     """
     given = [landmarks for landmarks in (reference, predicted) if landmarks is not None]
     named = not given or len(given[-1]) <= _NAMED
@@ -62,7 +63,8 @@ def overlay(
         if named and given:
             plane.names(given[-1])
         views.append(plane.picture)
-    picture = _legend(_side_by_side(views), predicted is not None, reference is not None, radius is not None)
+    words = (legend[0] if predicted is not None else None, legend[1] if reference is not None else None)
+    picture = _legend(_side_by_side(views), *words, radius=radius is not None)
     return _remarked(picture, remark) if remark else picture
 
 
@@ -322,7 +324,8 @@ def _side_by_side(pictures: Sequence[Pillow.Image], colour: str = "black") -> Pi
     return sheet
 
 
-def _legend(picture: Pillow.Image, predicted: bool, reference: bool, radius: bool) -> Pillow.Image:
+def _legend(picture: Pillow.Image, predicted: str | None, reference: str | None, *, radius: bool) -> Pillow.Image:
+    """The picture with what its marks are below it; None is not there."""
     from PIL import Image as Pillow
     from PIL import ImageDraw
 
@@ -330,15 +333,16 @@ def _legend(picture: Pillow.Image, predicted: bool, reference: bool, radius: boo
         return picture
     sheet = Pillow.new("RGB", (picture.width, picture.height + 22), "black")
     sheet.paste(picture, (0, 0))
-    draw, font, x, y = ImageDraw.Draw(sheet), _font(13), 14.0, picture.height + 11
+    font = _font(13, f"{predicted}{reference}")
+    draw, x, y = ImageDraw.Draw(sheet), 14.0, picture.height + 11
     if predicted:
         _cross(draw, x, y)
-        text = "predicted, with its error bound" if radius else "predicted"
+        text = f"{predicted}, with its error bound" if radius else predicted
         draw.text((x + 12, y), text, fill=PREDICTED_COLOUR, font=font, anchor="lm")
         x += font.getlength(text) + 40
     if reference:
         _ring(draw, x, y)
-        draw.text((x + 12, y), "reference", fill=REFERENCE_COLOUR, font=font, anchor="lm")
+        draw.text((x + 12, y), reference, fill=REFERENCE_COLOUR, font=font, anchor="lm")
     return sheet
 
 

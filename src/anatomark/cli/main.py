@@ -37,6 +37,7 @@ VERBS = {
     "transfer": "Transfer a template's landmarks to other images by registration.",
     "synthesize": "Make training images from label maps.",
     "serve": "Serve trained models over HTTP, for other programs and 3D Slicer.",
+    "show": "Draw landmarks on their image, or compare two sets of them.",
     "convert": "Convert landmarks and images between formats.",
     "demo": "Run all steps on synthetic images, in a few minutes.",
 }
