@@ -55,14 +55,13 @@ def main(arguments: Sequence[str]) -> None:
             print(write(f"scale_cohort_{options.cohort}", result))
             return
         counts = {"X-ray": options.xrays, "CT": options.cts}
-        rows = [
-            {"image": kind, "engine": engine, "workers": workers, "images": counts[kind]}
-            | _measured(folder, kind, engine, workers, counts[kind], options.chunk, options.seed)
-            for kind in KINDS
-            for engine, workers in ENGINES
-        ]
-        result = {"kind": "scale", **provenance(command), "chunk": options.chunk, "rows": rows}
-        print(write("scale", result))
+        rows: list[dict[str, Any]] = []
+        for kind in KINDS:
+            for engine, workers in ENGINES:
+                about = {"image": kind, "engine": engine, "workers": workers, "images": counts[kind]}
+                rows.append(about | _measured(folder, kind, engine, workers, counts[kind], options.chunk, options.seed))
+                result = {"kind": "scale", **provenance(command), "chunk": options.chunk, "rows": rows}
+                print(write("scale", result))  # after each, so that one that is ended keeps what it has
 
 
 def _measured(folder: Path, kind: str, engine: str, workers: int, images: int, chunk: int, seed: int) -> dict[str, Any]:

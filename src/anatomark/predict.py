@@ -178,7 +178,7 @@ class _Work:
                 marks = [time.perf_counter()]
                 try:
                     wait((reading,))
-                    coming += [reader.submit(self._read, following, apart.load) for following in cases[done + 1 :][:1]]
+                    coming += [reader.submit(self._read, after, apart.load) for after in cases[done + 1 : done + 2]]
                     image = reading.result()
                     marks.append(time.perf_counter())
                     result = self.model.predict(

@@ -116,10 +116,11 @@ class Journal:
         left = self._compared(first[1], asked)
         whole, others = first[0], []
         for end, line in lines:
-            case = cases.get(line["id"])
-            if case is None or line["source"][0] != _source(case)[0]:
-                others.append(line["source"][0])
-            elif line["source"] == _source(case) and self._has_files(case, line["files"]):
+            case, source = cases.get(line["id"]), line["source"]
+            now = None if case is None else _source(case)
+            if case is None or now is None or source[0] != now[0]:
+                others.append(source[0])
+            elif source == now and self._has_files(case, line["files"]):
                 self.done[case.id] = whole
             whole = end
         if others:
@@ -139,9 +140,10 @@ class Journal:
         with suppress(FileNotFoundError, ValueError), open(self.path, "rb") as file:
             for line in file:
                 end += len(line)
-                if not line.endswith(b"\n"):
+                content = json.loads(line)
+                if not line.endswith(b"\n") or not isinstance(content, dict):
                     return
-                yield end, json.loads(line)
+                yield end, content
 
     def _compared(self, about: dict[str, Any], asked: Asked) -> list[str]:
         """What the first line, `about` what was asked, has other than is asked now."""
