@@ -7,6 +7,7 @@ ended by SIGTERM.
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -127,4 +128,7 @@ def main() -> None:
     """The `anatomark` command."""
     wait_patiently()
     listen()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show ends no command
     sys.exit(run(sys.argv[1:]))
