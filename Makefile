@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP = .venv/bin/pip --disable-pip-version-check
 READY = .venv/ready
 
-.PHONY: demo test lint docs package fuzz kills venv browser clean niivue
+.PHONY: demo test lint docs package fuzz kills long venv browser clean niivue
 
 demo: $(READY)
 	rm -rf demo
@@ -39,6 +39,12 @@ kills: $(READY)
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills --tries $(TRIES) --action ENOSPC
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills --tries $(TRIES) --action EIO
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills --tries $(TRIES) --action SIGTERM
+
+# Memory and open files over many predictions, by one process and by the service.
+PREDICTIONS = 50000
+long: $(READY)
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills.long_run --predictions $(PREDICTIONS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills.long_run --predictions $(PREDICTIONS) --service
 
 venv: $(READY)
 

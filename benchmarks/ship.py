@@ -136,7 +136,15 @@ def card(known: About, folder: Path, measured: dict[str, dict[str, Any]], made: 
     for name in held.landmarks:
         errors = [_with_interval(metrics["landmarks"][name], "mre", 2) for metrics in measured.values()]
         lines.append(row(name, known.landmarks[name], *errors))
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *checksums(folder), ""])
+
+
+def checksums(folder: Path) -> list[str]:
+    """The section of the card that `anatomark models verify` reads."""
+    from anatomark.cohort.model_files import fingerprints
+
+    rows = [row(name, sha256) for name, sha256 in sorted(fingerprints(folder).items())]
+    return ["", "## Checksums", "", *head("file", "SHA-256"), *rows]
 
 
 def _measured_row(split: str, metrics: dict[str, Any]) -> str:

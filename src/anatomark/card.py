@@ -73,12 +73,21 @@ class Card(BaseModel):
         return self
 
 
+def require_own(folder: Path, path: Path) -> None:
+    """ModelError where `path` in the folder of a model is a link out of it, or no file: a stranger may have made it."""
+    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+        raise ModelError(f"{path} is a link out of its folder; put the file itself there (cp -L), if it is yours")
+    if path.exists() and not path.is_file():
+        raise ModelError(f"{path} is not a file; copy the whole folder again")
+
+
 def read_card(run: Path) -> Card:
     """The card in a run folder, of this format or an earlier one.
 
     ModelError where there is none, or none that this version understands.
     """
     path = run / NAME
+    require_own(run, path)
     try:
         held = parsed(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

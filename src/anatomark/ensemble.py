@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from anatomark.card import Card, read_card
+from anatomark.card import Card, read_card, require_own
 from anatomark.errors import ModelError
 from anatomark.formats.atomic import write_json
 from anatomark.formats.json_text import parsed
@@ -48,6 +48,7 @@ def read_ensemble(run: Path) -> Ensemble | None:
     Raises ModelError where it is damaged, or of a later format.
     """
     path = run / ENSEMBLE
+    require_own(run, path)
     try:
         about = cast("dict[str, Any]", parsed(path.read_text(encoding="utf-8")))
         number = about["format"]
@@ -57,7 +58,10 @@ def read_ensemble(run: Path) -> Ensemble | None:
                 "update anatomark, or use the one that wrote it"
             )
         kind: Kind = "folds" if number == 1 else about["kind"]
-        members = tuple(run / Path(name).name for name in about["folds" if number == 1 else "members"])
+        names = [str(name) for name in about["folds" if number == 1 else "members"]]
+        members = tuple(run / name for name in names)
+        if any(name != Path(name).name or name in ("", "..") for name in names):
+            raise ValueError("members")
         held = about["presence"]
         weights = () if held is None else tuple(float(w) for w in held["weights"])
         presence = None if held is None else PresenceModel(weights, float(held["bias"]), str(held["learned_from"]))
@@ -67,6 +71,9 @@ def read_ensemble(run: Path) -> Ensemble | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ModelError(f"{path} does not describe an ensemble; copy it again or train again") from None
+    for member in members:
+        if not member.resolve().is_relative_to(run.resolve()):
+            raise ModelError(f"{member} is a link out of {run}; put the folder itself there (cp -rL), if it is yours")
     return Ensemble(members, kind, presence)
 
 

@@ -10,7 +10,11 @@ _LONGEST, _LONGEST_WORD = 4000, 400  # characters of a message, and of a word in
 
 
 def one_line(message: str) -> str:
-    """`message` without line breaks and other control characters, and without the middle of what is far too long."""
+    """`message` without line breaks and other control characters, and without the middle of what is far too long.
+
+    Bytes of file names that are no text are written as \\udce9, so that a message can be written to any file.
+    """
+    message = message.encode("utf-8", "backslashreplace").decode("utf-8")
     joined = re.sub(r"[\t-\r\x1c-\x1e\x85\u2028\u2029]+ *", " ", message)
     shown = re.sub(r"[\x00-\x1f\x7f]", lambda found: repr(found.group())[1:-1], joined)
     words = re.sub(rf"\S{{{_LONGEST_WORD + 1},}}", lambda found: _shortened(found.group(), _LONGEST_WORD), shown)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from pydantic import ValidationError
 
-from anatomark.card import NAME, Card, first_fault, not_a_model, read_card
+from anatomark.card import NAME, Card, first_fault, not_a_model, read_card, require_own
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.data.alignment import Alignment
@@ -63,6 +63,8 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
     """The model of a run folder with one member; raises as `load`."""
     folder, chosen = Path(run), choose_device(device)
     card = read_card(folder)
+    for path in folder.glob("*.safetensors"):
+        require_own(folder, path)
     try:
         kind = detector_class(card.method)
         network = kind.network_type.model_validate(card.network)

@@ -6,6 +6,8 @@ its model card (Mitchell et al., FAT* 2019, doi:10.1145/3287560.3287596).
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 
 import yaml
@@ -13,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from anatomark.errors import ModelError, UnknownNameError
 
+_CHECKSUM = re.compile(r"^\| ([\w-]+\.(?:json|safetensors)) \| ([0-9a-f]{64}) \|$", re.MULTILINE)
 ABOUT, CARD = "about.yaml", "README.md"
 _HERE = Path(__file__).parent
 PLACES = (_HERE / "models", _HERE.parents[1] / "models")  # of an installed package, of its source tree
@@ -64,6 +67,33 @@ def _read(path: Path) -> About:
         return About(**yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError, ValidationError):
         raise ModelError(f"{path} does not describe a model; install anatomark again") from None
+
+
+def changed_files(folder: Path) -> list[str]:
+    """What of a ready-made model, or of a copy of one, is not as its card says, a line each: [] if it is whole.
+
+    ModelError if there is no card, or one without checksums.
+    """
+    path = folder / CARD
+    try:
+        stated = dict(_CHECKSUM.findall(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        raise ModelError(f"{folder} has no {CARD}, the card with its checksums; it is no ready-made model") from None
+    if not stated:
+        raise ModelError(f"{path} has no checksums; it is of an earlier version, or no card of a ready-made model")
+    here = {file.name for file in folder.glob("*.safetensors")} | stated.keys()
+    return [f"{name} {fault}" for name in sorted(here) if (fault := _fault(folder / name, stated.get(name)))]
+
+
+def _fault(file: Path, stated: str | None) -> str:
+    if stated is None:
+        return "does not belong to it"
+    try:
+        with open(file, "rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return "" if found == stated else f"is another: its SHA-256 is {found}, the card has {stated}"
 
 
 def described(name: str) -> tuple[About, Path]:

@@ -164,3 +164,18 @@ main()
         _, said = process.communicate(timeout=30)
     assert said == "interrupted; the same command begins again\n"
     assert process.returncode == code
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are of POSIX")
+def test_a_signal_before_the_verb_has_begun():
+    """While its modules are loaded, where typer would make Ctrl-C of it, without a word."""
+    program = """
+import os, signal
+import anatomark.cli.main as main
+main._load = lambda verb: os.kill(os.getpid(), signal.SIGTERM)
+main.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "init", "folder"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (143, "interrupted; the same command begins again\n")

@@ -4,6 +4,8 @@ import csv
 import errno
 import json
 import shutil
+import socket
+import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -63,6 +65,16 @@ def test_nothing_is_predicted_twice(model, pictures, tmp_path):
     assert parts(tmp_path / "out") == first
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["claims", "cohort.json", "parts"]
     assert not any((tmp_path / "out" / "claims").iterdir())
+
+
+def test_a_claim_that_a_kill_left_to_a_part_that_is_there_is_removed(model, pictures, tmp_path):
+    predict(model, pictures, tmp_path / "out")
+    about = {"owner": "x", "host": socket.gethostname(), "process": 2**22 + 1, "time": time.time()}
+    claims = tmp_path / "out" / "claims"
+    (claims / "000002.json").write_text(json.dumps(about))
+    (claims / "000003.json").write_text(json.dumps(about | {"host": "another machine"}))
+    predict(model, pictures, tmp_path / "out")
+    assert [path.name for path in claims.iterdir()] == ["000003.json"], "that one may be at work there"
 
 
 def test_two_parts_are_the_whole(model, pictures, tmp_path):

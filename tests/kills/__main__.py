@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from tests.kills.campaign import REVIEW, SIGNALS, Campaign
@@ -19,17 +21,18 @@ def main() -> int:
     asked.add_argument("--tries", type=int, default=20, help="of each command")
     asked.add_argument("--commands", nargs="*", default=[], help="names of the commands; without, all")
     asked.add_argument("--action", choices=[*ACTIONS[1:], *SIGNALS], default="kill", help="what happens at a moment")
+    asked.add_argument("--minutes", type=float, default=math.inf, help="after which no try begins")
     asked.add_argument("--seed", type=int, default=0, help="of the moments")
     asked.add_argument("--out", type=Path, default=Path("build/kills"), help="folder for results.json")
     given = asked.parse_args()
     names = given.commands or [*SCENARIOS, *([REVIEW] if given.action == "kill" else [])]
-    with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        campaign = Campaign(Path(folder), given.seed)
-        for name in names:
-            print(campaign.run(name, given.tries, given.action), file=sys.stderr, flush=True)
     given.out.mkdir(parents=True, exist_ok=True)
     path = given.out / f"{given.action}-{given.seed}.json"
-    path.write_text(json.dumps({name: tally.about() for name, tally in campaign.tallies.items()}, indent=1))
+    with tempfile.TemporaryDirectory(prefix="kills-") as folder:
+        campaign = Campaign(Path(folder), given.seed, time.monotonic() + 60 * given.minutes)
+        for name in names:
+            print(campaign.run(name, given.tries, given.action), file=sys.stderr, flush=True)
+            path.write_text(json.dumps({name: tally.about() for name, tally in campaign.tallies.items()}, indent=1))
     print("\n".join(table(campaign.tallies, given.action)))
     return int(any(tally.findings for tally in campaign.tallies.values()))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,10 @@ class CommandError(RuntimeError):
 
 
 class Campaign:
-    """Tries of commands in the folder `work`, at moments drawn by `seed`."""
+    """Tries of commands in the folder `work`, at moments drawn by `seed`; none begins after the time `ends`."""
 
-    def __init__(self, work: Path, seed: int) -> None:
+    def __init__(self, work: Path, seed: int, ends: float = math.inf) -> None:
+        self.ends = ends
         self.inputs, self.at = work / "inputs", work / "work" / "at"
         self.random = random.Random(seed)
         self.tallies: dict[str, Tally] = {}
@@ -48,6 +51,8 @@ class Campaign:
             return f"{name}: not tried"
         tally.moments, tally.seconds = ended.passed, ended.seconds
         for moment in self._moments(ended.passed, tries):
+            if time.monotonic() > self.ends:
+                break
             tally.tries += 1
             if action in SIGNALS:
                 self._interrupted(scenario, tally, whole, ended, SIGNALS[action])
@@ -61,7 +66,7 @@ class Campaign:
         """Each moment once, where there are no more than tries; else some, spread over all."""
         if tries >= passed:
             return [*range(1, passed + 1), *(self.random.randint(1, passed) for _ in range(tries - passed))]
-        return sorted(self.random.sample(range(1, passed + 1), tries))
+        return self.random.sample(range(1, passed + 1), tries)
 
     def unbroken(self, scenario: Scenario) -> tuple[dict[str, bytes], Ended]:
         """What a run that nobody disturbs leaves behind, and how it ended; done twice, to be sure it is always that."""

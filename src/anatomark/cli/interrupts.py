@@ -21,6 +21,9 @@ GOES_ON = {
 _OTHERWISE = "the same command begins again"
 
 
+_untold: list[int] = []  # the signal that has come, until the verb has said how to go on
+
+
 class Terminated(KeyboardInterrupt):
     """The process was asked to end by SIGTERM."""
 
@@ -37,6 +40,7 @@ def listen() -> None:
 
 def _interrupted(number: int, _: object) -> None:
     code = 128 + number
+    _untold.append(number)
     ending = threading.Timer(PATIENCE, os._exit, (code,))
     ending.daemon = True
     ending.start()
@@ -44,8 +48,17 @@ def _interrupted(number: int, _: object) -> None:
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """As shells have it: 130 after Ctrl-C, 143 after SIGTERM."""
+    """As shells have it: 130 after Ctrl-C, 143 after SIGTERM. To be asked for by whoever says how to go on."""
+    _untold.clear()
     return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+def exit_code_before(code: int) -> int:
+    """The exit code where one has come from typer: a signal that came before the verb began ends it with 130 there."""
+    if code != 130 or not _untold:
+        return code
+    print(f"interrupted; {_OTHERWISE}", file=sys.stderr, flush=True)
+    return 128 + _untold.pop()
 
 
 def interruptible(verb: str, function: Callable[..., Any]) -> Callable[..., Any]:

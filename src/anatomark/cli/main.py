@@ -7,6 +7,7 @@ ended by SIGTERM.
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from anatomark.cli.interrupts import exit_code, interruptible, listen
+from anatomark.cli.interrupts import exit_code, exit_code_before, interruptible, listen
 from anatomark.cli.remarks import show_remarks
 from anatomark.errors import AnatomarkError
 from anatomark.nets.devices import wait_patiently
@@ -106,7 +107,7 @@ def run(arguments: Sequence[str]) -> int:
         with show_remarks():
             typer.main.get_command(app).main(list(arguments), prog_name="anatomark")
     except SystemExit as exit:
-        return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+        return exit_code_before(exit.code if isinstance(exit.code, int) else int(exit.code is not None))
     except KeyboardInterrupt as stop:
         return exit_code(stop)
     except AnatomarkError as error:
@@ -128,4 +129,7 @@ def main() -> None:
     """The `anatomark` command."""
     wait_patiently()
     listen()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show ends no command
     sys.exit(run(sys.argv[1:]))

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from anatomark.cohort.store import Store
@@ -39,6 +40,13 @@ class Claims:
     def drop_all(self) -> None:
         for number in list(self._mine):
             self.drop(number)
+
+    def sweep(self, present: Container[int]) -> None:
+        """Remove claims to parts that are there, which a process left that was killed when it had put them."""
+        stems = {name.removesuffix(".json") for name in self.store.names("claims")}
+        for number in {int(stem) for stem in stems if stem.isdecimal()}:
+            if number in present and not _alive(self.store.get(_name(number)), self.owner):
+                self.store.remove(_name(number))
 
     def refresh(self) -> None:
         """Give a sign of life from time to time; to be called often."""

@@ -185,6 +185,7 @@ class _Run:
     def predict(self, engine: Engine, progress: Callable[[Progress], None]) -> None:
         for folder in ("parts", "claims"):
             self.ledger.store.sweep(folder)
+        self.claims.sweep(self.present)
         total = sum(map(self.ledger.size, self.mine))
         began: float | None = None
         try:

@@ -63,6 +63,9 @@ def replacing(path: str | Path, suffix: str = "") -> Generator[Path]:
             yield temporary
             temporary.chmod(0o666 & ~_UMASK)  # mkstemp gives 0600, an ordinary file would not have it
             os.replace(temporary, path)
+        except UnicodeEncodeError as error:
+            names = f"names of files are {error.encoding} here"
+            raise OutputError(f"{path} cannot be written: {names}; set PYTHONUTF8=1, or use another name") from None
         except OSError as error:
             raise _not_written(path, error) from error
         finally:

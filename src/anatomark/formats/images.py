@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
-from anatomark.errors import ImageError, SpacingError
+from anatomark.errors import ImageError, OutputError, SpacingError
 from anatomark.formats import itk
 from anatomark.formats.atomic import replacing
 from anatomark.formats.dicom_files import dicom
@@ -172,6 +172,8 @@ def write_image(image: Image, path: str | Path) -> None:
         itk_image.SetSpacing(grid.spacing[::-1])
         itk_image.SetOrigin(grid.origin.tolist())
         itk_image.SetDirection(grid.direction[:, ::-1].ravel().tolist())
+    if not itk.is_text(path):
+        raise OutputError(f"{path} is a name that is no UTF-8, which its writer needs; choose another")
     with replacing(path, suffix) as temporary:
         try:
             with itk.silent():

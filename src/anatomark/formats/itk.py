@@ -119,6 +119,8 @@ def header(path: Path, image_io: str) -> Reader:
     import SimpleITK as sitk
 
     reader: Any = sitk.ImageFileReader()
+    if not is_text(path):
+        raise ImageError(f"{path} has a name that is no UTF-8, which its reader needs; rename it")
     reader.SetFileName(str(path))
     reader.SetImageIO(image_io)
     try:
@@ -209,3 +211,12 @@ def _line(path: Path, error: RuntimeError) -> str:
     # ITK reports an errno of its own making after a short read, and names the path once more
     detail = "" if last.startswith("Reason:") or path.name in last else f" ({last[:120]})"
     return f"{path} cannot be read{detail}: it is damaged or cut short; export or copy it again"
+
+
+def is_text(path: Path) -> bool:
+    """Whether the name of a file is text; the process ends where ITK gets one that is not."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

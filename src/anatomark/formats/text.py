@@ -80,9 +80,22 @@ def decode(content: bytes, source: str | Path) -> str:
     return text
 
 
+_UNDECODED = re.compile("[\ud800-\udfff]")  # bytes of file names as Python keeps them, and halves of characters
+
+
 def composed(text: str) -> str:
-    """A name in the one form of Unicode by which names are compared: file names of a Mac come decomposed."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    """A name in the one form of Unicode by which names are compared: file names of a Mac come decomposed.
+
+    Bytes of a file name that are no UTF-8, which no text file could hold, are written as \\xe9.
+    """
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", _UNDECODED.sub(_written_out, text))
+
+
+def _written_out(found: re.Match[str]) -> str:
+    number = ord(found.group())
+    return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else f"\\u{number:04x}"
 
 
 def number(text: str) -> float:
