@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from anatomark.cli.options import Device
+from anatomark.errors import SettingsError
 
 
 class Augmentation(StrEnum):
@@ -49,6 +50,13 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting of docs/settings.md; may be repeated."),
     ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(metavar="N|auto", help="Devices that share each training step; auto: all GPUs of this machine."),
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(help="Machines with as many devices each, started by torchrun or srun.")
+    ] = None,
     device: Annotated[Device, typer.Option(help="Device to compute on.")] = Device.auto,
     root: Annotated[Path | None, typer.Option(help="Folder that contains the data.")] = None,
     train_split: Annotated[str, typer.Option(help="Split used for training.")] = "train",
@@ -84,12 +92,14 @@ def train(
         "show": print,
     }
     if estimate:
+        if devices is not None or nodes is not None:
+            raise SettingsError("--estimate is of one device; leave out --devices and --nodes")
         from anatomark.training.estimates import estimates_text
 
         print(estimates_text(dataset, **asked))
         return
     try:
-        training.train(dataset, out=out, began=began, **asked)
+        training.train(dataset, out=out, began=began, devices=devices, nodes=nodes, **asked)
     except KeyboardInterrupt:
         print(f"interrupted; the same command resumes from the last checkpoint in {out}", file=sys.stderr)
         raise typer.Exit(130) from None

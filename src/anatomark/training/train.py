@@ -13,13 +13,16 @@ from anatomark.data.reviews import describe_reviews
 from anatomark.errors import SettingsError, UnknownNameError
 from anatomark.formats.json_text import parsed
 from anatomark.methods import METHODS, detector_class
+from anatomark.nets.devices import choose_device
 from anatomark.training.auto import AUTO, CANDIDATES, train_auto
 from anatomark.training.both import BOTH, requests_of_both, train_both
 from anatomark.training.folds import train_folds
+from anatomark.training.processes import Processes, device_counts, launch
 from anatomark.training.request import Request
 from anatomark.training.roles import training_roles
 from anatomark.training.run import train_cases
 from anatomark.training.run_folder import FOLDS
+from anatomark.training.workers import leading, work
 
 
 def train(
@@ -36,6 +39,8 @@ def train(
     folds: int | None = None,
     show: Callable[[str], None] | None = None,
     began: float | None = None,
+    devices: int | str | None = None,
+    nodes: int | None = None,
 ) -> Path:
     """Train `method` on the cases of `train_split` and write the run folder `out`; returns its path.
 
@@ -50,40 +55,88 @@ def train(
     and not here, where a program is to train what it did with an earlier version. A time budget (setting `minutes`)
     counts from `began` on, a time of time.monotonic(); by default from now on.
 
+    With `devices`, a number or "auto" for all GPUs, of each of `nodes` machines, as many processes share each step: it
+    comes to the same. This program then runs in each of them, and in all but the first it ends here, when the training
+    does (see docs/devices.md).
+
     Raises SettingsError for settings or a folder that do not fit, UnknownNameError for a split or method there is not.
     """
     began = time.monotonic() if began is None else began
+    require_method(method, folds)
+    counts = device_counts(choose_device(device), devices, nodes)
+    if counts != (1, 1):
+        require_steps(method)
+    processes = launch(choose_device(device), *counts)
+    if processes.rank:
+        work(processes)
+    with leading(processes):
+        return _train(
+            dataset,
+            out=Path(out),
+            method=method,
+            preset=preset,
+            settings=settings,
+            device=device,
+            root=root,
+            train_split=train_split,
+            validation_split=validation_split,
+            folds=folds,
+            show=show,
+            began=began,
+            processes=processes,
+        )
+
+
+def _train(
+    dataset: Dataset | str | Path,
+    *,
+    out: Path,
+    method: str,
+    preset: str | None,
+    settings: Mapping[str, Any] | None,
+    device: str,
+    root: str | Path | None,
+    train_split: str,
+    validation_split: str | None,
+    folds: int | None,
+    show: Callable[[str], None] | None,
+    began: float,
+    processes: Processes,
+) -> Path:
+    """`train` in process 0, which leads the others."""
     if isinstance(dataset, (str, Path)):
         dataset = load_dataset(dataset, root)
     require_no_codes(dataset)
     if show is not None:
         for line in describe_reviews(dataset.cases):
             show(line)
-    require_method(method, folds)
     if method == AUTO:
         return train_auto(
             dataset,
             preset=preset,
             settings=settings,
             device=device,
-            out=Path(out),
+            out=out,
             train_split=train_split,
             validation_split=validation_split,
             show=show,
             began=began,
+            processes=processes,
         )
     if method == BOTH:
-        requests = requests_of_both(dataset.ndim, preset=preset, settings=settings, device=device)
+        requests = requests_of_both(dataset.ndim, preset=preset, settings=settings, device=device, processes=processes)
         asked = requests[0].settings
         roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
-        return train_both(dataset, roles, requests, settings or {}, out=Path(out), show=show, began=began)
-    request = Request.resolved(method, dataset.ndim, preset=preset, settings=settings, device=device)
+        return train_both(dataset, roles, requests, settings or {}, out=out, show=show, began=began)
+    request = Request.resolved(
+        method, dataset.ndim, preset=preset, settings=settings, device=device, processes=processes
+    )
     if folds is not None:
         return train_folds(
             dataset,
             folds,
             request,
-            out=Path(out),
+            out=out,
             train_split=train_split,
             validation_split=validation_split,
             show=show,
@@ -91,7 +144,7 @@ def train(
         )
     asked = request.settings
     roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
-    return train_cases(dataset, roles, request, out=Path(out), show=show, began=began)
+    return train_cases(dataset, roles, request, out=out, show=show, began=began)
 
 
 def default_method(out: str | Path, folds: int | None) -> str:
@@ -124,3 +177,9 @@ def require_method(method: str, folds: int | None) -> None:
         except UnknownNameError:
             known = ", ".join([*METHODS, AUTO, BOTH])
             raise UnknownNameError(f"no method {method!r}; there are: {known}") from None
+
+
+def require_steps(method: str) -> None:
+    """SettingsError for a method that takes no training steps, which several devices could share."""
+    if method not in (AUTO, BOTH) and not hasattr(detector_class(method), "stages_type"):
+        raise SettingsError(f"{method} takes no training steps that devices could share; leave out --devices")
