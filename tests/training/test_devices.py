@@ -200,7 +200,7 @@ def test_more_gpus_than_there_are_are_refused(monkeypatch: pytest.MonkeyPatch) -
     ("given", "message"),
     [
         (["--method", "atlas", "--devices", "2"], "atlas takes no training steps"),
-        (["--estimate", "--devices", "2"], "--estimate is of one device"),
+        (["--estimate", "--devices", "2"], "on one device; leave out --devices"),
     ],
 )
 def test_the_command_says_what_devices_cannot_share(

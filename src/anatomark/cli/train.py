@@ -68,6 +68,10 @@ def train(
         int | None,
         typer.Option(help="Cross-validation: train this many models, each without its fold of the subjects."),
     ] = None,
+    fold: Annotated[
+        int | None,
+        typer.Option(help="Of --folds, only train this one (1, 2, ...), say in an array job; without it, join all."),
+    ] = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only estimate time and memory; nothing is trained.")
     ] = False,
@@ -92,14 +96,16 @@ def train(
         "show": print,
     }
     if estimate:
-        if devices is not None or nodes is not None:
-            raise SettingsError("--estimate is of one device; leave out --devices and --nodes")
+        if not (devices is nodes is fold is None):
+            raise SettingsError(
+                "--estimate is of a whole training on one device; leave out --devices, --nodes and --fold"
+            )
         from anatomark.training.estimates import estimates_text
 
         print(estimates_text(dataset, **asked))
         return
     try:
-        training.train(dataset, out=out, began=began, devices=devices, nodes=nodes, **asked)
+        training.train(dataset, out=out, began=began, fold=fold, devices=devices, nodes=nodes, **asked)
     except KeyboardInterrupt:
         print(f"interrupted; the same command resumes from the last checkpoint in {out}", file=sys.stderr)
         raise typer.Exit(130) from None

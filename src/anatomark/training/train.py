@@ -37,6 +37,7 @@ def train(
     train_split: str = "train",
     validation_split: str | None = None,
     folds: int | None = None,
+    fold: int | None = None,
     show: Callable[[str], None] | None = None,
     began: float | None = None,
     devices: int | str | None = None,
@@ -49,11 +50,12 @@ def train(
     `settings` override the preset's; what neither sets is planned from the data. The same call on the folder of a
     stopped run resumes from its last checkpoint; on that of a finished run it changes nothing.
     `show` gets a line at a time of what happens; with it a progress bar is drawn. With `folds`, as many networks are
-    trained, each without its part of the subjects, and predictions are their average (see `training.folds`). With the
-    method "both", two methods are the members of one model in the same way (see `training.both`); with "auto", several
-    are tried for a short time and the best one goes on (see `training.auto`). That is the default of the command line
-    and not here, where a program is to train what it did with an earlier version. A time budget (setting `minutes`)
-    counts from `began` on, a time of time.monotonic(); by default from now on.
+    trained, each without its part of the subjects, and predictions are their average (see `training.folds`); with
+    `fold` only that one of them, counted from 1. With the method "both", two methods are the members of one model in
+    the same way (see `training.both`); with "auto", several are tried for a short time and the best one goes on (see
+    `training.auto`). That is the default of the command line and not here, where a program is to train what it did with
+    an earlier version. A time budget (setting `minutes`) counts from `began` on, a time of time.monotonic(); by default
+    from now on.
 
     With `devices`, a number or "auto" for all GPUs, of each of `nodes` machines, as many processes share each step: it
     comes to the same. This program then runs in each of them, and in all but the first it ends here, when the training
@@ -63,6 +65,8 @@ def train(
     """
     began = time.monotonic() if began is None else began
     require_method(method, folds)
+    if fold is not None and folds is None:
+        raise SettingsError(f"--fold {fold} is one of how many? give --folds, too")
     counts = device_counts(choose_device(device), devices, nodes)
     if counts != (1, 1):
         require_steps(method)
@@ -81,6 +85,7 @@ def train(
             train_split=train_split,
             validation_split=validation_split,
             folds=folds,
+            fold=fold,
             show=show,
             began=began,
             processes=processes,
@@ -99,6 +104,7 @@ def _train(
     train_split: str,
     validation_split: str | None,
     folds: int | None,
+    fold: int | None,
     show: Callable[[str], None] | None,
     began: float,
     processes: Processes,
@@ -141,6 +147,7 @@ def _train(
             validation_split=validation_split,
             show=show,
             began=began,
+            fold=fold,
         )
     asked = request.settings
     roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
