@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from anatomark.core.grid import Grid
+    from anatomark.core.grid import Floats, Grid
     from anatomark.data.cache import Cache, CachedCase
     from anatomark.methods.interface import AnyPlan, Batch, Networks, Staged, StagePlan
 
@@ -108,12 +108,12 @@ def steps_of(
     from anatomark.nets.devices import choose_precision
     from anatomark.training.log import RunLog
     from anatomark.training.loop import RunContext, StageLoop
+    from anatomark.training.processes import ALONE
     from anatomark.training.run import progress_bar
     from anatomark.training.run_folder import RunFolder
-    from anatomark.training.trainer import fabric_of
     from benchmarks.measure import untrained_networks
 
-    fabric = fabric_of(device, choose_precision("auto", device))
+    fabric = ALONE.fabric(device, choose_precision("auto", device))
     networks = untrained_networks(staged, cache)
     watched = Watched(staged.with_steps(stage, 3 + steps + 1), fabric.device, loader)
     with tempfile.TemporaryDirectory() as folder:
@@ -168,13 +168,15 @@ class Watched:
         mirrored: NDArray[np.int64],
         rng: np.random.Generator,
         device: torch.device,
+        *,
+        first: int = 0,
     ) -> Batch:
         began = self.now()
         if self.loader is None:
-            batch = self.staged.batch(stage, cases, mirrored, rng, device)
+            batch = self.staged.batch(stage, cases, mirrored, rng, device, first=first)
         else:
             if not self.first:
-                self.first.update(self.staged.batch(stage, cases, mirrored, rng, device))
+                self.first.update(self.staged.batch(stage, cases, mirrored, rng, device, first=first))
             batch = {**self.first, "values": next(self.loader).to(self.device)}
         self.drawn.append(self.now() - began)
         return batch
@@ -183,8 +185,8 @@ class Watched:
         self.starts.append(self.now())
         return self.staged.loss(stage, network, batch)
 
-    def validate(self, stage: str, networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> float:
-        return self.staged.validate(stage, networks, cases, device)
+    def errors(self, stage: str, networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> Floats:
+        return self.staged.errors(stage, networks, cases, device)
 
     def now(self) -> float:
         if self.device.type == "cuda":

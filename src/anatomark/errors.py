@@ -75,6 +75,10 @@ class ModelError(AnatomarkError):
     """A run folder or model with missing, damaged or unrelated parts."""
 
 
+class LostProcessError(AnatomarkError):
+    """Another process of the same training has ended."""
+
+
 class RegistrationError(AnatomarkError):
     """Two images that could not be registered."""
 

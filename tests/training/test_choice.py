@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from anatomark.core.grid import Grid
+from anatomark.core.grid import Floats, Grid
 from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
@@ -17,9 +17,9 @@ from anatomark.methods.global_to_local.stages import GlobalToLocalStages
 from anatomark.methods.interface import DataFacts
 from anatomark.training.log import RunLog
 from anatomark.training.loop import MIN_VALIDATION_CASES, RunContext, StageLoop
+from anatomark.training.processes import ALONE
 from anatomark.training.run import progress_bar
 from anatomark.training.run_folder import RunFolder
-from anatomark.training.trainer import fabric_of
 
 
 class Scripted:
@@ -32,9 +32,9 @@ class Scripted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._staged, name)
 
-    def validate(self, stage: str, networks: Any, cases: Any, device: Any) -> float:
+    def errors(self, stage: str, networks: Any, cases: Any, device: Any) -> Floats:
         self.seen.append(next(networks[stage].parameters()).detach().clone())
-        return self._scores[len(self.seen) - 1]
+        return np.full((len(cases), 2), self._scores[len(self.seen) - 1])
 
 
 def case(grid: Grid, role: str, seed: int) -> CachedCase:
@@ -56,7 +56,7 @@ def test_few_cases_do_not_choose(tiny: dict[str, Any], tmp_path: Path, cases: in
     cache = Cache(("a", "b"), (), tuple(case(grid, role, k) for k, role in enumerate(roles)), in_memory=True)
     staged: Any = Scripted(GlobalToLocalStages(plan), [3.0, 1.0, 2.0, 2.5])
     run = RunFolder(tmp_path)
-    context = RunContext(fabric_of("cpu", "32-true"), run, RunLog(run.log, lambda *_: None), progress_bar(False))
+    context = RunContext(ALONE.fabric("cpu", "32-true"), run, RunLog(run.log, lambda *_: None), progress_bar(False))
     network, error = StageLoop(context, staged, "global", {}, cache).run()
     assert len(staged.seen) == validated, "with enough cases, patience has ended it"
     assert error == [3.0, 1.0, 2.0, 2.5][kept]

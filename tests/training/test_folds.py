@@ -123,6 +123,31 @@ def test_a_stopped_run_goes_on_with_the_fold_that_was_stopped(
         assert (out / name).read_bytes() == (ended / name).read_bytes(), name
 
 
+def test_folds_trained_by_themselves_are_joined_by_the_whole_command(
+    flat: Path, ended: Path, asked: dict[str, Any], tmp_path: Path
+) -> None:
+    out, said = tmp_path / "run", []
+    out.mkdir()
+    (out / ".folds.json.another").touch()  # the job of another fold is writing it
+    train(flat, out=out, folds=3, fold=2, **asked, show=said.append)
+    assert sorted(path.name for path in out.glob("fold?")) == ["fold2"]
+    assert "leave out --fold to join them" in said[-1]
+    for other in ("fold1", "fold3"):
+        shutil.copytree(ended / other, out / other)
+    assert not (out / "ensemble.json").exists()
+    train(flat, out=out, folds=3, **asked)
+    for name in ("out_of_fold.csv", "ensemble.json", NAME, "fold2/model.safetensors"):
+        assert (out / name).read_bytes() == (ended / name).read_bytes(), name
+
+
+def test_a_fold_that_is_none_is_refused(flat: Path, asked: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="with 3 folds, it is a number from 1 to 3"):
+        train(flat, out=tmp_path / "run", folds=3, fold=4, **asked)
+    with pytest.raises(SettingsError, match="give --folds, too"):
+        train(flat, out=tmp_path / "run", fold=1, **asked)
+    assert not (tmp_path / "run").exists()
+
+
 def test_other_folds_and_other_folders_are_refused(
     flat: Path, ended: Path, asked: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from anatomark.cli.interrupts import exit_code
 from anatomark.cli.options import Device
+from anatomark.errors import SettingsError
 
 
 class Augmentation(StrEnum):
@@ -50,6 +51,13 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting of docs/settings.md; may be repeated."),
     ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(metavar="N|auto", help="Devices that share each training step; auto: all GPUs of this machine."),
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(help="Machines with as many devices each, started by torchrun or srun.")
+    ] = None,
     device: Annotated[Device, typer.Option(help="Device to compute on.")] = Device.auto,
     root: Annotated[Path | None, typer.Option(help="Folder that contains the data.")] = None,
     train_split: Annotated[str, typer.Option(help="Split used for training.")] = "train",
@@ -60,6 +68,10 @@ def train(
     folds: Annotated[
         int | None,
         typer.Option(help="Cross-validation: train this many models, each without its fold of the subjects."),
+    ] = None,
+    fold: Annotated[
+        int | None,
+        typer.Option(help="Of --folds, only train this one (1, 2, ...), say in an array job; without it, join all."),
     ] = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only estimate time and memory; nothing is trained.")
@@ -85,12 +97,16 @@ def train(
         "show": print,
     }
     if estimate:
+        if not (devices is nodes is fold is None):
+            raise SettingsError(
+                "--estimate is of a whole training on one device; leave out --devices, --nodes and --fold"
+            )
         from anatomark.training.estimates import estimates_text
 
         print(estimates_text(dataset, **asked))
         return
     try:
-        training.train(dataset, out=out, began=began, **asked)
+        training.train(dataset, out=out, began=began, fold=fold, devices=devices, nodes=nodes, **asked)
     except KeyboardInterrupt as stop:
         print(f"interrupted; the same command resumes from the last checkpoint in {out}", file=sys.stderr, flush=True)
         raise typer.Exit(exit_code(stop)) from None

@@ -52,13 +52,17 @@ class CachedCase:
 
 @dataclass(frozen=True, eq=False)
 class Cache:
-    """All cases of one training; `role` of a case is "train" or "validation". `alignment` is what they were put to."""
+    """All cases of one training; `role` of a case is "train" or "validation". `alignment` is what they were put to.
+
+    `folder` is where they were read from; None for those made in memory.
+    """
 
     names: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...]
     cases: tuple[CachedCase, ...]
     in_memory: bool
     alignment: Alignment | None = None
+    folder: Path | None = None
 
     @cached_property
     def training(self) -> tuple[CachedCase, ...]:
@@ -288,7 +292,7 @@ def open_cache(folder: Path, *, memory_limit_bytes: int = 4 << 30) -> Cache:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder}: not a whole prepared cache ({error}); delete the folder and train again") from None
     pairs = tuple((left, right) for left, right in index["pairs"])
-    return Cache(tuple(index["names"]), pairs, cases, in_memory, alignment)
+    return Cache(tuple(index["names"]), pairs, cases, in_memory, alignment, folder)
 
 
 def _read_case(entry: dict[str, Any], raw: NDArray[np.uint8]) -> CachedCase:

@@ -18,6 +18,15 @@ from anatomark.data.field_of_view import draw_cut
 from anatomark.methods.settings import AugmentedTraining, CroppedTraining
 
 Example = tuple[Tensor, Tensor, Tensor]  # grey values, points in index units, states
+Generators = Sequence[np.random.Generator]
+
+
+def generators(rng: np.random.Generator, first: int, count: int) -> Generators:
+    """One of each example of a step whose generator is `rng`: `count` of them, from the place `first` of its batch on.
+
+    An example is the same whoever draws it, whether the batch is of one process or shared by several.
+    """
+    return rng.spawn(first + count)[first:]
 
 
 def stacked(examples: Iterable[Example]) -> Example:
@@ -30,7 +39,7 @@ def crops(
     cases: Sequence[CachedCase],
     training: CroppedTraining,
     mirrored: NDArray[np.int64],
-    rng: np.random.Generator,
+    rngs: Generators,
     device: torch.device,
     crop: Sequence[int],
 ) -> Example:
@@ -38,7 +47,7 @@ def crops(
     fraction = training.landmark_crop_fraction
     return stacked(
         crop_example(c, training, mirrored, rng, device, level="fine", crop=crop, landmark_crop_fraction=fraction)
-        for c in cases
+        for c, rng in zip(cases, rngs, strict=True)
     )
 
 

@@ -37,7 +37,8 @@ Batch: TypeAlias = "dict[str, Tensor]"
 class DataFacts:
     """What a plan looks at: the canonical Grids of the training images, landmarks, pairs, memory and device.
 
-    `turn_degrees` is the angle by which nearly all training images are turned at most (`data.shapes.usual_turn`).
+    `turn_degrees` is the angle by which nearly all training images are turned at most (`data.shapes.usual_turn`). So
+    many `devices` share each batch; on GPUs each has the memory.
     """
 
     grids: tuple[Grid, ...]
@@ -45,6 +46,7 @@ class DataFacts:
     has_pairs: bool
     memory_bytes: float
     on_gpu: bool = False
+    devices: int = 1
     turn_degrees: float = 0.0
 
 
@@ -158,7 +160,7 @@ class Staged(Protocol):
     """What the training loop asks of a method whose networks learn by gradient steps, one stage after another.
 
     A value: what a stage decides for the next one comes back as another `Staged`. `networks` are those of the stages
-    that have ended, and in `validate` also of the one in progress.
+    that have ended, and in `errors` also of the one in progress.
     """
 
     @property
@@ -188,16 +190,29 @@ class Staged(Protocol):
         mirrored: NDArray[np.int64],
         rng: np.random.Generator,
         device: torch.device,
+        *,
+        first: int = 0,
     ) -> Batch:
-        """Random examples of `cases`, as tensors on `device`, for `loss`."""
+        """Random examples of `cases`, as tensors on `device`, for `loss`.
+
+        Of a batch that several processes share, these are the examples from the place `first` on. `rng` is the same in
+        all of them: what the whole batch has in common is drawn from it, each example from its own of
+        `examples.generators`.
+        """
         ...
 
     def loss(self, stage: str, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """The weighted loss terms of a batch."""
+        """The weighted loss terms of a batch; of one that several processes share, this one's part of their sums.
+
+        So a mean over landmarks is `nets.split_batch.batch_mean`.
+        """
         ...
 
-    def validate(self, stage: str, networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> float:
-        """Mean radial error (world units) of the stage over the present landmarks of `cases`; NaN without any."""
+    def errors(self, stage: str, networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> Floats:
+        """(C, N) errors (world units) of the stage for C cases, NaN unless a landmark is present.
+
+        Their mean chooses the weights to keep.
+        """
         ...
 
 

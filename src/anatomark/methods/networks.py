@@ -72,7 +72,8 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
     def plan(cls, asked: SettingsT, facts: DataFacts) -> Plan[NetworkT, TrainingT]:
         """Network and training completed from the data; SettingsError where they do not fit them or the memory."""
         planned = cls.planned(asked, facts)
-        require_memory(cls.stages_type(planned), facts.memory_bytes)
+        together = facts.memory_bytes * (facts.devices if facts.on_gpu else 1)
+        require_memory(cls.stages_type(planned), together)
         return planned
 
     @classmethod

@@ -16,7 +16,7 @@ from anatomark.core.grid import Floats
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
 from anatomark.methods.interface import Batch, Located, Networks, NetworkT, Plan, StagePlan, TrainingT
-from anatomark.methods.validation import errors_of, mean_error
+from anatomark.methods.validation import errors_of
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class NetworkStages(ABC, Generic[NetworkT, TrainingT]):
         mirrored: NDArray[np.int64],
         rng: np.random.Generator,
         device: torch.device,
+        *,
+        first: int = 0,
     ) -> Batch: ...
 
     @abstractmethod
@@ -66,10 +68,6 @@ class NetworkStages(ABC, Generic[NetworkT, TrainingT]):
     @abstractmethod
     def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
         """The last answer of `stage` for an image."""
-
-    def validate(self, stage: str, networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> float:
-        """Mean radial error (world units) of the stage over the present landmarks of `cases`; NaN if there are none."""
-        return mean_error(self.errors(stage, networks, cases, device))
 
     def errors(self, stage: str, networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> Floats:
         """(C, N) radial errors of the stage for C cases; NaN unless a landmark is present."""

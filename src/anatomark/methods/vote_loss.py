@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from anatomark import votes
 from anatomark.core.landmarks import State
+from anatomark.nets.split_batch import batch_mean
 
 CLASS_WEIGHT = 0.1  # a patch: one in all is positive, so the mean over patches alone would say little
 
@@ -62,16 +63,11 @@ def vote_loss(
         error = (error * near).sum(-1) / near.sum(-1).clamp(min=1)
 
     terms = {
-        "displacement": _mean(error, present),
-        "class": class_weight * _mean(cross_entropy, annotated),
+        "displacement": batch_mean(error, present),
+        "class": class_weight * batch_mean(cross_entropy, annotated),
     }
     if coordinate_weight:
         found, _ = votes.weighted_mean(votes.decode(encoded.flatten(3)) + centers, logits.flatten(2).sigmoid())
         distance = votes.encode(found - points).abs().mean(-1)
-        terms["coordinate"] = coordinate_weight * _mean(distance, inside)
+        terms["coordinate"] = coordinate_weight * batch_mean(distance, inside)
     return terms
-
-
-def _mean(values: Float[Tensor, "b n"], chosen: Bool[Tensor, "b n"]) -> Float[Tensor, ""]:
-    """The mean of the chosen values; 0, with a gradient of 0, where none is chosen."""
-    return (values * chosen).sum() / chosen.sum().clamp(min=1)

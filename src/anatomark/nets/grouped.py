@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from anatomark.nets.cpu import avg_pool2, convolve, matching_layout, to_channels_last_
 from anatomark.nets.layers import Folding, conv, folded
+from anatomark.nets.split_batch import batch_norm
 
 EPS = 1e-5  # of the normalisation
 
@@ -76,7 +77,7 @@ class GroupedConv(Folding):
         if self.norm and self.training:
             x = convolve(x, weight, None, **where)
             kept = self.mean[part], self.variance[part]
-            x = F.batch_norm(x, *kept, self.scale[part], bias, training=True, momentum=0.05)
+            x = batch_norm(x, *kept, self.scale[part], bias, momentum=0.05, eps=EPS)
         elif self.norm:
             x = convolve(x, self.folded_weight[part], self.folded_bias[part], **where)
         else:

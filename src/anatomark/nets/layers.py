@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from anatomark.nets.cpu import avg_pool2, convolve
+from anatomark.nets.split_batch import BatchNorm2d, BatchNorm3d
 
-BatchNorm = nn.BatchNorm2d | nn.BatchNorm3d
+BatchNorm = BatchNorm2d | BatchNorm3d
 Conv = nn.Conv2d | nn.Conv3d
 
 
@@ -18,8 +19,8 @@ def conv(ndim: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
     return nn.Conv2d if ndim == 2 else nn.Conv3d
 
 
-def batch_norm(ndim: int) -> type[nn.BatchNorm2d] | type[nn.BatchNorm3d]:
-    return nn.BatchNorm2d if ndim == 2 else nn.BatchNorm3d
+def batch_norm(ndim: int) -> type[BatchNorm2d] | type[BatchNorm3d]:
+    return BatchNorm2d if ndim == 2 else BatchNorm3d
 
 
 def bias_of(layer: Conv | nn.Linear) -> Tensor:

@@ -44,11 +44,12 @@ from anatomark.training.data import TrainingData, data_of, prepare_cache
 from anatomark.training.estimate import estimate_cases
 from anatomark.training.log import open_log
 from anatomark.training.loop import MIN_VALIDATION_CASES, RunContext
+from anatomark.training.processes import ALONE, Processes
 from anatomark.training.request import Request, settings_of
 from anatomark.training.roles import training_roles
 from anatomark.training.run import plan_for, progress_bar, train_cases
 from anatomark.training.run_folder import RunFolder
-from anatomark.training.trainer import RunTrainer, fabric_of
+from anatomark.training.trainer import RunTrainer
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
@@ -66,7 +67,12 @@ LEAST_OF = {"global-to-local": 60.0, "two-stage": 60.0}  # in less, these come t
 
 
 def candidates(
-    ndim: int, *, preset: str | None, settings: Mapping[str, Any] | None, device: str
+    ndim: int,
+    *,
+    preset: str | None,
+    settings: Mapping[str, Any] | None,
+    device: str,
+    processes: Processes = ALONE,
 ) -> tuple[list[Request], dict[str, str]]:
     """The requests of the methods that know the settings and the preset, and why others are left out.
 
@@ -78,7 +84,8 @@ def candidates(
     given = settings or {}
     for name in CANDIDATES:
         try:
-            request = Request.resolved(name, ndim, preset=preset, settings=settings, device=device)
+            asked = {"preset": preset, "settings": settings, "device": device, "processes": processes}
+            request = Request.resolved(name, ndim, **asked)
             requests.append(replace(request, asked=AUTO))
         except SettingsError as error:
             strange = given.keys() - settings_of(detector_class(name), given).keys()
@@ -107,6 +114,7 @@ def train_auto(
     validation_split: str | None,
     show: Callable[[str], None] | None,
     began: float,
+    processes: Processes,
 ) -> Path:
     """Try the methods, and train the one that is chosen into the run folder `out`; returns its path.
 
@@ -115,7 +123,7 @@ def train_auto(
     trained. Raises as `train`.
     """
     say: Callable[[str], None] = show or (lambda line: None)
-    requests, left_out = candidates(dataset.ndim, preset=preset, settings=settings, device=device)
+    requests, left_out = candidates(dataset.ndim, preset=preset, settings=settings, device=device, processes=processes)
     asked = requests[0].settings
     roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
     chosen = requests[0]
@@ -338,10 +346,11 @@ class _Trials:
         if run.settings.exists():
             plan = run.read_plan(request.method)
         prepared = prepare_cache(self.dataset, self.roles, cache, plan, lambda done, total: None)
-        fabric = fabric_of(request.device, choose_precision(training.precision, request.device))
+        precision, processes = choose_precision(training.precision, request.device), request.processes
+        fabric = processes.fabric(request.device, precision)
         began = time.monotonic() - _so_far(run)[0]
         with progress_bar(self.show is not None) as progress, open_log(run.log, run.tensorboard) as log:
-            context = RunContext(fabric, run, log, progress)
+            context = RunContext(fabric, run, log, progress, processes, precision)
             trainer = RunTrainer(context, lambda line: None, self.data.unit, began, in_short=True)
             detector = request.method.fit(plan, prepared, trainer)
         cases = prepared.validation

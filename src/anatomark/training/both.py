@@ -24,6 +24,7 @@ from anatomark.training.calibrate import Found, bounds_by, found_in
 from anatomark.training.calibration_cases import BY_VALIDATION
 from anatomark.training.data import TrainingData, data_of, prepare_cache
 from anatomark.training.own_predictions import NO_VALIDATION, radial
+from anatomark.training.processes import ALONE, Processes
 from anatomark.training.request import Request, settings_of
 from anatomark.training.run import plan_for, progress_bar, train_from_cache
 from anatomark.training.run_folder import RunFolder
@@ -36,7 +37,12 @@ MEMBERS = ("two-stage", "global-to-local")  # the first one takes the first look
 
 
 def requests_of_both(
-    ndim: int, *, preset: str | None, settings: Mapping[str, Any] | None, device: str
+    ndim: int,
+    *,
+    preset: str | None,
+    settings: Mapping[str, Any] | None,
+    device: str,
+    processes: Processes = ALONE,
 ) -> list[Request]:
     """The request of each member: a setting goes to the methods that know it.
 
@@ -51,7 +57,7 @@ def requests_of_both(
     if strange:  # the method says what it does know
         known = [each | {name: given[name] for name in strange} for each in known]
     return [
-        Request.resolved(name, ndim, preset=None, settings=each, device=device)
+        Request.resolved(name, ndim, preset=None, settings=each, device=device, processes=processes)
         for name, each in zip(MEMBERS, known, strict=True)
     ]
 

@@ -67,14 +67,16 @@ def stage_budget(
     *,
     ends: float,
     copies: bool = True,
+    processes: int = 1,
 ) -> Budget:
     """The Budget of `stage`, of a training that is to end at `ends`, a time of time.monotonic().
 
-    `copies` says whether copies of validation cases are located after the last stage.
+    `copies` says whether copies of validation cases are located after the last stage. So many `processes` share the
+    steps and validations, not what comes after them; `fabric` is of one, which takes steps by itself here.
     """
     training, cases = staged.plan.training, len(cache.validation)
     timing = min(SECONDS, TIMING_SHARE * max(0.0, ends - time.monotonic()))
-    times = time_stage(fabric, staged, stage, networks, cache, seconds=timing)
+    times = time_stage(fabric, staged, stage, networks, cache, seconds=timing, processes=processes)
     waiting = staged.stages[staged.stages.index(stage) :]
     locating = times.validation
     if len(waiting) > 1:
@@ -84,9 +86,8 @@ def stage_budget(
     fitting = sum(staged.stage_plan(name).validations_after for name in waiting)
     left = ends - time.monotonic() - locating * located_afterwards(states, held_out, fitting, copies=copies)
     share = staged.stage_plan(stage).share / sum(staged.stage_plan(name).share for name in waiting)
-    return Budget.planned(
-        max(0.0, share * left), step=times.step, validation=times.validation * cases, most=training.validations
-    )
+    validation = times.validation * -(-cases // processes)
+    return Budget.planned(max(0.0, share * left), step=times.step, validation=validation, most=training.validations)
 
 
 def located_afterwards(
@@ -110,4 +111,4 @@ def _locating(fabric: Fabric, staged: Staged, stage: str, networks: dict[str, nn
     for name in (*between, last):
         networks[name] = staged.make(name, networks, cache).to(fabric.device)
     one = [typical_case(cache.validation or cache.training)]
-    return seconds_of(lambda: staged.validate(last, networks, one, fabric.device), fabric.device)
+    return seconds_of(lambda: staged.errors(last, networks, one, fabric.device), fabric.device)

@@ -31,7 +31,7 @@ from anatomark.training.own_predictions import radial
 from anatomark.training.request import Request
 from anatomark.training.roles import FEWEST_SUBJECTS, training_roles
 from anatomark.training.run import train_cases
-from anatomark.training.run_folder import FOLDS, OUT_OF_FOLD, fold_folder
+from anatomark.training.run_folder import FOLDS, OUT_OF_FOLD, alone_in, fold_folder
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
@@ -49,6 +49,7 @@ def train_folds(
     validation_split: str | None,
     show: Callable[[str], None] | None,
     began: float,
+    fold: int | None = None,
 ) -> Path:
     """Train the folds one after another into `out`/fold1, fold2, ..., and put them together; returns `out`.
 
@@ -58,22 +59,35 @@ def train_folds(
     its part from `began` on, a time of time.monotonic(): one that took longer, with its predictions, leaves less to the
     next.
 
-    Raises SettingsError for fewer than two folds, more folds than subjects, or a folder of another kind; as `train`.
+    With `fold`, a number from 1 on, only that one is trained, beside others or on another machine; the same call
+    without it then puts all together.
+
+    Raises SettingsError for fewer than two folds, more folds than subjects, a `fold` that is none of them, or a folder
+    of another kind; as `train`.
     """
     say: Callable[[str], None] = show or (lambda line: None)
     parts = fold_roles(dataset, folds, train_split, validation_split, request.settings)
+    if fold is not None and not 1 <= fold <= folds:
+        raise SettingsError(f"--fold {fold}: with {folds} folds, it is a number from 1 to {folds}")
     left_out = [[case.id for case in part["left out"]] for part in parts]
     _open(out, {"folds": folds, "dataset": dataset.name, **request.record(), "left_out": left_out})
     each = request.for_one_of(folds)
     tables: list[LandmarkTable] = []
     part_seconds = 60 * (each.settings.minutes or 0.0)
     for number, part in enumerate(parts):
+        if fold not in (None, number + 1):
+            continue
         say(f"fold {number + 1} of {folds}, without {len(part['left out'])} cases")
         roles = {role: part[role] for role in ("train", "validation")}
         folder = fold_folder(out, number)
-        starts = min(began + number * part_seconds, time.monotonic()) if part_seconds else None
-        train_cases(dataset, roles, each, out=folder, show=show, began=starts)
+        earlier = number if fold is None else 0  # folds that have had their time
+        starts = min(began + earlier * part_seconds, time.monotonic()) if part_seconds else None
+        with alone_in(folder):
+            train_cases(dataset, roles, each, out=folder, show=show, began=starts)
         tables.append(_predicted(folder, part["left out"], request.device))
+    if fold is not None:
+        say(f"{fold_folder(out, fold - 1)}: fold {fold} of {folds}; once all are there, leave out --fold to join them")
+        return out
     _put_together(out, dataset, parts, tables)
     say(f"{out / OUT_OF_FOLD}: all {sum(map(len, left_out))} cases, each by the fold that has not seen it")
     return out
@@ -112,7 +126,12 @@ def _open(out: Path, request: dict[str, Any]) -> None:
         different = ", ".join(key for key in request if known.get(key) != request[key])
         raise SettingsError(f"{out} holds folds of another kind (other {different}); choose another --out")
     sweep(out)
-    if earlier is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    unfinished = f".{FOLDS}."  # another fold's training may be writing the same at this moment
+    if (
+        earlier is None
+        and out.exists()
+        and not (out.is_dir() and all(each.name.startswith(unfinished) for each in out.iterdir()))
+    ):
         raise SettingsError(f"{out} exists and is no run with folds; choose another --out")
     with new_folder(out):
         write_json(path, request)

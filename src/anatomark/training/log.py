@@ -6,6 +6,7 @@ The training itself writes the curves, so that a full disk stops it with a word 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -54,6 +55,9 @@ class RunLog:
             kept += line + "\n"
         if kept != whole:
             write_text(self.file, kept)
+
+
+NO_LOG = RunLog(Path(os.devnull), lambda name, value, step: None)  # of a process that does not write
 
 
 @contextmanager

@@ -3,8 +3,11 @@
 Where the loss diverges or is no number any more, the stage goes back to its last checkpoint, once, and on from there
 with half the learning rate; no checkpoint and no model has weights that are not finite.
 
-Randomness is drawn anew for each step from (seed, stage, step, process), so a resumed run goes on exactly where the
-checkpoint was written, and several processes draw different examples.
+Randomness is drawn anew for each step from (seed, stage, step), and for each example from its place in the batch, so a
+resumed run goes on exactly where the checkpoint was written, and examples are the same in any number of processes.
+
+Where several processes train, all run this loop and are the same after each step: each learns from its part of the
+batch and validates its part of the cases; what one of them measures by itself, it takes from process 0.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -23,11 +26,13 @@ from torch import nn
 
 from anatomark.data.cache import Cache
 from anatomark.errors import ModelError
+from anatomark.methods.validation import mean_error
 from anatomark.nets.weights import load_network, load_tensors, save_tensors, under_prefix, with_prefix
 from anatomark.training.budget import Budget
 from anatomark.training.checkpoint import optimizer_tensors, restore_optimizer
 from anatomark.training.learner import Learner
 from anatomark.training.log import RunLog
+from anatomark.training.processes import ALONE, Processes
 from anatomark.training.run_folder import RunFolder
 from anatomark.training.schedule import shuffled
 
@@ -67,12 +72,17 @@ class Progressed:
 
 @dataclass(frozen=True, eq=False)
 class RunContext:
-    """What the stages of a run share: the device, the run folder with its log, and the progress bar."""
+    """What the stages of a run share: the device, the run folder with its log, the progress bar and the processes.
+
+    `precision` is that of `fabric`.
+    """
 
     fabric: Fabric
     run: RunFolder
     log: RunLog
     progress: Progress
+    processes: Processes = ALONE
+    precision: str = "32-true"
 
 
 class StageLoop:
@@ -93,7 +103,7 @@ class StageLoop:
     ) -> None:
         self.staged, self.stage, self.networks, self.cache, self.budget = staged, stage, networks, cache, budget
         self.fabric, self.run_folder, self.log = context.fabric, context.run, context.log
-        self.progress, self.training = context.progress, staged.plan.training
+        self.progress, self.training, self.processes = context.progress, staged.plan.training, context.processes
         self._begin()
         self.bar = self.progress.add_task(stage, total=self.state.steps, status="")
 
@@ -183,7 +193,8 @@ class StageLoop:
                     state.steps = state.step
             if self.budget is not None and state.step < state.steps:
                 elapsed = time.monotonic() - began
-                state.steps = self.budget.corrected_steps(state.step, state.steps, elapsed, state.validated)
+                fitting = self.budget.corrected_steps(state.step, state.steps, elapsed, state.validated)
+                state.steps = self.processes.share(fitting)
                 self.progress.update(self.bar, total=state.steps)
             checkpoint_every = LOG_EVERY * max(1, self.training.checkpoint_every // LOG_EVERY)
             if state.step % checkpoint_every == 0 or state.step >= state.steps:
@@ -191,23 +202,26 @@ class StageLoop:
         self.progress.update(self.bar, completed=state.steps, status=self._score() if self.cache.validation else "")
 
     def _draw(self, step: int) -> Batch:
-        fabric, batch, seed, cases = self.fabric, self.plan.batch, self.training.seed, self.cache.training
-        rng = np.random.default_rng([seed, self.staged.stages.index(self.stage), step, fabric.global_rank])
-        first = (step * fabric.world_size + fabric.global_rank) * batch
-        chosen = [cases[shuffled(first + i, len(cases), seed)] for i in range(batch)]
-        return self.staged.batch(self.stage, chosen, self.cache.mirrored, rng, fabric.device)
+        batch, seed, cases = self.plan.batch, self.training.seed, self.cache.training
+        rng = np.random.default_rng([seed, self.staged.stages.index(self.stage), step])
+        places = self.processes.places(batch)
+        chosen = [cases[shuffled(step * batch + place, len(cases), seed)] for place in places]
+        mirrored, device = self.cache.mirrored, self.fabric.device
+        return self.staged.batch(self.stage, chosen, mirrored, rng, device, first=places.start)
 
     def _log(self) -> None:
         """A line with the mean losses since the last one; DivergedError where they are beyond all measure."""
         state = self.state
         count = LOG_EVERY if state.step % LOG_EVERY == 0 else state.step % LOG_EVERY
-        means = {name: round(float(value) / count, 6) for name, value in self.sums.items()}
+        own = torch.stack(list(self.sums.values()))
+        sums = cast("torch.Tensor", self.fabric.all_reduce(own, reduce_op="sum"))
+        means = {name: round(value / count, 6) for name, value in zip(self.sums, sums.tolist(), strict=True)}
         self.sums = {}
         loss = means["loss"]
         if not math.isfinite(loss) or (state.first_loss and loss > DIVERGED * abs(state.first_loss)):
             raise DivergedError(f"the loss is {loss:g} at step {state.step}")
         state.first_loss = loss if state.first_loss is None else state.first_loss
-        seen = _patches_seen(self.plan.patches * self.fabric.world_size, state.step, state.seconds)
+        seen = _patches_seen(self.plan.patches, state.step, state.seconds)
         spent = {"seconds": round(state.seconds, 1), "core_seconds": round(state.core_seconds, 1)}
         self.log.add(self.stage, state.step, means, **seen, **spent)
         if seen:
@@ -220,7 +234,9 @@ class StageLoop:
         state, started = self.state, time.monotonic()
         self._require_finite()
         networks = {**self.networks, self.stage: self.learner.candidate}
-        score = self.staged.validate(self.stage, networks, self.cache.validation, self.fabric.device)
+        dealt = self.processes.deal(self.cache.validation)
+        errors = self.processes.gather([*self.staged.errors(self.stage, networks, dealt, self.fabric.device)])
+        score = self.processes.share(mean_error(np.array(errors)))
         self.learner.network.train()
         self.log.add(self.stage, state.step, {"validation_mre": round(score, 6)})
         self.progress.update(self.bar, status=f"validation {score:.2f}")

@@ -16,6 +16,7 @@ from anatomark.methods import detector_class
 from anatomark.methods.interface import AnyDetector
 from anatomark.methods.settings import Settings
 from anatomark.nets.devices import choose_device
+from anatomark.training.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from anatomark.training.data import TrainingData
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 class Request:
     """A `method` with its `settings`: those `given`, over those of the `preset`; `device` is "cpu" or "cuda".
 
-    `asked` is what a user called for where that was no method: "auto" or "both".
+    `asked` is what a user called for where that was no method: "auto" or "both". The `processes` share each step; a run
+    may be resumed by another number of them.
     """
 
     method: type[AnyDetector]
@@ -34,15 +36,24 @@ class Request:
     preset: str | None
     given: Mapping[str, Any]
     asked: str | None = None
+    processes: Processes = ALONE
 
     @classmethod
     def resolved(
-        cls, method: str, ndim: int, *, preset: str | None, settings: Mapping[str, Any] | None, device: str
+        cls,
+        method: str,
+        ndim: int,
+        *,
+        preset: str | None,
+        settings: Mapping[str, Any] | None,
+        device: str,
+        processes: Processes = ALONE,
     ) -> Request:
         """SettingsError that names all faults at once; UnknownNameError for a method there is not."""
         kind = detector_class(method)
         given = dict(settings or {})
-        return cls(kind, resolve_settings(kind, ndim, preset, given), choose_device(device), preset, given)
+        resolved = resolve_settings(kind, ndim, preset, given)
+        return cls(kind, resolved, choose_device(device), preset, given, processes=processes)
 
     def for_one_of(self, trainings: int) -> Request:
         """The same for one of so many trainings that follow one another: they share the time budget."""

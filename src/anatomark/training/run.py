@@ -27,9 +27,10 @@ from anatomark.training.data import TrainingData, data_of
 from anatomark.training.log import open_log
 from anatomark.training.loop import RunContext
 from anatomark.training.own_predictions import learn_from_cache
+from anatomark.training.processes import require_shares
 from anatomark.training.request import Request
 from anatomark.training.run_folder import RunFolder
-from anatomark.training.trainer import RunTrainer, error_line, fabric_of
+from anatomark.training.trainer import RunTrainer, error_line
 
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
@@ -80,9 +81,11 @@ def train_from_cache(
             if not resumed:
                 run.discard(keep_folder=existed)
             raise
-        fabric = fabric_of(request.device, precision)
+        processes = request.processes
+        fabric = processes.fabric(request.device, precision)
         with open_log(run.log, run.tensorboard) as log:
-            trainer = RunTrainer(RunContext(fabric, run, log, progress), say, data.unit, began)
+            context = RunContext(fabric, run, log, progress, processes, precision)
+            trainer = RunTrainer(context, say, data.unit, began)
             detector = request.method.fit(plan, cache, trainer)
 
     cases = cache.validation
@@ -114,26 +117,34 @@ def planned(request: Request, data: TrainingData, run: RunFolder) -> AnyPlan:
     Raises SettingsError where it does not fit the data, or the memory of the device.
     """
     if run.settings.exists():
-        return run.read_plan(request.method)
+        plan = run.read_plan(request.method)
+        require_shares(request.method, plan, request.processes)
+        return plan
     plan = plan_for(request, data)
     run.write_plan(plan)
     return plan
 
 
 def plan_for(request: Request, data: TrainingData) -> AnyPlan:
-    """The network and training that suit the data and the free memory of the device."""
+    """The network and training that suit the data and the free memory of the device.
+
+    They do not depend on the number of devices; SettingsError where these are too many for a batch.
+    """
     facts = DataFacts(
         tuple(data.grids()),
         len(data.names),
         bool(data.pairs),
         available_memory_bytes(request.device),
         on_gpu=request.device == "cuda",
+        devices=request.processes.count,
         turn_degrees=data.turn_degrees,
     )
     settings = request.settings
     if settings.align != "none" and settings.template is None:
         settings = settings.model_copy(update={"template": data.template})
-    return request.method.plan(settings, facts)
+    plan = request.method.plan(settings, facts)
+    require_shares(request.method, plan, request.processes)
+    return plan
 
 
 def _require_alignment(plan: AnyPlan, cache: Cache, say: Callable[[str], None]) -> None:

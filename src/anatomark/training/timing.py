@@ -31,15 +31,23 @@ class StageTimes:
 
 
 def time_stage(
-    fabric: Fabric, staged: Staged, stage: str, networks: Networks, cache: Cache, *, seconds: float = SECONDS
+    fabric: Fabric,
+    staged: Staged,
+    stage: str,
+    networks: Networks,
+    cache: Cache,
+    *,
+    seconds: float = SECONDS,
+    processes: int = 1,
 ) -> StageTimes:
     """A few steps of `stage` on its own batches, thrown away afterwards: MOST_STEPS, or fewer in about `seconds`.
 
+    Where so many `processes` share a batch, steps are of the part of one, without the time that they wait for others.
     The random numbers of the training itself are not touched.
     """
     with torch.random.fork_rng(devices=[]):
         learner, device = Learner(fabric, staged, stage, networks, cache), fabric.device
-        cases, size, steps = cache.training, learner.plan.batch, learner.plan.steps
+        cases, size, steps = cache.training, -(-learner.plan.batch // processes), learner.plan.steps
 
         def step(number: int) -> None:
             rng = np.random.default_rng([staged.plan.training.seed, number])
@@ -53,7 +61,7 @@ def time_stage(
         while len(times) < MOST_STEPS and (len(times) < 1 or sum(times) < seconds):
             times.append(seconds_of(lambda: step(WARM_UP + len(times)), device))
         one, trained = [typical_case(cache.validation or cases)], {**networks, stage: learner.network}
-        validated = seconds_of(lambda: staged.validate(stage, trained, one, device), device)
+        validated = seconds_of(lambda: staged.errors(stage, trained, one, device), device)
     return StageTimes(median(times), validated, learner.network)
 
 

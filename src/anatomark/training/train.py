@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from anatomark.data.reviews import describe_reviews
 from anatomark.errors import SettingsError, UnknownNameError
 from anatomark.formats.json_text import parsed
 from anatomark.methods import detector_class, known_methods
+from anatomark.nets.devices import choose_device
 from anatomark.training.auto import AUTO, CANDIDATES, train_auto
 from anatomark.training.both import BOTH, requests_of_both, train_both
 from anatomark.training.folds import train_folds
+from anatomark.training.processes import Processes, device_counts, launch
 from anatomark.training.request import Request
 from anatomark.training.roles import training_roles
 from anatomark.training.run import train_cases
 from anatomark.training.run_folder import FOLDS, alone_in
+from anatomark.training.workers import leading, work
 
 
 def train(
@@ -34,8 +38,11 @@ def train(
     train_split: str = "train",
     validation_split: str | None = None,
     folds: int | None = None,
+    fold: int | None = None,
     show: Callable[[str], None] | None = None,
     began: float | None = None,
+    devices: int | str | None = None,
+    nodes: int | None = None,
 ) -> Path:
     """Train `method` on the cases of `train_split` and write the run folder `out`; its path.
 
@@ -57,8 +64,13 @@ def train(
             the training subjects is set aside (setting `validation_fraction`).
         folds: as many networks are trained, each without its part of the subjects, and predictions are their average
             (see `training.folds`).
+        fold: only this one of them, counted from 1.
         show: gets a line at a time of what happens; with it a progress bar is drawn.
         began: a time of time.monotonic() that a time budget (setting `minutes`) counts from; by default now.
+        devices: so many of each machine share each step, or "auto" for all GPUs; it comes to the same. This program
+            then runs in a process for each, and in all but the first it ends here, when the training does
+            (docs/devices.md).
+        nodes: how many machines there are.
 
     Returns:
         The path of the run folder, which `load` takes.
@@ -72,46 +84,97 @@ def train(
         >>> model = anatomark.load(run)
     """
     began = time.monotonic() if began is None else began
+    require_method(method, folds)
+    if fold is not None and folds is None:
+        raise SettingsError(f"--fold {fold} is one of how many? give --folds, too")
+    counts = device_counts(choose_device(device), devices, nodes)
+    if counts != (1, 1):
+        require_steps(method)
+    processes = launch(choose_device(device), *counts)
+    if processes.rank:
+        work(processes)
+    with leading(processes):
+        return _train(
+            dataset,
+            out=Path(out),
+            method=method,
+            preset=preset,
+            settings=settings,
+            device=device,
+            root=root,
+            train_split=train_split,
+            validation_split=validation_split,
+            folds=folds,
+            fold=fold,
+            show=show,
+            began=began,
+            processes=processes,
+        )
+
+
+def _train(
+    dataset: Dataset | str | Path,
+    *,
+    out: Path,
+    method: str,
+    preset: str | None,
+    settings: Mapping[str, Any] | None,
+    device: str,
+    root: str | Path | None,
+    train_split: str,
+    validation_split: str | None,
+    folds: int | None,
+    fold: int | None,
+    show: Callable[[str], None] | None,
+    began: float,
+    processes: Processes,
+) -> Path:
+    """`train` in process 0, which leads the others."""
     if isinstance(dataset, (str, Path)):
         dataset = load_dataset(dataset, root)
     require_no_codes(dataset)
     if show is not None:
         for line in describe_reviews(dataset.cases):
             show(line)
-    require_method(method, folds)
-    with alone_in(Path(out)):
+    with nullcontext() if fold is not None else alone_in(out):  # folds are trained beside each other
         if method == AUTO:
             return train_auto(
                 dataset,
                 preset=preset,
                 settings=settings,
                 device=device,
-                out=Path(out),
+                out=out,
                 train_split=train_split,
                 validation_split=validation_split,
                 show=show,
                 began=began,
+                processes=processes,
             )
         if method == BOTH:
-            requests = requests_of_both(dataset.ndim, preset=preset, settings=settings, device=device)
+            requests = requests_of_both(
+                dataset.ndim, preset=preset, settings=settings, device=device, processes=processes
+            )
             asked = requests[0].settings
             roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
-            return train_both(dataset, roles, requests, settings or {}, out=Path(out), show=show, began=began)
-        request = Request.resolved(method, dataset.ndim, preset=preset, settings=settings, device=device)
+            return train_both(dataset, roles, requests, settings or {}, out=out, show=show, began=began)
+        request = Request.resolved(
+            method, dataset.ndim, preset=preset, settings=settings, device=device, processes=processes
+        )
         if folds is not None:
             return train_folds(
                 dataset,
                 folds,
                 request,
-                out=Path(out),
+                out=out,
                 train_split=train_split,
                 validation_split=validation_split,
                 show=show,
                 began=began,
+                fold=fold,
             )
         asked = request.settings
         roles = training_roles(dataset, train_split, validation_split, asked.validation_fraction, asked.seed)
-        return train_cases(dataset, roles, request, out=Path(out), show=show, began=began)
+        return train_cases(dataset, roles, request, out=out, show=show, began=began)
 
 
 def default_method(out: str | Path, folds: int | None) -> str:
@@ -142,3 +205,9 @@ def require_method(method: str, folds: int | None) -> None:
         if method not in (known := known_methods()):
             raise UnknownNameError(f"no method {method!r}; there are: {', '.join([*known, AUTO, BOTH])}")
         detector_class(method)
+
+
+def require_steps(method: str) -> None:
+    """SettingsError for a method that takes no training steps, which several devices could share."""
+    if method not in (AUTO, BOTH) and not hasattr(detector_class(method), "stages_type"):
+        raise SettingsError(f"{method} takes no training steps that devices could share; leave out --devices")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from anatomark.data.cache import Cache
@@ -17,7 +15,9 @@ from anatomark.formats.atomic import write_json
 from anatomark.methods.interface import Networks, StagedT
 from anatomark.nets.weights import load_network, load_tensors, save_tensors
 from anatomark.training.budget import RESERVE, Budget, stage_budget
-from anatomark.training.loop import RunContext, StageLoop
+from anatomark.training.loop import RunContext
+from anatomark.training.processes import ALONE
+from anatomark.training.workers import train_stage
 
 ERROR = "validation_error"  # of a stage that has ended, beside its weights
 
@@ -57,7 +57,7 @@ class RunTrainer:
             error = float(about[ERROR]) if ERROR in about else None
         else:
             budget = self._budgets().get(stage)
-            network, error = StageLoop(self.context, staged, stage, networks, cache, budget).run()
+            network, error = train_stage(self.context, staged, stage, networks, cache, budget)
             save_tensors(path, network.state_dict(), {} if error is None else {ERROR: str(error)})
         if error is not None:
             self.show(error_line(stage, error, cache, self.unit))
@@ -68,8 +68,11 @@ class RunTrainer:
         known = self._budgets()
         if stage not in known:
             ends = self.began + (1 - RESERVE) * 60 * staged.plan.training.minutes
-            fabric = self.context.fabric
-            budget = stage_budget(fabric, staged, stage, networks, cache, ends=ends, copies=not self.in_short)
+            context, count = self.context, self.context.processes.count
+            fabric = context.fabric if count == 1 else ALONE.fabric(context.fabric.device.type, context.precision)
+            budget = stage_budget(
+                fabric, staged, stage, networks, cache, ends=ends, copies=not self.in_short, processes=count
+            )
             known = known | {stage: budget}
             write_json(self.context.run.budget, {name: asdict(each) for name, each in known.items()})
         return staged.with_steps(stage, known[stage].steps)
@@ -92,9 +95,3 @@ def error_line(what: str, error: float, cache: Cache, unit: str) -> str:
     where = f" {unit} of the template" if scaled else f" {unit}"
     cases = len(cache.validation)
     return f"{what}: mean radial error {error:.2f}{where} on {cases} validation case" + "s" * (cases != 1)
-
-
-def fabric_of(device: str, precision: str) -> Fabric:
-    """The Fabric of one process."""
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the plan has named the precision already
-    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]

@@ -30,8 +30,8 @@ from anatomark.methods.interface import Networks, Plan, StagedT
 from anatomark.model import Member, Model
 from anatomark.nets.weights import save_tensors
 from anatomark.training.data import prepare_cache
+from anatomark.training.processes import ALONE
 from anatomark.training.timing import time_stage
-from anatomark.training.trainer import fabric_of
 
 CHECKPOINT_COPIES = 5  # weights, their average, the best of these, two moments
 
@@ -45,7 +45,7 @@ class TrialTrainer:
     found: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
 
     def train(self, staged: StagedT, stage: str, networks: Networks, cache: Cache) -> tuple[StagedT, nn.Module]:
-        times = time_stage(fabric_of(self.device.type, self.precision), staged, stage, networks, cache)
+        times = time_stage(ALONE.fabric(self.device.type, self.precision), staged, stage, networks, cache)
         plan = staged.stage_plan(stage)
         weights = {
             f"{n}.{k}": v.clone() for n in range(CHECKPOINT_COPIES) for k, v in times.network.state_dict().items()
@@ -97,7 +97,7 @@ def try_training(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     kind = detector_class(spec["method"])
     plan = Plan(kind.network_type.model_validate(spec["network"]), kind.training_type.model_validate(spec["training"]))
     trainer = TrialTrainer(torch.device(spec["device"]), spec["precision"])
-    fabric_of(spec["device"], spec["precision"])
+    ALONE.fabric(spec["device"], spec["precision"])
     dataset: Dataset = pickle.loads((folder / "dataset.pickle").read_bytes())
     roles = {role: [dataset.case(id) for id in ids] for role, ids in spec["roles"].items()}
     clock = [time.time() - spec["began"], time.monotonic()]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
-from anatomark.methods.examples import crop_example, stacked
+from anatomark.methods.examples import crop_example, generators, stacked
 from anatomark.methods.global_to_local.config import GlobalToLocalNetwork, GlobalToLocalTraining
 from anatomark.methods.global_to_local.locate import locate, run_local
 from anatomark.methods.global_to_local.plan import BYTES_PER_ACTIVATION, SHARE, size_local
@@ -98,16 +98,19 @@ class GlobalToLocalStages(NetworkStages[GlobalToLocalNetwork, GlobalToLocalTrain
         mirrored: NDArray[np.int64],
         rng: np.random.Generator,
         device: torch.device,
+        *,
+        first: int = 0,
     ) -> Batch:
         """Random examples of `cases`: "values", "points", "states", and which landmarks are "chosen"."""
         network, training = self.plan.network, self.plan.training
         chosen = np.arange(network.landmarks)
+        drawn = list(zip(cases, generators(rng, first, len(cases)), strict=True))
         if stage == "global":
             crop = training.global_crop
-            examples = [crop_example(c, training, mirrored, rng, device, level="coarse", crop=crop) for c in cases]
+            examples = [crop_example(c, training, mirrored, own, device, level="coarse", crop=crop) for c, own in drawn]
         else:
             chosen = self._chosen(rng)
-            examples = [local_example(c, self.plan, mirrored, rng, device, chosen) for c in cases]
+            examples = [local_example(c, self.plan, mirrored, own, device, chosen) for c, own in drawn]
         values, points, states = stacked(examples)
         return {
             "values": values,

@@ -69,11 +69,6 @@ def inside_grid(points: Tensor, states: Tensor, grid: Tensor) -> Tensor:
     return within & (states == State.PRESENT)
 
 
-def masked_mean(values: Tensor, chosen: Tensor) -> Tensor:
-    """The mean of the chosen values; 0, with a gradient of 0, where none is chosen."""
-    return torch.where(chosen, values, torch.zeros_like(values)).sum() / chosen.sum().clamp(min=1)
-
-
 def _log_total(flat: Tensor) -> Tensor:
     """(B, N) log of the denominator of the softmax over the elements of `flat` (B, N, E) and outside."""
     inner = flat.logsumexp(-1)

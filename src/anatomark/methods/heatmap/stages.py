@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
-from anatomark.methods.examples import crops
+from anatomark.methods.examples import crops, generators
 from anatomark.methods.heatmap.config import HeatmapNetwork, HeatmapTraining
 from anatomark.methods.heatmap.locate import locate
-from anatomark.methods.heatmap.loss import cross_entropy, inside_grid, masked_mean, prior_logit
+from anatomark.methods.heatmap.loss import cross_entropy, inside_grid, prior_logit
 from anatomark.methods.heatmap.network import HeatmapNet
 from anatomark.methods.heatmap.plan import SHARE, heatmap_bytes
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
 from anatomark.methods.staged import NetworkStages
 from anatomark.methods.unet_plan import network_bytes
+from anatomark.nets.split_batch import batch_mean
 
 STAGE = "heatmap"
 
@@ -61,10 +62,13 @@ class HeatmapStages(NetworkStages[HeatmapNetwork, HeatmapTraining]):
         mirrored: NDArray[np.int64],
         rng: np.random.Generator,
         device: torch.device,
+        *,
+        first: int = 0,
     ) -> Batch:
         """Random crops of `cases`: "values", "points" and "sigma", both in elements of the heatmap, and "states"."""
         network, training = self.plan.network, self.plan.training
-        values, points, states = crops(cases, training, mirrored, rng, device, network.crop)
+        rngs = generators(rng, first, len(cases))
+        values, points, states = crops(cases, training, mirrored, rngs, device, network.crop)
         stride = torch.tensor(network.stride)
         return {
             "values": values,
@@ -83,7 +87,7 @@ class HeatmapStages(NetworkStages[HeatmapNetwork, HeatmapTraining]):
         def tile_loss(logits: Tensor, tile: slice) -> Tensor:
             return cross_entropy(logits, points[:, tile], inside[:, tile], batch["sigma"], loss=config.loss)
 
-        return {"heatmap": masked_mean(network(values, tile_loss), states != State.NOT_ANNOTATED)}
+        return {"heatmap": batch_mean(network(values, tile_loss), states != State.NOT_ANNOTATED)}
 
     def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
         return locate(self.plan.network, cast("HeatmapNet", networks[STAGE]), image, device)

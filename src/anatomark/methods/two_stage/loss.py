@@ -15,6 +15,7 @@ from anatomark.core.landmarks import State
 from anatomark.methods.two_stage.joint import JointOutput, patch_centers_grid_mm
 from anatomark.methods.two_stage.refinement import RefinementOutput
 from anatomark.methods.vote_loss import CLASS_WEIGHT, vote_loss
+from anatomark.nets.split_batch import batch_mean, batch_total
 
 SMOOTH = 0.04  # patches: below this error the loss is quadratic
 
@@ -42,7 +43,7 @@ def displacement_loss(
     error = error.abs().sum(2)
     weight = torch.exp(-target.square().sum(2).sqrt() / distance_decay) + distance_floor
     weight = weight * present.unsqueeze(-1)
-    return (error * weight).sum() / weight.sum().clamp(min=1e-6)
+    return (error * weight).sum() / batch_total(weight.sum()).clamp(min=1e-6)
 
 
 def joint_loss(
@@ -69,7 +70,7 @@ def joint_loss(
 
     def error(points: Tensor) -> Tensor:
         each = F.smooth_l1_loss(points / patch, known / patch, beta=SMOOTH, reduction="none").sum(-1)
-        return _mean(each, present)
+        return batch_mean(each, present)
 
     grid = output.posterior.shape[2:]
     target, _ = votes.one_hot_patches(known / spacing, present, grid, (stride,) * len(grid))
@@ -80,8 +81,8 @@ def joint_loss(
     return {
         "coordinate": error(output.joint_points),
         "intermediate": torch.stack([error(points) for points in output.intermediate_points]).mean(),
-        "attention": attention_loss_weight * _mean(attention, present),
-        "class": class_weight * math.prod(grid) * _mean(entropy, states != State.NOT_ANNOTATED),
+        "attention": attention_loss_weight * batch_mean(attention, present),
+        "class": class_weight * math.prod(grid) * batch_mean(entropy, states != State.NOT_ANNOTATED),
     }
 
 
@@ -112,8 +113,3 @@ def refinement_loss(
 def present_of(points: Float[Tensor, "b n d"], states: Integer[Tensor, "b n"]) -> Bool[Tensor, "b n"]:
     """(B, N): whether a landmark is in the image and known."""
     return (states == State.PRESENT) & torch.isfinite(points).all(-1)
-
-
-def _mean(values: Float[Tensor, "b n"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, ""]:
-    """Mean of `values` where `mask` holds; 0 where it holds nowhere."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)

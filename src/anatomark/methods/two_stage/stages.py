@@ -17,7 +17,7 @@ from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
-from anatomark.methods.examples import crop_example, stacked
+from anatomark.methods.examples import crop_example, generators, stacked
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
 from anatomark.methods.staged import NetworkStages
 from anatomark.methods.two_stage.config import TwoStageNetwork, TwoStageTraining
@@ -26,7 +26,6 @@ from anatomark.methods.two_stage.locate import locate, single_vote_errors
 from anatomark.methods.two_stage.loss import displacement_loss, joint_loss, present_of, refinement_loss
 from anatomark.methods.two_stage.plan import SHARE, Refinement, patch_bytes, refinement_bytes
 from anatomark.methods.two_stage.refinement import RefinementHead, sample_refinement_centers
-from anatomark.methods.validation import mean_error
 from anatomark.nets.patch_net import PatchNet, stride_and_margin
 
 LANDMARK_CROP_FRACTION = 0.5  # of the crops of stage 1 lie around a landmark, the others anywhere
@@ -111,6 +110,8 @@ class TwoStageStages(NetworkStages[TwoStageNetwork, TwoStageTraining]):
         mirrored: NDArray[np.int64],
         rng: np.random.Generator,
         device: torch.device,
+        *,
+        first: int = 0,
     ) -> Batch:
         """Random crops of `cases` with their margins: "values", "points" (grid frame), "states" and the "spacing".
 
@@ -121,19 +122,20 @@ class TwoStageStages(NetworkStages[TwoStageNetwork, TwoStageTraining]):
         crop, fraction = (
             (training.stage1_crop, LANDMARK_CROP_FRACTION) if stage == "stage1" else (training.stage2_crop, 0.0)
         )
+        rngs = generators(rng, first, len(cases))
         examples = [
             crop_example(
                 case,
                 training,
                 mirrored,
-                rng,
+                own,
                 device,
                 level="fine",
                 crop=crop,
                 margin=margin,
                 landmark_crop_fraction=fraction,
             )
-            for case in cases
+            for case, own in zip(cases, rngs, strict=True)
         ]
         values, points, states = stacked(examples)
         spacing = torch.tensor(cases[0].image.fine_grid.spacing, dtype=torch.float32, device=device)
@@ -144,15 +146,18 @@ class TwoStageStages(NetworkStages[TwoStageNetwork, TwoStageTraining]):
             "spacing": spacing,
         }
         if stage != "stage1" and network.refine:
-            centers = sample_refinement_centers(
-                points,
-                present_of(points, states),
-                rng,
-                window=network.refine_window,
-                image=crop,
-                jitter=network.stride * min(network.spacing) / np.asarray(network.spacing),
-            )
-            batch["refine_at"] = centers.to(device) * spacing
+            centers = [
+                sample_refinement_centers(
+                    points[k : k + 1],
+                    present_of(points, states)[k : k + 1],
+                    own,
+                    window=network.refine_window,
+                    image=crop,
+                    jitter=network.stride * min(network.spacing) / np.asarray(network.spacing),
+                )
+                for k, own in enumerate(rngs)
+            ]
+            batch["refine_at"] = torch.cat(centers).to(device) * spacing
         return batch
 
     def loss(self, stage: str, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -190,15 +195,15 @@ class TwoStageStages(NetworkStages[TwoStageNetwork, TwoStageTraining]):
             terms["displacement"] = training.displacement_weight * displacement_term(output.displacement)
         return terms
 
-    def validate(self, stage: str, networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> float:
+    def errors(self, stage: str, networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> Floats:
         """As of every method, but for stage 1: there of the single votes of the patches next to the reference.
 
         These are what stage 2 builds on; the mean of all votes may get worse while they get better.
         """
         if stage != "stage1":
-            return super().validate(stage, networks, cases, device)
+            return super().errors(stage, networks, cases, device)
         patches = cast("PatchNet", networks["stage1"].eval())
-        return mean_error(np.array([single_vote_errors(patches, case, device) for case in cases]))
+        return np.array([single_vote_errors(patches, case, device) for case in cases])
 
     def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
         return locate(networks, image, device, upto=stage)[-1]

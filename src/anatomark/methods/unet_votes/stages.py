@@ -16,7 +16,7 @@ from anatomark import votes
 from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
-from anatomark.methods.examples import crops
+from anatomark.methods.examples import crops, generators
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
 from anatomark.methods.staged import NetworkStages
 from anatomark.methods.unet_plan import network_bytes
@@ -66,6 +66,8 @@ class UNetVotesStages(NetworkStages[UNetVotesNetwork, UNetVotesTraining]):
         mirrored: NDArray[np.int64],
         rng: np.random.Generator,
         device: torch.device,
+        *,
+        first: int = 0,
     ) -> Batch:
         """Random crops of `cases`: "values", "points" in elements, and "states".
 
@@ -73,17 +75,19 @@ class UNetVotesStages(NetworkStages[UNetVotesNetwork, UNetVotesTraining]):
         from the middle there, "offset" (B, n, d) in parts of a window.
         """
         network, training = self.plan.network, self.plan.training
-        values, points, states = crops(cases, training, mirrored, rng, device, network.crop)
+        rngs = generators(rng, first, len(cases))
+        values, points, states = crops(cases, training, mirrored, rngs, device, network.crop)
         count = min(training.local_landmarks_per_step, network.landmarks)
         chosen = np.sort(rng.permutation(network.landmarks)[:count])
-        shape = (len(cases), count)
+        offset = np.stack([own.uniform(-FURTHEST, FURTHEST, (count, network.ndim)) for own in rngs])
+        anywhere = np.stack([own.random(count) < training.uniform_window_fraction for own in rngs])
         return {
             "values": values,
             "points": points.to(device),
             "states": states.to(device),
             "chosen": torch.from_numpy(chosen).to(device),
-            "offset": torch.from_numpy(rng.uniform(-FURTHEST, FURTHEST, (*shape, network.ndim))).float().to(device),
-            "anywhere": torch.from_numpy(rng.random(shape) < training.uniform_window_fraction).to(device),
+            "offset": torch.from_numpy(offset).float().to(device),
+            "anywhere": torch.from_numpy(anywhere).to(device),
         }
 
     def loss(self, stage: str, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
