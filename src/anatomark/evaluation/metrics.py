@@ -22,7 +22,7 @@ from anatomark.evaluation.rows import Answer, Rows
 RADII = (2.0, 2.5, 3.0, 4.0)
 PERCENTILES = (25, 75, 90, 95)
 MOST_LISTED = 20
-_TOGETHER = 1 << 24  # up to so many totals of subjects are held at once
+_TOGETHER = 1 << 22  # up to so many totals of subjects are held at once
 
 
 @dataclass(frozen=True)
