@@ -107,10 +107,15 @@ def _cohort(arguments: list[str]) -> int:
     """The command in one process: its workers, which write nothing but pictures, would load PyTorch anew each time."""
     from anatomark.cohort.collect import collect_cohort
     from anatomark.cohort.run import predict_cohort
+    from anatomark.errors import AnatomarkError
 
     model, images, out = arguments
-    predict_cohort(model, images, out=out, workers=0, chunk=1, overlays=True, device="cpu")
-    collect_cohort(out, table="csv")
+    try:
+        predict_cohort(model, images, out=out, workers=0, chunk=1, overlays=True, device="cpu")
+        collect_cohort(out, table="csv")
+    except AnatomarkError as error:
+        print(f"error: {error}")
+        return 2
     return 0
 
 
