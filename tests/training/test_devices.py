@@ -25,7 +25,7 @@ STAGES = {
     "two-stage": ("stage1", "stage2_frozen", "stage2"),
     "heatmap": ("heatmap",),
 }
-PATIENCE = 300  # seconds on a busy machine
+PATIENCE = 900  # seconds on a busy machine
 OF_CLUSTERS = ("SLURM", "LOCAL_", "RANK", "WORLD_SIZE", "MASTER_", "GROUP_", "NODE_RANK", "TORCHELASTIC")
 
 
@@ -47,18 +47,19 @@ def begun(*words: object, **more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=environment(**more))
 
 
-def ended(program: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Its exit status, output and errors."""
+def ended(*programs: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
+    """The exit status, output and errors of each."""
     try:
-        out, errors = program.communicate(timeout=PATIENCE)
+        said = [program.communicate(timeout=PATIENCE) for program in programs]
     finally:
-        program.kill()
-    return program.returncode, out, errors
+        for program in programs:
+            program.kill()
+    return [(program.returncode, *each) for program, each in zip(programs, said, strict=True)]
 
 
 def trained(dataset: Path, folder: Path, devices: int, *methods: str, **more: str) -> tuple[int, str, str]:
     folder.mkdir(exist_ok=True)
-    return ended(begun("-m", "tests.training.on_devices", dataset, folder, devices, *methods, **more))
+    return ended(begun("-m", "tests.training.on_devices", dataset, folder, devices, *methods, **more))[0]
 
 
 def kept(folder: Path, method: str, stage: str, rank: int = 0) -> dict[str, dict[str, torch.Tensor]]:
@@ -138,7 +139,7 @@ def test_slurm_tells_its_tasks_who_they_are(dataset: Path, by_two: Path, tmp_pat
     }
     program = ("-m", "tests.training.on_devices", dataset, tmp_path, "auto", "unet-votes")
     tasks = [begun(*program, **variables, SLURM_PROCID=str(k), SLURM_LOCALID=str(k)) for k in range(2)]
-    assert [ended(task) for task in tasks] == [(0, "", "")] * 2
+    assert ended(*tasks) == [(0, "", "")] * 2
     for rank in range(2):
         wanted = kept(by_two, "unet-votes", "votes", rank)["weights"]
         require_alike(kept(tmp_path, "unet-votes", "votes", rank)["weights"], wanted)
@@ -150,7 +151,7 @@ def test_the_command_trains_under_torchrun_to_one_model(dataset: Path, tmp_path:
     given = [text for k, v in settings.items() for text in ("--set", f"{k}={json.dumps(v)}")]
     asked = ["train", dataset, "--out", tmp_path / "run", "--method", "unet-votes", "--device", "cpu", *given]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", "anatomark"]
-    status, said, errors = ended(begun(*torchrun, *asked))
+    ((status, said, errors),) = ended(begun(*torchrun, *asked))
     assert status == 0, errors
     assert said.count(f"model: {tmp_path / 'run'}") == 1
     assert [line["step"] for line in log_of(tmp_path / "run")] == [2, 4, 4]
