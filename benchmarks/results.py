@@ -43,6 +43,12 @@ def write(name: str, result: dict[str, Any]) -> Path:
     return path
 
 
+def read(name: str) -> dict[str, Any]:
+    """The result of this name; nothing where there is none."""
+    path = FOLDER / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def read_all(kind: str) -> list[dict[str, Any]]:
     """The results of one kind, by file name."""
     results = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]

@@ -5,7 +5,8 @@ python -m benchmarks time_to_error --minutes 5 15 --out runs/time_to_error
 A row for each of `--minutes`, `--seeds`, `--sets` and `--methods`, in this order: the first of them for all others,
 then the next. Each is a training with plain defaults in a process of its own with one thread, one after another. Its
 budget is of core minutes (time_to_error_run.py). The same command goes on after a stop; what has ended is read, not
-repeated, and says which version of the code made it. `--collect` only reads. Cases that no training sees score it;
+repeated, and says which version of the code made it; so do rows of trainings whose folders are gone, which the result
+keeps. `--collect` only reads. Cases that no training sees score it;
 `--test` scores the test splits as well, to be looked at once, at the end.
 """
 
@@ -21,9 +22,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.answers import parse_settings
-from benchmarks.results import provenance, write
+from benchmarks.results import provenance, read, write
 from benchmarks.time_to_error_run import GIVEN_UP, Spec, Told, finished, predictions, read_spec
-from benchmarks.time_to_error_scores import set_result
+from benchmarks.time_to_error_scores import set_result, with_earlier
 from benchmarks.time_to_error_sets import SETS, prepare, scored_split
 
 METHODS = ("unet-votes", "two-stage", "global-to-local", "heatmap")
@@ -114,7 +115,8 @@ def collected(
         seeds = sorted({read_spec(folder).seed for folder in folders})
         prepared = {seed: prepare(name, out, seed=seed, most=most, root=root) for seed in seeds}
         about = {"kind": "time_to_error", "set": name, "what": SETS[name].what, "chosen_by": SETS[name].chosen_by}
-        result = {**about, **provenance(command), **set_result(folders, prepared)}
+        own = set_result(folders, prepared)
+        result = {**about, **provenance(command), **with_earlier(own, read(f"time_to_error_{name}"))}
         write(f"time_to_error_{name}", result)
         say(time_to_error([result]))
 

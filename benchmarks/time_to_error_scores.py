@@ -45,6 +45,20 @@ def set_result(folders: Sequence[Path], prepared: Mapping[int, PreparedSet]) -> 
     }
 
 
+def with_earlier(result: dict[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with the trainings of an `earlier` result of the set whose folders are gone; a row says its commit."""
+    if not earlier or any(result[key] != earlier[key] for key in ("unit", "scored")):
+        return result
+
+    def joined(name: str, *keys: str) -> list[dict[str, Any]]:
+        new = {tuple(str(line[key]) for key in keys) for line in result[name]}
+        kept = [line for line in earlier[name] if tuple(str(line[key]) for key in keys) not in new]
+        return sorted([*kept, *result[name]], key=lambda line: (line["minutes"], str(line.get("seed")), line["method"]))
+
+    rows = joined("rows", "method", "minutes", "seed")
+    return {**result, "rows": rows, "differences": joined("differences", "split", "minutes", "method")}
+
+
 def _run(folder: Path, prepared: Mapping[int, PreparedSet]) -> Run:
     spec = read_spec(folder)
     part = prepared[spec.seed]

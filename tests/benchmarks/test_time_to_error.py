@@ -16,7 +16,7 @@ from anatomark.evaluation.rows import Answer, Rows
 from benchmarks import results, time_to_error, time_to_error_run, time_to_error_sets
 from benchmarks.report.time_to_error import time_to_error as section
 from benchmarks.time_to_error_run import Spec, Told, predictions, timed
-from benchmarks.time_to_error_scores import relative_difference
+from benchmarks.time_to_error_scores import relative_difference, with_earlier
 from benchmarks.time_to_error_sets import BenchmarkSet, prepare
 
 SMALL = MappingProxyType(
@@ -190,6 +190,21 @@ def test_the_section_says_who_met_the_goal_who_was_disturbed_and_who_failed() ->
     assert "| – | mean shape |  | 9.00 | 8.00 |" in text
     worse = {"split": "held out", "minutes": 5.0, "method": "two-stage", "percent": -4.0, "interval": [-9.0, 2.5]}
     assert "**missed**" in section([made_up(differences=[worse])])
+
+
+def test_trainings_whose_folders_are_gone_stay_in_the_result() -> None:
+    earlier = made_up()
+    later = [{**row, "minutes": 15.0} for row in earlier["rows"][:2]] + [{**earlier["rows"][0], "core_seconds": 1.0}]
+    line = {**earlier["differences"][0], "minutes": 15.0}
+    joined = with_earlier(made_up(rows=later, differences=[line]), earlier)
+    named = [(row["minutes"], row["method"], row["core_seconds"]) for row in joined["rows"]]
+    assert named == [
+        (5.0, "global-to-local", 300.0), (5.0, "heatmap", 1.0), (5.0, "two-stage", 360.0),
+        (15.0, "heatmap", 300.0), (15.0, "two-stage", 360.0),
+    ]  # fmt: skip
+    assert [each["minutes"] for each in joined["differences"]] == [5.0, 15.0]
+    other = made_up(unit="px")
+    assert with_earlier(other, earlier) == other == with_earlier(other, {})
 
 
 def test_every_set_of_the_plan_is_described() -> None:
