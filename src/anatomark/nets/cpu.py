@@ -89,11 +89,14 @@ def convolve(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """A convolution; in inference mode on a CPU oneDNN's for any volume: PyTorch has a slower one for small ones."""
+    """A convolution; in inference mode on a CPU oneDNN's for any volume: PyTorch has a slower one for small ones.
+
+    In bfloat16 only where the processor has it.
+    """
     d = x.dim() - 2
     if d == 3 and x.device.type == "cpu" and torch.is_inference_mode_enabled() and torch.backends.mkldnn.is_available():
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        if dtype in (torch.float32, torch.bfloat16):
+        if dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
             given = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
             along = ([n] * d if isinstance(n, int) else list(n) for n in (padding, stride, dilation))
             return cast("Tensor", torch.mkldnn_convolution(*given, *along, groups))  # pyright: ignore[reportCallIssue]
