@@ -40,9 +40,10 @@ kills: $(READY)
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills --tries $(TRIES) --action EIO
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills --tries $(TRIES) --action SIGTERM
 
-# Memory and open files over many predictions, by one process and by the service.
+# Tests that take minutes; memory and open files over many predictions, by one process and by the service.
 PREDICTIONS = 50000
 long: $(READY)
+	OMP_NUM_THREADS=1 .venv/bin/pytest -m long
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills.long_run --predictions $(PREDICTIONS)
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.kills.long_run --predictions $(PREDICTIONS) --service
 

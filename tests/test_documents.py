@@ -82,6 +82,7 @@ def test_commands_of_blocks_can_be_called_so(path):
     """What they need is given, and every value is one that the option takes; nothing is run."""
     for line in blocks(path):
         if line.startswith("anatomark ") and "[OPTIONS]" not in line:
+            line = re.sub(r"\$\w+", "1", line)  # a shell's variable; those of the documents are numbers
             verb, *words = shlex.split(line, comments=True)[1:]
             try:
                 _load(verb).make_context(verb, words)

@@ -185,7 +185,7 @@ def test_where_there_is_nothing_to_choose_by(
     train(dataset, out=tmp_path / "run", method="auto", device="cpu", settings=settings, show=said.append)
     assert [(request.method.name, request.record()["method"]) for request in asked] == [(method, "auto")]
     assert re.search(f"{method}, without a trial: {words}", said[0])
-    assert not (tmp_path / "run").exists(), "nothing is begun before the training itself"
+    assert not list((tmp_path / "run").iterdir()), "nothing is begun before the training itself"
 
 
 def test_a_stopped_trial_goes_on_within_its_time(

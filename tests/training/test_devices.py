@@ -105,6 +105,7 @@ def test_two_processes_take_the_steps_of_one(dataset: Path, by_two: Path, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("dies", "resuming"), [("0,11", 2), ("1,11", 1)])
 def test_a_process_that_dies_ends_the_others_and_any_number_resumes(
     dataset: Path, by_two: Path, tmp_path: Path, dies: str, resuming: int
@@ -124,6 +125,7 @@ def test_a_process_that_dies_ends_the_others_and_any_number_resumes(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_slurm_tells_its_tasks_who_they_are(dataset: Path, by_two: Path, tmp_path: Path) -> None:
     """By its variables; srun itself is not there."""
     variables = {
@@ -146,6 +148,7 @@ def test_slurm_tells_its_tasks_who_they_are(dataset: Path, by_two: Path, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_command_trains_under_torchrun_to_one_model(dataset: Path, tmp_path: Path) -> None:
     settings = {"channels": [4, 6, 8], "crop": [48, 56], "batch": 3, "steps": 4, "validations": 2}
     given = [text for k, v in settings.items() for text in ("--set", f"{k}={json.dumps(v)}")]

@@ -19,9 +19,9 @@ from anatomark.methods.interface import DataFacts
 from anatomark.nets.weights import load_tensors
 from anatomark.training.log import RunLog
 from anatomark.training.loop import Progressed, RunContext, StageLoop
+from anatomark.training.processes import ALONE
 from anatomark.training.run import progress_bar
 from anatomark.training.run_folder import RunFolder
-from anatomark.training.trainer import fabric_of
 from tests.training.test_choice import case
 
 
@@ -56,7 +56,7 @@ def made(tiny: dict[str, Any], tmp_path: Path) -> Callable[..., StageLoop]:
         run = RunFolder(tmp_path / name)
         run.path.mkdir(exist_ok=True)
         staged: Any = Spoilt(GlobalToLocalStages(plan), factor)
-        context = RunContext(fabric_of("cpu", "32-true"), run, RunLog(run.log, lambda *_: None), progress_bar(False))
+        context = RunContext(ALONE.fabric("cpu", "32-true"), run, RunLog(run.log, lambda *_: None), progress_bar(False))
         staged.loop = StageLoop(context, staged, "global", {}, cache)
         return staged.loop
 
