@@ -185,6 +185,7 @@ def test_predictions_and_what_cannot_be_predicted_are_told_alike() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_training_gives_the_same_models_and_messages(tmp_path: Path) -> None:
     answers = require_alike(TRAIN, (tmp_path / "a", tmp_path / "b"))
     assert sum(isinstance(value, list) for value in answers.values()) == 3

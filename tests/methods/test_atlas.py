@@ -81,7 +81,7 @@ def errors(method: Atlas, cases: Sequence[CachedCase]) -> tuple[Floats, Floats]:
 # --- registration -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ndim", [2, 3], ids=["2D", "3D"])
+@pytest.mark.parametrize("ndim", [2, pytest.param(3, marks=[pytest.mark.slow, pytest.mark.long])], ids=["2D", "3D"])
 def test_it_beats_the_mean_shape(ndim: int) -> None:
     cases = phantom_cases(ndim, 8)
     found, blind = errors(trained(cases[:6], nearest=3), cases[6:])

@@ -163,7 +163,12 @@ def test_a_damaged_image_is_told_in_one_line(tmp_path: Path, tiny: dict[str, Any
 @pytest.mark.parametrize(
     ("method", "ndim", "settings"),
     [
-        ("two-stage", 3, {**TINY_TWO_STAGE, "stage1_steps": 5, "frozen_steps": 5, "stage2_steps": 5}),
+        pytest.param(
+            "two-stage",
+            3,
+            {**TINY_TWO_STAGE, "stage1_steps": 5, "frozen_steps": 5, "stage2_steps": 5},
+            marks=pytest.mark.long,
+        ),
         ("two-stage", 2, {**TINY_TWO_STAGE, "align": "rigid", "cache_memory_gib": 0}),
         ("atlas", 2, {"registration": "affine", "atlases": 3, "nearest": 1}),
     ],
