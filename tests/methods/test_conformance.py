@@ -283,6 +283,8 @@ def test_the_order_of_axes_does_not_matter(model: Model, image: Image, answer: P
 
 def test_the_order_of_axes_does_not_matter_to_large_images(model: Model) -> None:
     """Grey values of a large image are judged by a part of it, which must be the same part however it is stored."""
+    if model.detector.name != "unet-votes":
+        pytest.skip("working images are made alike for all methods")
     shape = {2: (1010, 1000), 3: (102, 100, 104)}[model.ndim]
     rng = np.random.default_rng(3)
     ramp = np.add.outer(*(np.linspace(0, 400, n) for n in shape[:2]))
