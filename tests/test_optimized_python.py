@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 FIXTURES = Path(__file__).parent / "fixtures" / "old_models"
 # Two networks; one aligned to a template (a two-stage); one without any network.
 MODELS = [FIXTURES / "6237412" / f"{name}-2d" for name in ("global-to-local", "aligned", "atlas")]
@@ -184,8 +185,6 @@ def test_predictions_and_what_cannot_be_predicted_are_told_alike() -> None:
     assert refused == {"another dimension", "constant", "pixels"}
 
 
-@pytest.mark.slow
-@pytest.mark.long
 def test_training_gives_the_same_models_and_messages(tmp_path: Path) -> None:
     answers = require_alike(TRAIN, (tmp_path / "a", tmp_path / "b"))
     assert sum(isinstance(value, list) for value in answers.values()) == 3

@@ -40,7 +40,7 @@ class Opened:
         return self.page.evaluate(f"{rows}.map(r => r.cells[{k}].firstChild.textContent.trim())")
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [pytest.param(s, marks=[pytest.mark.long] * (s == "many")) for s in SIZES])
 def test_it_opens_clean_draws_every_chart_and_fits(chromium, tmp_path, size):
     ndim, cases, names = SIZES[size]
     rows, listed = made_rows(ndim, cases=cases, names=names)

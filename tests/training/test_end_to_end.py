@@ -27,6 +27,9 @@ def losses(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "phantoms", [2, pytest.param(3, marks=pytest.mark.long)], ids=["2D", "3D"], indirect=True, scope="session"
+)
 def test_a_killed_run_goes_on_to_the_same_losses_and_weights(
     phantoms: Path, run: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
