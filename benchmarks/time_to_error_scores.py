@@ -56,7 +56,13 @@ def with_earlier(result: dict[str, Any], earlier: Mapping[str, Any]) -> dict[str
         return sorted([*kept, *result[name]], key=lambda line: (line["minutes"], str(line.get("seed")), line["method"]))
 
     rows = joined("rows", "method", "minutes", "seed")
-    return {**result, "rows": rows, "differences": joined("differences", "split", "minutes", "method")}
+    again = {(row["minutes"], row["method"]) for row in result["rows"]}  # a difference is of trainings that are there
+    still = [
+        line
+        for line in earlier["differences"]
+        if not {(line["minutes"], line["method"]), (line["minutes"], REFERENCE)} & again
+    ]
+    return {**result, "rows": rows, "differences": [*still, *result["differences"]]}
 
 
 def _run(folder: Path, prepared: Mapping[int, PreparedSet]) -> Run:

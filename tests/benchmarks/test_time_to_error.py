@@ -202,7 +202,9 @@ def test_trainings_whose_folders_are_gone_stay_in_the_result() -> None:
         (5.0, "global-to-local", 300.0), (5.0, "heatmap", 1.0), (5.0, "two-stage", 360.0),
         (15.0, "heatmap", 300.0), (15.0, "two-stage", 360.0),
     ]  # fmt: skip
-    assert [each["minutes"] for each in joined["differences"]] == [5.0, 15.0]
+    assert [each["minutes"] for each in joined["differences"]] == [15.0], "heatmap was trained again for 5 minutes"
+    kept = with_earlier(made_up(rows=later[:2], differences=[line]), earlier)
+    assert [each["minutes"] for each in kept["differences"]] == [5.0, 15.0]
     other = made_up(unit="px")
     assert with_earlier(other, earlier) == other == with_earlier(other, {})
 
