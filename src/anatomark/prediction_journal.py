@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from anatomark.cohort.model_files import other_model
 from anatomark.data.cases import Case
 from anatomark.errors import OutputError, SettingsError
 from anatomark.outcome import Outcome
@@ -43,12 +44,8 @@ class Asked:
         """What is another `now`, a clause each; the name of the model does not count."""
         mine, theirs = asdict(self), asdict(now)
         names = [name for name in mine if name not in ("model", "model_files") and mine[name] != theirs[name]]
-        found = [f"{name} was {mine[name]}, now {theirs[name]}" for name in names]
-        if self.model_files != now.model_files:
-            files = self.model_files | now.model_files
-            changed = [name for name in files if self.model_files.get(name) != now.model_files.get(name)]
-            found.insert(0, f"the model was {self.model}, now {now.model} (other content of {', '.join(changed[:3])})")
-        return found
+        found = other_model(self.model, self.model_files, now.model, now.model_files)
+        return found + [f"{name} was {mine[name]}, now {theirs[name]}" for name in names]
 
 
 class Journal:

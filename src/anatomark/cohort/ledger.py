@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from anatomark.cohort.manifest_folder import RECORD
+from anatomark.cohort.model_files import other_model
 from anatomark.cohort.part_file import errors_in, from_parquet, to_parquet
 from anatomark.cohort.store import Store
 from anatomark.errors import OutputError, SettingsError
@@ -47,11 +48,7 @@ class Record:
 
     def differences(self, other: Record) -> list[str]:
         """What is another than in `other`, a clause each; names and places of model and manifest do not count."""
-        found: list[str] = []
-        if self.model_files != other.model_files:
-            changed = [n for n, sha in self.model_files.items() if other.model_files.get(n) != sha]
-            changed += [name for name in other.model_files if name not in self.model_files]
-            found.append(f"the model was {self.model}, now {other.model} (other content of {', '.join(changed[:3])})")
+        found = other_model(self.model, self.model_files, other.model, other.model_files)
         if self.manifest_sha256 != other.manifest_sha256:
             now = f"{other.images} images" if other.images != self.images else "as many, but not the same"
             found.append(f"the manifest was {self.manifest} with {self.images} images, now {other.manifest} with {now}")

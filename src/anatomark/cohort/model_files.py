@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from anatomark.ensemble import ENSEMBLE, read_ensemble
@@ -18,6 +18,12 @@ def fingerprints(folder: Path) -> dict[str, str]:
         with open(path, "rb") as file:
             files[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
     return files
+
+
+def other_model(model: str, files: Mapping[str, str], now: str, files_now: Mapping[str, str]) -> list[str]:
+    """A clause that names two models and the first `fingerprints` that differ; none where all are the same."""
+    changed = [name for name in {**files, **files_now} if files.get(name) != files_now.get(name)]
+    return [f"the model was {model}, now {now} (other content of {', '.join(changed[:3])})"] * bool(changed)
 
 
 def _files(folder: Path) -> Iterator[Path]:
