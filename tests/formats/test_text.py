@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,13 @@ def save(folder: Path, content: bytes | str, name: str = "t.csv") -> Path:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+@pytest.fixture(autouse=True, params=["at once", "line by line"])
+def reading(request, monkeypatch):
+    """Every table here is read as small ones are, and as large ones are."""
+    if request.param == "line by line":
+        monkeypatch.setattr("anatomark.formats.text.LARGE", 0)
 
 
 def with_mark(text: str, encoding: str) -> bytes:
@@ -169,3 +177,16 @@ def test_a_head_is_text_whatever_the_file(tmp_path):
     assert read_head(save(tmp_path, "Grün".encode("utf-16"))) == "Grün"
     assert read_head(save(tmp_path, b"\xff\xd8abc"))[-3:] == "abc"
     assert len(read_head(save(tmp_path, "a" * 100), size=10)) == 10
+
+
+def test_a_large_table_is_never_held_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("anatomark.formats.text.LARGE", 0)
+    monkeypatch.setattr("anatomark.formats.text._START", 1000)
+    path = save(tmp_path, "image,landmark,x,y\n" + "case,sella,1.5,2.5\n" * 20_000)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_sheet(path).rows) == 20_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < path.stat().st_size / 2

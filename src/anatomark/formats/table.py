@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,13 +160,13 @@ def _read(
             if missing:
                 column = ["" if text.strip().lower() in missing else text for text in column]
             parts.append((_bounds if name == "bound" else _floats)(column, lines, name, path))
-    line = np.concatenate([np.empty(0, dtype=np.int64), *line_numbers])
-    code = {k: np.concatenate([np.empty(0, dtype=np.int32), *parts]) for k, (_, parts) in texts.items()}
+    line = _joined(line_numbers, np.int64)
+    code = {k: _joined(parts, np.int32) for k, (_, parts) in texts.items()}
     words = {k: list(index) for k, (index, _) in texts.items()}
-    number = {k: np.concatenate([np.empty(0), *parts]) for k, parts in parts_of.items()}
+    number = {k: _joined(parts, np.float64) for k, parts in parts_of.items()}
 
     count = len(line)
-    coordinates = np.column_stack([number[k] for k in "xyz" if k in number])
+    coordinates = np.column_stack([number.pop(k) for k in "xyz" if k in number])
     if coordinates.shape[1] == 3 and np.isfinite(coordinates[:, :2]).any() and np.isnan(coordinates[:, 2]).all():
         coordinates = coordinates[:, :2]
     coordinates[~_defined(code, words, line, path)] = np.nan
@@ -206,6 +206,13 @@ def _read(
         text.get("changed"),
         line,
     )
+
+
+def _joined(parts: list[NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:
+    """One array of all `parts`, which are emptied: both together would take twice the memory."""
+    whole = np.concatenate([np.empty(0, dtype=kind), *parts])
+    parts.clear()
+    return whole
 
 
 def _places(header: list[str], mapping: dict[str, str], path: Path) -> tuple[dict[str, int], str]:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
+import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +22,10 @@ import numpy as np
 from anatomark.core.grid import Floats
 from anatomark.errors import LandmarkFileError
 
+LARGE = 1 << 22  # bytes of a table from which on it is read line by line, and never held whole
 HEAD = 1 << 16  # bytes of a file's beginning, where only that is looked at
 SEPARATORS = ",\t;"
+_START = 1 << 20  # of a table, where its separator is looked for
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins like UTF-16's
@@ -64,9 +69,7 @@ def read_head(path: str | Path, size: int = HEAD) -> str:
 
 def decode(content: bytes, source: str | Path) -> str:
     """`content` as text, by its byte order mark or as UTF-8; else `LandmarkFileError` with the true reason."""
-    for start, reason in _OTHER_FILES:
-        if content.startswith(start):
-            raise LandmarkFileError(f"{source} {reason}")
+    _refuse_other_files(content, source)
     mark, encoding = _encoding(content)
     body = content[len(mark) :]
     try:
@@ -78,6 +81,12 @@ def decode(content: bytes, source: str | Path) -> str:
         what = "looks like UTF-16 without a byte order mark" if utf16 else "holds zero bytes, which text never does"
         raise LandmarkFileError(f"{source} is not UTF-8: it {what}; save it as text, a table as 'CSV UTF-8'")
     return text
+
+
+def _refuse_other_files(content: bytes, source: str | Path) -> None:
+    for start, reason in _OTHER_FILES:
+        if content.startswith(start):
+            raise LandmarkFileError(f"{source} {reason}")
 
 
 _UNDECODED = re.compile("[\ud800-\udfff]")  # bytes of file names as Python keeps them, and halves of characters
@@ -142,19 +151,34 @@ def read_sheet(path: str | Path, expected: str = "a .csv or .tsv") -> Sheet:
     Raises `LandmarkFileError` for what is no text, empty, or, as the rows are taken, has rows of another length.
     """
     path = Path(path)
-    return as_sheet(read_text(path, expected), path)
+    try:
+        with open(path, "rb") as file:
+            large = os.fstat(file.fileno()).st_size >= LARGE
+            content = file.read(_START if large else -1)
+    except OSError as error:
+        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; give {expected}") from error
+    if not large:
+        return as_sheet(decode(content, path), path)
+    _refuse_other_files(content, path)
+    mark, encoding = _encoding(content)
+    return _sheet(content[len(mark) :].decode(encoding, errors="replace"), _lines_of_file(path), path)
 
 
 def as_sheet(text: str, source: str | Path) -> Sheet:
     """As `read_sheet`, of a text; `source` names it in messages."""
-    first, rest = _first_line(text)
+    return _sheet(text, _lines(text), source)
+
+
+def _sheet(start: str, lines: Iterator[str], source: str | Path) -> Sheet:
+    """The sheet of `lines`, whose text begins with `start`."""
+    first, rest = _first_line(start)
     separator, skipped = None, 0
     if stated := _SEP_LINE.fullmatch(first.strip()):
-        separator, skipped, text = stated["separator"], 1, rest
+        separator, skipped = stated["separator"], 1
     elif first.strip().lower() == "sep=":  # a tab, stripped away
-        separator, skipped, text = "\t", 1, rest
-    separator = separator or max(SEPARATORS, key=_outside_quotes(text).count)
-    records = _records(text, separator, skipped, source)
+        separator, skipped = "\t", 1
+    separator = separator or max(SEPARATORS, key=_outside_quotes(start).count)
+    records = _records(islice(lines, skipped, None), separator, skipped, source)
     first_record = next(records, None)
     header = first_record[1] if first_record is not None else []
     if not header:
@@ -162,9 +186,9 @@ def as_sheet(text: str, source: str | Path) -> Sheet:
     return Sheet([name.strip() for name in header], _of_width(records, header, source), separator)
 
 
-def _records(text: str, separator: str, skipped: int, source: str | Path) -> Iterator[tuple[int, list[str]]]:
+def _records(lines: Iterator[str], separator: str, skipped: int, source: str | Path) -> Iterator[tuple[int, list[str]]]:
     """(line at which it begins, cells) of each row in which anything stands."""
-    reader = csv.reader(_lines(text), delimiter=separator)
+    reader = csv.reader(lines, delimiter=separator)
     begins = skipped + 1
     try:
         for cells in reader:
@@ -197,6 +221,26 @@ def _lines(text: str) -> Iterator[str]:
         yield text[start:]
 
 
+def _lines_of_file(path: Path) -> Iterator[str]:
+    """As `_lines`, of the text in a file, of which little is held at a time."""
+    try:
+        with open(path, "rb") as file:
+            mark, encoding = _encoding(file.read(4))
+            file.seek(len(mark))
+            with io.TextIOWrapper(file, encoding, newline="") as text:
+                for line in text:
+                    if "\0" in line:
+                        break
+                    yield line
+                else:
+                    return
+    except UnicodeDecodeError:
+        pass
+    except OSError as error:
+        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; try again") from error
+    read_text(path)  # says what is wrong with it
+
+
 def _first_line(text: str) -> tuple[str, str]:
     end = re.search(r"\r\n|\n|\r", text)
     return (text, "") if end is None else (text[: end.start()], text[end.end() :])
@@ -206,7 +250,7 @@ def _outside_quotes(text: str) -> str:
     """The first row in which anything stands, without what is quoted: a quoted name may hold any separator."""
     quoted = False
     unquoted: list[str] = []
-    for sign in text[: 1 << 20]:
+    for sign in text[:_START]:
         if sign == '"':
             quoted = not quoted
         elif not quoted:
