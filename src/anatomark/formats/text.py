@@ -171,11 +171,11 @@ def as_sheet(text: str, source: str | Path) -> Sheet:
 
 def _sheet(start: str, lines: Iterator[str], source: str | Path) -> Sheet:
     """The sheet of `lines`, whose text begins with `start`."""
-    first, rest = _first_line(start)
+    first = next(_lines(start), "").strip()
     separator, skipped = None, 0
-    if stated := _SEP_LINE.fullmatch(first.strip()):
+    if stated := _SEP_LINE.fullmatch(first):
         separator, skipped = stated["separator"], 1
-    elif first.strip().lower() == "sep=":  # a tab, stripped away
+    elif first.lower() == "sep=":  # a tab, stripped away
         separator, skipped = "\t", 1
     separator = separator or max(SEPARATORS, key=_outside_quotes(start).count)
     records = _records(islice(lines, skipped, None), separator, skipped, source)
@@ -239,11 +239,6 @@ def _lines_of_file(path: Path) -> Iterator[str]:
     except OSError as error:
         raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; try again") from error
     read_text(path)  # says what is wrong with it
-
-
-def _first_line(text: str) -> tuple[str, str]:
-    end = re.search(r"\r\n|\n|\r", text)
-    return (text, "") if end is None else (text[: end.start()], text[end.end() :])
 
 
 def _outside_quotes(text: str) -> str:
