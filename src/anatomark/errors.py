@@ -97,3 +97,22 @@ class OutputError(AnatomarkError):
 
 class ReviewError(AnatomarkError):
     """A review that cannot be opened or changed: already open, damaged, of another data set."""
+
+
+_NETWORKS = {  # {module: package} of what only training and prediction need, so that an installation may lack it
+    "torch": "torch",
+    "lightning_fabric": "lightning-fabric",
+    "safetensors": "safetensors",
+    "tensorboardX": "tensorboardX",
+}
+
+
+def not_installed(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """The line for a package that training and prediction need; None where something else is missing."""
+    module = (error.name or "").partition(".")[0]
+    if module not in _NETWORKS:
+        return None
+    return MissingExtraError(
+        f"training and prediction need {_NETWORKS[module]}, which is not installed; install what they need with: "
+        f"pip install {' '.join(_NETWORKS.values())}"
+    )

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from anatomark.cli.interrupts import exit_code, exit_code_before, interruptible, listen
 from anatomark.cli.remarks import show_remarks
-from anatomark.errors import AnatomarkError
+from anatomark.errors import AnatomarkError, not_installed
 from anatomark.nets.devices import wait_patiently
 from anatomark.version import __version__
 
@@ -112,6 +112,10 @@ def run(arguments: Sequence[str]) -> int:
         return exit_code(stop)
     except AnatomarkError as error:
         return _fail(str(error))
+    except ModuleNotFoundError as error:
+        if (missing := not_installed(error)) is None:
+            raise
+        return _fail(str(missing))
     except OSError as error:
         if error.errno not in _ADVICE:
             raise

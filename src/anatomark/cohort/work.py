@@ -16,7 +16,7 @@ from anatomark.cohort.manifest import Entry
 from anatomark.cohort.places import as_file_name
 from anatomark.cohort.store import Store
 from anatomark.core.image import Image
-from anatomark.errors import AnatomarkError, OutputError
+from anatomark.errors import AnatomarkError, OutputError, not_installed
 from anatomark.formats.header import gathering
 from anatomark.outcome import Outcome
 
@@ -82,7 +82,7 @@ class Predictor:
         self.model: Any = load(Path(order.run), device=order.device)
 
     def predict(self, number: int, entry: Entry) -> Predicted:
-        """What came of an image. Raises only OutputError, where its picture cannot be written."""
+        """What came of an image. OutputError where its picture cannot be written, MissingExtraError without torch."""
         with gathering() as remarks:
             outcome = self._outcome(entry)
         return Predicted(number, outcome, tuple(remarks))
@@ -96,6 +96,8 @@ class Predictor:
             outcome = Outcome.predicted(entry.id, prediction)
         except OutputError:
             raise
+        except ModuleNotFoundError as error:
+            raise not_installed(error) or error from None
         except AnatomarkError as error:
             return Outcome.failed(entry.id, str(error))
         except OSError as error:

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from anatomark.core.grid import Floats
 from anatomark.errors import ModelError
 from anatomark.methods.components import Components
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KIND = "features"
 MOST = 24  # training images to learn from, evenly chosen
@@ -43,7 +45,7 @@ class DeepFeatures:
         """Of features (1, C, *grid) with points at `elements` (N, d) of the grid; those outside of it take the next."""
         last = np.array(features.shape[2:]) - 1
         nearest = np.clip(np.round(np.nan_to_num(elements)), 0, last).astype(np.int64)
-        at = features[0][(slice(None), *torch.as_tensor(nearest.T, device=features.device))]
+        at = features[0][(slice(None), *nearest.T.tolist())]
         flat = features[0].flatten(1).float()
         numbers = (flat.mean(1), flat.std(1, correction=0), at.float().T)
         return cls(*(part.double().cpu().numpy() for part in numbers))
