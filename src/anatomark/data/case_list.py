@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from anatomark.formats.images import image_name, read_header
 from anatomark.formats.landmark_files.long_table import LONG_TABLE
 from anatomark.formats.landmarks import read_placements
 from anatomark.formats.recognise import format_of
-from anatomark.formats.text import composed, number, read_sheet
+from anatomark.formats.text import Sheet, composed, number, read_sheet
 
 
 def list_cases(description: Description, root: Path) -> tuple[Case, ...]:
@@ -97,24 +98,48 @@ def read_columns(path: Path) -> dict[str, list[str]]:
 
     Columns without a name are left out.
     """
-    try:
+    with _table_errors():
         sheet = read_sheet(path)
         rows = [[cell.strip() for cell in cells] for _, cells in sheet.rows]
-    except LandmarkFileError as error:
-        raise DescriptionError(f"the table {error}") from None
-    twice = next((name for name in sheet.header if name and sheet.header.count(name) > 1), None)
-    if twice is not None:
-        raise DescriptionError(f"the table {path} has a duplicate column {twice!r}; rename one")
+    _refuse_column_twice(sheet, path)
     return {name: [cells[k] for cells in rows] for k, name in enumerate(sheet.header) if name}
 
 
+def _read_distinct(table: Path, name: str, key: str) -> dict[str, None]:
+    """What stands in a column of a table of any length, each once in order; raises as `read_columns` and `_column`."""
+    with _table_errors():
+        sheet = read_sheet(table)
+        _refuse_column_twice(sheet, table)
+        k = sheet.header.index(_known_column(sheet.header, name, table, key))
+        return dict.fromkeys(cells[k].strip() for _, cells in sheet.rows)
+
+
+@contextmanager
+def _table_errors() -> Iterator[None]:
+    try:
+        yield
+    except LandmarkFileError as error:
+        raise DescriptionError(f"the table {error}") from None
+
+
+def _refuse_column_twice(sheet: Sheet, path: Path) -> None:
+    twice = next((name for name in sheet.header if name and sheet.header.count(name) > 1), None)
+    if twice is not None:
+        raise DescriptionError(f"the table {path} has a duplicate column {twice!r}; rename one")
+
+
 def _column(columns: dict[str, list[str]], name: str, table: Path, key: str) -> list[str]:
+    return columns[_known_column(columns, name, table, key)]
+
+
+def _known_column(columns: Collection[str], name: str, table: Path, key: str) -> str:
     if name not in columns:
+        known = [*filter(None, columns)]
         raise DescriptionError(
-            f"the table {table} has no column {name!r}{did_you_mean(name, columns)} "
-            f"(there are: {', '.join(columns)}); correct `{key}`"
+            f"the table {table} has no column {name!r}{did_you_mean(name, known)} "
+            f"(there are: {', '.join(known)}); correct `{key}`"
         )
-    return columns[name]
+    return name
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -130,7 +155,7 @@ def _annotated_images(description: Description, root: Path) -> list[str]:
             if table.is_file() and format_of(table) is not LONG_TABLE:
                 images |= dict.fromkeys(read_placements(table, frame=part.frame).image.tolist())
                 continue
-            images |= dict.fromkeys(_column(read_columns(table), part.columns.image or "image", table, "columns.image"))
+            images |= _read_distinct(table, part.columns.image or "image", "columns.image")
     return list(dict.fromkeys(stem(image) for image in images))
 
 
