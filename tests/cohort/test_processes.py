@@ -109,7 +109,7 @@ def test_a_process_that_is_killed_from_outside_costs_nothing(model, pictures, tm
     running = command(model, pictures, tmp_path / "out", 0.05)
     until(running, lambda: parts(tmp_path / "out"))
     os.kill(workers_of(running.pid)[0], signal.SIGKILL)
-    assert running.wait(60) == 0
+    assert running.wait(60) == 0, (tmp_path / "printed").read_text()
     assert parts(tmp_path / "out") == parts(tmp_path / "whole")
 
 
