@@ -73,6 +73,10 @@ def train(
         int | None,
         typer.Option(help="Of --folds, only train this one (1, 2, ...), say in an array job; without it, join all."),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Train all --folds at once on this Ray cluster; auto: the running one."),
+    ] = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only estimate time and memory; nothing is trained.")
     ] = False,
@@ -97,16 +101,16 @@ def train(
         "show": print,
     }
     if estimate:
-        if not (devices is nodes is fold is None):
+        if not (devices is nodes is fold is ray is None):
             raise SettingsError(
-                "--estimate is of a whole training on one device; leave out --devices, --nodes and --fold"
+                "--estimate is of a whole training on one device; leave out --devices, --nodes, --fold and --ray"
             )
         from anatomark.training.estimates import estimates_text
 
         print(estimates_text(dataset, **asked))
         return
     try:
-        training.train(dataset, out=out, began=began, fold=fold, devices=devices, nodes=nodes, **asked)
+        training.train(dataset, out=out, began=began, fold=fold, devices=devices, nodes=nodes, ray=ray, **asked)
     except KeyboardInterrupt as stop:
         print(f"interrupted; the same command resumes from the last checkpoint in {out}", file=sys.stderr, flush=True)
         raise typer.Exit(exit_code(stop)) from None

@@ -8,7 +8,8 @@ its row says so. A manifest's paths have to be those that every node sees; URIs 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,17 +43,13 @@ class RayActors:
         require_ray()
         import ray  # pyright: ignore[reportMissingImports]
 
-        ours = not ray.is_initialized()
-        if ours:
-            _connect(ray, self.address)
-        dealer = _Dealer(ray, self)
-        try:
-            _require(ray.cluster_resources(), {"CPU": 1, "GPU": self.gpus, "memory": self.memory_bytes or 0})
-            yield from dealer.run(tasks)
-        finally:
-            dealer.end()
-            if ours:
-                ray.shutdown()
+        with connected(ray, self.address):
+            dealer = _Dealer(ray, self)
+            try:
+                _require(ray.cluster_resources(), {"CPU": 1, "GPU": self.gpus, "memory": self.memory_bytes or 0})
+                yield from dealer.run(tasks)
+            finally:
+                dealer.end()
 
     def start(self, ray: Any, place: int) -> Any:
         """A fresh actor. The GPU that Ray gives it is its only one; without, the actors share those of a node."""
@@ -190,6 +187,22 @@ class _Dealer:
                 yield Predicted(task.number, Outcome.failed(entry.id, f"{line}; repair the image or leave it out"))
 
 
+@contextmanager
+def connected(ray: Any, address: str) -> Iterator[None]:
+    """Connected to the cluster at `address`, or left connected to that where this process already is.
+
+    SettingsError where there is none.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    _connect(ray, address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
 def _connect(ray: Any, address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
@@ -198,7 +211,7 @@ def _connect(ray: Any, address: str) -> None:
         raise SettingsError(f"--ray {address}: no cluster there ({line}); start one with ray start") from None
 
 
-def _require(there: dict[str, float], needed: dict[str, float]) -> None:
+def _require(there: Mapping[str, float], needed: Mapping[str, float]) -> None:
     short = [f"{there.get(name, 0):g} {name}, {n:g} needed" for name, n in needed.items() if n > there.get(name, 0)]
     if short:
         raise SettingsError(f"the Ray cluster has {'; '.join(short)} for a worker; ask for less")

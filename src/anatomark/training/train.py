@@ -43,6 +43,7 @@ def train(
     began: float | None = None,
     devices: int | str | None = None,
     nodes: int | None = None,
+    ray: str | None = None,
 ) -> Path:
     """Train `method` on the cases of `train_split` and write the run folder `out`; its path.
 
@@ -71,6 +72,8 @@ def train(
             then runs in a process for each, and in all but the first it ends here, when the training does
             (docs/devices.md).
         nodes: how many machines there are.
+        ray: the address of a Ray cluster ("auto": the running one, "local": one on this machine), on which all folds
+            are trained at once; `dataset` is then a path, and it and `out` lie where every machine sees them.
 
     Returns:
         The path of the run folder, which `load` takes.
@@ -87,6 +90,19 @@ def train(
     require_method(method, folds)
     if fold is not None and folds is None:
         raise SettingsError(f"--fold {fold} is one of how many? give --folds, too")
+    if ray is not None:
+        asked = {
+            "method": method,
+            "preset": preset,
+            "settings": settings,
+            "device": device,
+            "root": root,
+            "train_split": train_split,
+            "validation_split": validation_split,
+        }
+        _train_folds_on_ray(
+            dataset, ray, asked, out=Path(out), folds=folds, alone=fold is devices is nodes is None, show=show
+        )
     counts = device_counts(choose_device(device), devices, nodes)
     if counts != (1, 1):
         require_steps(method)
@@ -110,6 +126,31 @@ def train(
             began=began,
             processes=processes,
         )
+
+
+def _train_folds_on_ray(
+    dataset: Dataset | str | Path,
+    address: str,
+    asked: dict[str, Any],
+    *,
+    out: Path,
+    folds: int | None,
+    alone: bool,
+    show: Callable[[str], None] | None,
+) -> None:
+    """What `train` does first with `ray`: the folds, which it then finds trained.
+
+    `alone` where neither one fold nor devices were asked for.
+    """
+    from anatomark.training.folds_on_ray import train_each_on_ray
+
+    if folds is None or not alone:
+        raise SettingsError(
+            "--ray trains the folds of --folds, each on one device; leave out --fold, --devices, --nodes"
+        )
+    if isinstance(dataset, Dataset):
+        raise SettingsError("on Ray, each fold reads the data set by itself; give the path of its dataset.yaml")
+    train_each_on_ray(dataset, out=out, folds=folds, address=address, asked=asked, show=show)
 
 
 def _train(
