@@ -16,8 +16,8 @@ TOKEN = "a-token-of-the-tests-1234"
 _PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-import anatomark.service.app as app, anatomark.web.server as server
-app.BODY_SECONDS = server.HEAD_SECONDS = float(sys.argv.pop(1))
+import anatomark.service.app as app, anatomark.web.access as access, anatomark.web.connection as connection
+app.BODY_SECONDS = access.LINGER_SECONDS = connection.HEAD_SECONDS = float(sys.argv.pop(1))
 from anatomark.cli.main import main
 main()
 """
