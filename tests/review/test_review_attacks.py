@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from anatomark.review.app import PAGE
+from anatomark.review.serve import review as review_until_stopped
 from tests.review.made import Served, made_set
 
 
@@ -69,7 +70,7 @@ OUTSIDE = [
     b"/%2e%2e/app.py", b"/%252e%252e/app.py", b"/..%5capp.py", b"/..%2fapp.py", b"/vendor/../../app.py",
     b"//etc/passwd", b"/%00", b"/%2fetc%2fpasswd", b"/vendor/%2e%2e/%2e%2e/app.py", b"/%c0%ae%c0%ae/app.py",
     b"/" + b"a" * 5000, b"/" + b"a/" * 2500, b"/vendor/", b"/__pycache__", b"http://evil.example/index.html", b"/docs",
-    b"/index.html%00.js", b"/redoc", b"/openapi.json", b"/api/cases/0%2f..%2f1", b"/api/cases/0/image.nii/../../1", b"/.git/config",
+    b"/index.html%00.js", b"/redoc", b"/openapi.json", b"/api/cases/0%2f..%2f1", b"/.git/config",
 ]  # fmt: skip
 
 
@@ -188,3 +189,21 @@ def test_fields_of_the_journal_cannot_be_set_by_a_request(review, wire):
     assert (entry["revision"], entry["case"], entry["by"]) == (len(earlier) + 1, "case_002", "anna")
     assert entry["set"] == {"m01": {"state": "absent", "point": [], "how": "placed"}}
     assert "1999" not in last
+
+
+def test_the_list_of_processes_does_not_tell_the_token(tmp_path, monkeypatch):
+    """It has the address that the browser is started with: that opens the page for a minute only."""
+    opened, said = [], []
+
+    async def serve(app, listening, *, started):
+        started()
+
+    monkeypatch.setattr("anatomark.review.serve.serve", serve)
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    described, _ = made_set(tmp_path, 2, cases=1, shape=(20, 26))
+    review_until_stopped(described, reviewer="anna", port=0, show=said.append)
+    (address,) = (line.split()[1] for line in said if line.startswith("open "))
+    (started_with,) = opened
+    page, token = address.split("?token=")
+    assert started_with.startswith(f"{page}?token=")
+    assert token not in started_with

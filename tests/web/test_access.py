@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 
 import pytest
 
@@ -209,6 +210,21 @@ def test_a_cookie_of_another_token_is_worth_nothing(closed_guard):
 def test_a_pages_token_leads_to_no_other_server(closed_guard):
     for path in ("//evil.example/", "/\\evil.example", "///evil.example"):
         assert ask(closed_guard, path=path, query=f"token={TOKEN}")[1]["location"].startswith("/evil.example")
+
+
+def test_the_token_that_a_browser_is_started_with_is_soon_worth_nothing(monkeypatch):
+    monkeypatch.setattr("anatomark.web.access.OPENING_SECONDS", 0.2)
+    access = decide_access(token=TOKEN).with_opening()
+    guard = Guard(echo, access)
+    status, headers, _ = ask(guard, query=f"token={access.opening}")
+    assert status == 303
+    assert access.opening not in headers["set-cookie"] + headers["location"]
+    assert ask(guard, headers=[HOME, ("authorization", f"Bearer {access.opening}")])[0] == 401
+    time.sleep(0.25)
+    assert ask(guard, query=f"token={access.opening}")[0] == 401
+    assert ask(guard, query=f"token={TOKEN}")[0] == 303
+    assert ask(guard, headers=[HOME, ("cookie", headers["set-cookie"].split(";")[0])])[0] == 200
+    assert ask(Guard(echo, decide_access(token=TOKEN)), query="token=")[0] == 401
 
 
 def test_a_wrong_token_in_the_address_is_refused(closed_guard):

@@ -15,7 +15,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +34,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MIN_TOKEN_LENGTH = 16
 MIN_BYTES_PER_SECOND = 32 * 1024  # of a body after its first `body_seconds`
+OPENING_SECONDS = 60.0
 LINGER_SECONDS = 10.0  # for the rest of a body that is answered already
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -47,13 +48,16 @@ class Access:
     """Where a server listens and what a request needs.
 
     A request needs one of `names` in its Host header, or with `any_address` an IP address (which, unlike a name, cannot
-    be made to point here); and the `token`, if there is one.
+    be made to point here); and the `token`, if there is one. A page can also be opened by the token `opening`, as long
+    as `time.monotonic()` is below `opening_until`.
     """
 
     host: str
     token: str | None
     names: frozenset[str]
     any_address: bool = False
+    opening: str | None = None
+    opening_until: float = 0.0
 
     def allows_host(self, header: str) -> bool:
         """Whether a Host header `name[:port]` names this server."""
@@ -65,6 +69,20 @@ class Access:
     def token_matches(self, token: str) -> bool:
         """Whether `token` is the right one, compared in constant time."""
         return self.token is not None and hmac.compare_digest(_digest(token), _digest(self.token))
+
+    def with_opening(self) -> Access:
+        """With a token that opens a page for OPENING_SECONDS, for an address that others may see.
+
+        The address that a browser is started with is in the list of processes, which all users of the machine can read.
+        """
+        return replace(self, opening=make_token(), opening_until=time.monotonic() + OPENING_SECONDS)
+
+    def opens_page(self, token: str) -> bool:
+        """Whether a page's address may have `token`."""
+        is_early = self.opening is not None and time.monotonic() < self.opening_until
+        return self.token_matches(token) or (
+            is_early and hmac.compare_digest(_digest(token), _digest(self.opening or ""))
+        )
 
 
 def decide_access(host: str = "127.0.0.1", token: str | None = None, names: Iterable[str] = ()) -> Access:
@@ -199,7 +217,7 @@ class Guard:
         if bearers:
             return len(bearers) == 1 and self.access.token_matches(bearers[0])
         if scope["type"] == "http" and (token := self._token_in_address(scope)) is not None:
-            return self.access.token_matches(token)
+            return self.access.opens_page(token)
         cookies = [part.strip().partition("=") for value in _headers(scope, b"cookie") for part in value.split(";")]
         return any(
             name == self._cookie_name(scope) and hmac.compare_digest(value.encode(), self._session().encode())
