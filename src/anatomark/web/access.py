@@ -190,7 +190,7 @@ class Guard:
 
     def _problem_of(self, scope: Scope) -> Problem | None:
         """Why a request is refused before its body is read; None if it is allowed."""
-        hosts = _headers(scope, b"host")
+        hosts = _headers(scope, b"host")  # Starlette's TrustedHostMiddleware knows neither IPv6 nor a second header
         if len(hosts) != 1 or not self.access.allows_host(hosts[0]):
             given = ", ".join(hosts) or "missing"
             return Problem(403, f"the Host header is {given[:100]}; use a name or address of this server")
