@@ -82,6 +82,15 @@ def test_nothing_but_the_page_and_its_cases_is_there(wire, path):
     assert json.loads(body)["status"] == 404
 
 
+@pytest.mark.parametrize(
+    "path", [b"@evil.example/..", b"//evil.example/..", b"/%2fevil.example/..", b"/\\evil.example/.."]
+)
+def test_no_redirect_leads_to_another_server(wire, path):
+    for query in (b"", b"?token=" + wire.served.token.encode("ascii")):
+        location = wire.ask(b"GET " + path + query)[1].get("location", "")
+        assert re.fullmatch(r"(http://localhost)?(/([^/].*)?)?|http://localhost/.*", location)
+
+
 @pytest.mark.parametrize("number", [b"-1", b"3", b"9" * 30, b"9" * 5000, b"1e0", b"nan", b"%D9%A1", b"0x0", b"0%00"])
 def test_what_is_no_case_is_none(wire, number):
     for path in (b"GET /api/cases/%s", b"GET /api/cases/%s/image.nii", b"POST /api/cases/%s/prediction"):
