@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP = .venv/bin/pip --disable-pip-version-check
 READY = .venv/ready
 
-.PHONY: demo test lint docs package fuzz kills long venv browser clean niivue
+.PHONY: demo test lint docs package audit fuzz kills long venv browser clean niivue
 
 demo: $(READY)
 	rm -rf demo
@@ -26,6 +26,10 @@ docs: $(READY)
 # sdist and wheel in build/package/dist: built, looked into, and the wheel used in a clean environment.
 package: $(READY)
 	.venv/bin/python release/check.py
+
+# Known vulnerabilities of the versions in constraints.txt, as PyPI's advisories tell them: this needs the network.
+audit: $(READY)
+	.venv/bin/python release/audit.py
 
 # Changed files through every door where files come in; what is neither read nor refused in a line goes to build/fuzz.
 MINUTES = 60

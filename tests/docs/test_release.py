@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import anatomark
+from release.audit import faults_of
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -40,6 +41,16 @@ def test_the_image_copies_what_there_is_and_is_no_root():
     (extras,) = re.findall(r"/source\[([\w,-]+)\]", text)
     assert set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
     assert text.index("\nUSER anatomark\n") < text.index("\nENTRYPOINT ")
+
+
+def test_an_audit_that_was_none_is_not_taken_for_a_good_one():
+    whole = {"name": "a", "version": "1.0", "vulns": []}
+    weak = {"name": "b", "version": "2.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["2.1"]}]}
+    unknown = {"name": "c", "skip_reason": "not found"}
+    assert faults_of([whole]) == []
+    assert faults_of([whole, weak]) == ["b 2.0: PYSEC-1, mended in 2.1"]
+    assert "not audited: 1 of 2 packages" in faults_of([whole, unknown])[0]
+    assert "not audited" in faults_of([])[0]
 
 
 @pytest.mark.parametrize("name", ["bug.md", "wish.md"])

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,8 +17,8 @@ TOKEN = "a-token-of-the-tests-1234"
 _PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-import anatomark.service.app as app, anatomark.web.server as server
-app.BODY_SECONDS = server.HEAD_SECONDS = float(sys.argv.pop(1))
+import anatomark.service.app as app, anatomark.web.access as access, anatomark.web.connection as connection
+app.BODY_SECONDS = access.LINGER_SECONDS = connection.HEAD_SECONDS = float(sys.argv.pop(1))
 from anatomark.cli.main import main
 main()
 """
@@ -58,6 +59,22 @@ class Service:
     def upload(self, name, content, **query):
         content = content if isinstance(content, bytes) else Path(content).read_bytes()
         return self.client.post("/v1/predict", files={"file": (name, content)}, params=query)
+
+    def raw(self, *parts):
+        """What is said to bytes on a socket, until it is closed or could be used again."""
+        host, port = self.url.removeprefix("http://").split(":")
+        told = b""
+        with (
+            socket.create_connection((host, int(port)), timeout=20) as wire,
+            contextlib.suppress(BrokenPipeError, ConnectionResetError),  # closed while there was more to send
+        ):
+            for part in parts:
+                wire.sendall(part)
+            while block := wire.recv(65536):
+                told += block
+                if b"\r\n\r\n" in told and b"connection: close" not in told.lower():
+                    break
+        return told
 
     @property
     def worker(self):

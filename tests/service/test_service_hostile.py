@@ -355,24 +355,6 @@ def test_other_methods_are_refused(service, method):
     assert answer.headers["allow"] == "POST"
 
 
-def raw(service, *parts, wait=0.0):
-    """What the service says to bytes on a socket."""
-    import time
-
-    host, port = service.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
-        for part in parts:
-            connection.sendall(part)
-            time.sleep(wait)
-        connection.settimeout(20)
-        told = b""
-        while block := connection.recv(65536):
-            told += block
-            if told.startswith(b"HTTP") and b"\r\n\r\n" in told and b"connection: close" not in told.lower():
-                break
-        return told
-
-
 @pytest.mark.parametrize(
     "request_bytes",
     [
@@ -385,7 +367,7 @@ def raw(service, *parts, wait=0.0):
     ],
 )
 def test_requests_that_are_no_http_are_refused(service, request_bytes):
-    status = int(raw(service, request_bytes).split(b" ")[1])
+    status = int(service.raw(request_bytes).split(b" ")[1])
     assert 400 <= status < 500
 
 
@@ -398,9 +380,9 @@ def guarded(made, start):
 def test_a_slow_client_is_shown_out(guarded):
     head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
     form = b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000\r\n\r\n"
-    assert raw(guarded, head).startswith(b"HTTP/1.1 408")
-    assert raw(guarded, b"").startswith(b"HTTP/1.1 408")
-    told = raw(guarded, head + form, b"--x\r\n")
+    assert guarded.raw(head).startswith(b"HTTP/1.1 408")
+    assert guarded.raw(b"").startswith(b"HTTP/1.1 408")
+    told = guarded.raw(head + form, b"--x\r\n")
     assert told.startswith(b"HTTP/1.1 408")
     assert json.loads(told.split(b"\r\n\r\n", 1)[1])["status"] == 408
     assert guarded.client.get("/v1/health/live").status_code == 200

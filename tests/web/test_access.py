@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 
 import pytest
 
@@ -116,6 +117,11 @@ def test_its_own_names_are_let_through(open_guard, host):
         ["192.168.3.4"],
         ["localhost.evil.example"],
         ["localhost@evil"],
+        ["localhost:8000@evil.example"],
+        ["localhost:8000, evil.example"],
+        ["[::1]evil.example"],
+        ["[::1]:8000:evil.example"],
+        ["localhost/..", "localhost"],
         [""],
         [],
     ],
@@ -145,6 +151,27 @@ def test_without_the_token_nothing_is_answered(closed_guard, value):
     assert answer[0] == 401
     assert "Bearer" in answer[1]["www-authenticate"]
     assert TOKEN not in detail(answer)
+
+
+def test_tokens_are_compared_in_constant_time(closed_guard, monkeypatch):
+    """By `hmac.compare_digest` of digests, whose length says nothing about the token's."""
+    compared = []
+
+    def compare(a, b):
+        compared.append((len(a), len(b)))
+        return False
+
+    monkeypatch.setattr("anatomark.web.access.hmac.compare_digest", compare)
+    for token in (TOKEN, TOKEN[:-1], "x" * 1000):
+        assert ask(closed_guard, headers=[HOME, ("authorization", f"Bearer {token}")])[0] == 401
+        assert ask(closed_guard, query=f"token={token}")[0] == 401
+    assert ask(closed_guard, headers=[HOME, ("cookie", "anatomark-8000=" + "a" * 64)])[0] == 401
+    assert compared == [(32, 32)] * 6 + [(64, 64)]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "DELETE", "WEIRD"])
+def test_no_method_is_a_way_around_the_token(closed_guard, method):
+    assert ask(closed_guard, method=method)[0] == 401
 
 
 def test_a_wrong_token_is_not_mended_by_a_second_one(closed_guard):
@@ -185,6 +212,21 @@ def test_a_pages_token_leads_to_no_other_server(closed_guard):
         assert ask(closed_guard, path=path, query=f"token={TOKEN}")[1]["location"].startswith("/evil.example")
 
 
+def test_the_token_that_a_browser_is_started_with_is_soon_worth_nothing(monkeypatch):
+    monkeypatch.setattr("anatomark.web.access.OPENING_SECONDS", 0.2)
+    access = decide_access(token=TOKEN).with_opening()
+    guard = Guard(echo, access)
+    status, headers, _ = ask(guard, query=f"token={access.opening}")
+    assert status == 303
+    assert access.opening not in headers["set-cookie"] + headers["location"]
+    assert ask(guard, headers=[HOME, ("authorization", f"Bearer {access.opening}")])[0] == 401
+    time.sleep(0.25)
+    assert ask(guard, query=f"token={access.opening}")[0] == 401
+    assert ask(guard, query=f"token={TOKEN}")[0] == 303
+    assert ask(guard, headers=[HOME, ("cookie", headers["set-cookie"].split(";")[0])])[0] == 200
+    assert ask(Guard(echo, decide_access(token=TOKEN)), query="token=")[0] == 401
+
+
 def test_a_wrong_token_in_the_address_is_refused(closed_guard):
     assert ask(closed_guard, query="token=wrong")[0] == 401
     assert ask(closed_guard, method="POST", query=f"token={TOKEN}")[0] == 401
@@ -196,6 +238,11 @@ def test_a_wrong_token_in_the_address_is_refused(closed_guard):
         ("origin", "https://evil.example"),
         ("origin", "http://localhost:9000"),
         ("origin", "null"),
+        ("origin", ""),
+        ("origin", "http://["),
+        ("origin", "http://localhost:8000@evil.example"),
+        ("origin", "http://localhost:8000.evil.example"),
+        ("origin", "localhost:8000"),
         ("sec-fetch-site", "cross-site"),
         ("sec-fetch-site", "same-site"),
     ],
@@ -239,6 +286,14 @@ def test_a_declared_length_above_the_limit_is_refused_before_it_comes(open_guard
 
     guard = Guard(never, decide_access(), max_body=1000)
     assert ask(guard, method="POST", headers=[HOME, ("content-length", "1001")])[0] == 413
+
+
+def test_a_body_of_two_lengths_is_refused(open_guard):
+    lengths = [("content-length", "3"), ("transfer-encoding", "chunked")]
+    answer = ask(open_guard, method="POST", headers=[HOME, *lengths], chunks=[b"abc"])
+    assert answer[0] == 400
+    assert "two lengths" in detail(answer)
+    assert answer[1]["connection"] == "close"
 
 
 def test_an_app_that_swallows_the_refusal_does_not_answer_in_its_place():

@@ -16,6 +16,8 @@ def tree(tmp_path):
     (tmp_path / "allowed/inside.nii").symlink_to(tmp_path / "allowed/sub/scan.nii")
     (tmp_path / "allowed/outside.nii").symlink_to(tmp_path / "secret/s.nii")
     (tmp_path / "allowed/door").symlink_to(tmp_path / "secret")
+    if os.name != "nt":
+        os.mkfifo(tmp_path / "allowed/pipe")
     (tmp_path / "allowed/loop").symlink_to(tmp_path / "allowed/loop")
     return tmp_path
 
@@ -44,8 +46,14 @@ def test_what_is_no_plain_path_is_refused(tree, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["outside.nii", "door", "door/s.nii", "loop", "missing.nii", "missing/s.nii", "scan.nii/x", "~", "x" * 300]
-)
+    "path",
+    [
+        "outside.nii", "door", "door/s.nii", "loop", "missing.nii", "missing/s.nii", "scan.nii/x", "~", "x" * 300,
+        "%2e%2e/secret/s.nii", "%252e%252e/secret/s.nii", "..%2fsecret%2fs.nii", "..%5csecret", "..%00/secret",
+        "pipe", "..;/secret", "\u2025/secret/s.nii", "\uff0e\uff0e/secret/s.nii", "..\u2215secret\u2215s.nii",
+        "a/" * 400 + "a",
+    ],
+)  # fmt: skip
 def test_what_leads_outside_or_nowhere_is_refused_in_the_same_words(tree, path):
     with pytest.raises(AccessError, match="is not below an allowed folder"):
         AllowedRoots([tree / "allowed"]).resolve(path)

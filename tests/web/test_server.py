@@ -1,91 +1,159 @@
-"""How a connection ends: never with an answer lost to a client that is still sending, never with an error of ours."""
+"""How connections begin and end: limited in number and time, and no answer is lost to a client that still sends."""
 
 import asyncio
-import errno
+import contextlib
+import signal
 import socket
+import time
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
 from anatomark.errors import AccessError
-from anatomark.web import server
+from anatomark.web import access, connection, server
+from anatomark.web.access import Guard, decide_access
 
-
-class Wire:
-    """What asyncio's transport does, put down."""
-
-    def __init__(self, gone=False):
-        self.gone, self.did = gone, []
-
-    def __getattr__(self, name):
-        return lambda *arguments: self.did.append(name)
-
-    def get_extra_info(self, name, default=None):
-        return default
-
-    def is_closing(self):
-        return "close" in self.did
-
-    def can_write_eof(self):
-        return True
-
-    def write_eof(self):
-        if self.gone:
-            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
-        self.did.append("write_eof")
+HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
+WHOLE = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def app(scope, receive, send):
-    await asyncio.sleep(10)
+    """Answers without reading, as where the path is unknown or the queue full."""
+    if scope["type"] == "lifespan":
+        for phase in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{phase}.complete"})
+        return
+    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"4")]})
+    await send({"type": "http.response.body", "body": b"none"})
 
 
-def after(wire, steps, seconds=0.0):
-    """What a connection has done after `steps` with its protocol, and `seconds` later."""
+@pytest.fixture
+def served(monkeypatch):
+    """Runs a client beside the guarded app, on a real socket; the client gets its port."""
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(access, "LINGER_SECONDS", 0.3)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
 
-    async def run():
-        config = uvicorn.Config(app, lifespan="off")
-        protocol = server._protocol()(config, ServerState(), {}, asyncio.get_running_loop())
-        protocol.connection_made(wire)
-        steps(protocol)
-        await asyncio.sleep(seconds)
-        for task in protocol.tasks:
-            task.cancel()
-        return list(wire.did)
+    def run(client):
+        async def both():
+            listening = server.listen("127.0.0.1", 0)
+            started = asyncio.Event()
+            serving = asyncio.create_task(
+                server.serve(Guard(app, decide_access()), listening, patience=1, started=started.set)
+            )
+            await asyncio.wait_for(started.wait(), 10)
+            try:
+                return await asyncio.wait_for(asyncio.to_thread(client, listening.getsockname()[1]), 10)
+            finally:
+                signal.raise_signal(signal.SIGTERM)
+                await asyncio.wait_for(serving, 10)
 
-    return asyncio.run(run())
+        return asyncio.run(both())
 
-
-HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab"
-
-
-def ended(protocol):
-    protocol.data_received(HEAD)
-    protocol.transport.close()
-    assert protocol.transport.is_closing()
-    protocol.data_received(b"cdefghi")  # is dropped
-
-
-def test_a_client_that_is_still_sending_gets_to_read(monkeypatch):
-    did = after(Wire(), ended)
-    assert did[-2:] == ["write_eof", "resume_reading"]
-    assert "close" not in did
+    yield run
+    signal.signal(signal.SIGTERM, before)
 
 
-def test_but_not_for_ever(monkeypatch):
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.05)
-    assert after(Wire(), ended, 0.5)[-1] == "close"
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
-def test_a_client_that_is_gone_is_no_error():
-    assert after(Wire(gone=True), ended)[-1] == "close"
+def said_by(wire):
+    """What the server says next, nothing if it has closed."""
+    try:
+        return wire.recv(100)
+    except ConnectionResetError:
+        return b""
 
 
-def test_a_client_that_says_nothing_is_shown_out(monkeypatch):
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.05)
-    assert after(Wire(), lambda protocol: None, 0.5)[-2:] == ["write", "close"]
-    assert after(Wire(), lambda protocol: protocol.data_received(HEAD[:20]), 0.5)[-2:] == ["write", "close"]
-    assert "close" not in after(Wire(), lambda protocol: protocol.data_received(HEAD), 0.5)
+def told(wire):
+    """All that the server says until it closes."""
+    said = b""
+    while block := wire.recv(65536):
+        said += block
+    return said
+
+
+@pytest.mark.parametrize("further", [b"", b"Connection: close\r\n"])
+def test_a_client_that_is_still_sending_gets_to_read(served, further):
+    def client(port):
+        with connect(port) as wire:
+            wire.sendall(HEAD + further + b"Content-Length: 3000000\r\n\r\n")
+            for _ in range(30):
+                wire.sendall(b"x" * 100_000)
+                time.sleep(0.002)
+            return told(wire)
+
+    said = served(client)
+    assert said.startswith(b"HTTP/1.1 404")
+    assert said.endswith(b"none")
+
+
+def test_but_not_for_ever(served):
+    def client(port):
+        began = time.monotonic()
+        with connect(port) as wire:
+            wire.sendall(HEAD + b"Content-Length: 3000000\r\n\r\nabc")
+            said = told(wire)
+        return said, time.monotonic() - began
+
+    said, seconds = served(client)
+    assert b"connection: close" in said
+    assert said.endswith(b"none")
+    assert 0.2 < seconds < 3
+
+
+@pytest.mark.parametrize("begun", [b"", HEAD[:20]])
+def test_a_client_that_says_nothing_is_shown_out(served, begun):
+    def client(port):
+        with connect(port) as wire:
+            wire.sendall(begun)
+            return told(wire)
+
+    assert served(client).startswith(b"HTTP/1.1 408")
+
+
+def test_a_head_that_comes_byte_by_byte_has_no_more_time(served):
+    def client(port):
+        with connect(port) as wire:
+            wire.settimeout(0.02)
+            for byte in HEAD + b"X: " + b"x" * 100:
+                try:
+                    wire.sendall(bytes([byte]))
+                    if said := wire.recv(100):
+                        return said
+                except TimeoutError:
+                    pass
+        return b""
+
+    assert served(client).startswith(b"HTTP/1.1 408")
+
+
+def test_a_connection_too_many_is_refused_and_the_next_answered(served, monkeypatch):
+    monkeypatch.setattr(server, "CONNECTIONS", 4)
+
+    def client(port):
+        with contextlib.ExitStack() as wires:
+            idle = [wires.enter_context(connect(port)) for _ in range(20)]
+            time.sleep(0.1)
+            idle[5].sendall(WHOLE)  # within twice the limit: refused in words
+            said = [said_by(wire) for wire in (idle[5], *idle[8:])]
+        time.sleep(0.1)
+        with connect(port) as wire:
+            wire.sendall(WHOLE)
+            return said, wire.recv(100)
+
+    (refused, *closed), answer = served(client)
+    assert refused.startswith(b"HTTP/1.1 503")
+    assert closed == [b""] * 12
+    assert answer.startswith(b"HTTP/1.1 404")
+
+
+def test_a_process_of_few_files_has_fewer_connections(monkeypatch):
+    resource = pytest.importorskip("resource")
+    for files, most in ((256, 64), (1024, 256), (10**6, 500), (resource.RLIM_INFINITY, 500), (2, 1)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
+        assert server._connections() == most
 
 
 @pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")])

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 
 from anatomark.errors import AnatomarkError, OutputError
 from anatomark.review.api import ReviewApi
@@ -29,7 +30,7 @@ POLICY = (
 class Change(BaseModel):
     """A change of a case, based on its revision `base`; a landmark set to null is cleared."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     base: Annotated[int, Field(ge=0)]
     set: dict[str, dict[str, Any] | None] = {}
@@ -86,6 +87,10 @@ def make_app(api: ReviewApi, access: Access) -> Guard:
     async def invalid_request(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         return _answer(Problem(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}"))
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> Response:
+        return _answer(Problem(error.status_code, str(error.detail), tuple((error.headers or {}).items())))
 
     @app.exception_handler(LookupError)
     async def not_found(_: Request, error: LookupError) -> Response:

@@ -39,12 +39,12 @@ class Placement:
         """The Placement in JSON; ValueError if there is none."""
         state = STATES.get(str(data.get("state")))
         if state is None:
-            raise ValueError(f"the state is {data.get('state')!r}; use one of: {', '.join(STATES)}")
+            raise ValueError(f"the state is {str(data.get('state'))[:60]!r}; use one of: {', '.join(STATES)}")
         origin = data.get("how", "placed")
         if origin not in ORIGINS:
-            raise ValueError(f"`how` is {origin!r}; use one of: {', '.join(ORIGINS)}")
+            raise ValueError(f"`how` is {str(origin)[:60]!r}; use one of: {', '.join(ORIGINS)}")
         raw = data.get("point") or []
-        if not isinstance(raw, list) or not all(isinstance(c, int | float) and math.isfinite(c) for c in raw):
+        if not isinstance(raw, list) or not all(map(_is_finite, raw)):
             raise ValueError("the coordinates of a point must be finite numbers")
         if len(raw) != (ndim if state == State.PRESENT else 0):
             raise ValueError(f"a present landmark has {ndim} coordinates and any other has none, got {len(raw)}")
@@ -120,3 +120,11 @@ class CaseReview:
             note=self.note if entry.note is None else entry.note,
             changed=entry.at,
         )
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a value of JSON is a number that a float can hold."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False

@@ -70,13 +70,14 @@ def review(
         record = Record(
             study.folder, name, dataset=dataset.name, order=dataset.names, ndim=dataset.ndim, unit=dataset.unit
         )
-        url = f"{address(listening, host)}/?token={access.token}"
+        access = access.with_opening()
+        page = f"{address(listening, host)}/?token="
         show(f"{dataset.name}: {len(study.cases)} cases, reviewed by {name}; every change goes to {record.table}")
-        show(f"open {url}   (stop with Ctrl-C)")
+        show(f"open {page}{access.token}   (stop with Ctrl-C)")
 
         def started() -> None:
             if browser:
-                webbrowser.open(url)
+                webbrowser.open(f"{page}{access.opening}")
 
         api = ReviewApi(study, record, assistant, "" if model is None else adapt_command(model, study, split, root))
         asyncio.run(serve(make_app(api, access), listening, started=started))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anatomark.core.landmarks import State
+from anatomark.errors import ImageError
 from anatomark.formats.atomic import write_json
 from anatomark.formats.images import image_name, read_image
 from anatomark.formats.landmark_files.dicom_sr import require_reportable
@@ -30,6 +31,7 @@ def carry_out(job: Job, model: Model) -> Path:
     path, folder = Path(job.path), Path(job.folder)
     if path.is_file() and is_zip(path):
         path = unpack(path, folder / "unpacked", max_bytes=job.max_bytes)
+    before = _status(path)
     require_within_limit(path, max_voxels=job.max_voxels)
     image = read_image(path)
     if job.format == "dicom-sr":
@@ -39,6 +41,8 @@ def carry_out(job: Job, model: Model) -> Path:
         image = picture[0]
     elif job.spacing is not None:
         image = read_image(path, spacing=job.spacing)
+    if _status(path) != before:  # it may have become one beyond the limits, or be half of two
+        raise ImageError(f"{path} changed while it was read; send the request again once it is written")
     result = model.predict(image, source=str(path), coverage=job.coverage, orient=job.orient)
     if picture is not None:
         result = replace(result, landmarks=picture[1](result.landmarks))
@@ -46,6 +50,16 @@ def carry_out(job: Job, model: Model) -> Path:
     target = folder / file_name(name, job.format)
     _write(result, target, job, path, image.grid)
     return target
+
+
+def _status(path: Path) -> list[tuple[int, ...]]:
+    """What differs once a file, or one of the files of a folder, is written again or replaced; empty if it is gone."""
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        found = [file.stat() for file in files if file.is_file()]
+    except OSError:
+        return []
+    return [(one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in found]
 
 
 def _write(result: Prediction, target: Path, job: Job, source: Path, grid: Grid) -> None:

@@ -47,6 +47,7 @@ def serve(
     corrections_folder = None if corrections is None else _folder(Path(corrections))
     listening = listen(host, port)
     logging.getLogger("uvicorn.error").addFilter(_without_cancelled)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of bytes of requests, which are not logged
     try:
         asyncio.run(_serve(models, access, allowed, corrections_folder, limits or Limits(), device, listening, show))
     finally:

@@ -8,16 +8,18 @@ pages or from no page, and a server that other machines can reach needs a token.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 from anatomark.errors import AccessError
 from anatomark.web.problem import Problem
@@ -32,9 +34,12 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MIN_TOKEN_LENGTH = 16
 MIN_BYTES_PER_SECOND = 32 * 1024  # of a body after its first `body_seconds`
+OPENING_SECONDS = 60.0
+LINGER_SECONDS = 10.0  # for the rest of a body that is answered already
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+_HOST = re.compile(r"(\[[^][]*\]|[^][:]*)(:[0-9]*)?")
 MAKE_ONE = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
 
@@ -43,22 +48,41 @@ class Access:
     """Where a server listens and what a request needs.
 
     A request needs one of `names` in its Host header, or with `any_address` an IP address (which, unlike a name, cannot
-    be made to point here); and the `token`, if there is one.
+    be made to point here); and the `token`, if there is one. A page can also be opened by the token `opening`, as long
+    as `time.monotonic()` is below `opening_until`.
     """
 
     host: str
     token: str | None
     names: frozenset[str]
     any_address: bool = False
+    opening: str | None = None
+    opening_until: float = 0.0
 
     def allows_host(self, header: str) -> bool:
         """Whether a Host header `name[:port]` names this server."""
+        if _HOST.fullmatch(header.strip()) is None:
+            return False
         name = _name(header)
         return name in self.names or (self.any_address and _address(name) is not None)
 
     def token_matches(self, token: str) -> bool:
         """Whether `token` is the right one, compared in constant time."""
         return self.token is not None and hmac.compare_digest(_digest(token), _digest(self.token))
+
+    def with_opening(self) -> Access:
+        """With a token that opens a page for OPENING_SECONDS, for an address that others may see.
+
+        The address that a browser is started with is in the list of processes, which all users of the machine can read.
+        """
+        return replace(self, opening=make_token(), opening_until=time.monotonic() + OPENING_SECONDS)
+
+    def opens_page(self, token: str) -> bool:
+        """Whether a page's address may have `token`."""
+        is_early = self.opening is not None and time.monotonic() < self.opening_until
+        return self.token_matches(token) or (
+            is_early and hmac.compare_digest(_digest(token), _digest(self.opening or ""))
+        )
 
 
 def decide_access(host: str = "127.0.0.1", token: str | None = None, names: Iterable[str] = ()) -> Access:
@@ -146,7 +170,7 @@ class Guard:
                 await receive()
                 await send({"type": "websocket.close", "code": 1008, "reason": problem.detail[:120]})
             return
-        body = _Body(receive, self._limit(scope), self.body_seconds)
+        body = _Body(receive, self._limit(scope), self.body_seconds, _has_body(scope))
         answer = _Answer(send, self.security, body)
         if problem is not None:
             await answer.refuse(problem)
@@ -166,19 +190,21 @@ class Guard:
 
     def _problem_of(self, scope: Scope) -> Problem | None:
         """Why a request is refused before its body is read; None if it is allowed."""
-        hosts = _headers(scope, b"host")
+        hosts = _headers(scope, b"host")  # Starlette's TrustedHostMiddleware knows neither IPv6 nor a second header
         if len(hosts) != 1 or not self.access.allows_host(hosts[0]):
             given = ", ".join(hosts) or "missing"
             return Problem(403, f"the Host header is {given[:100]}; use a name or address of this server")
         if scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             sites, origins = _headers(scope, b"sec-fetch-site"), _headers(scope, b"origin")
             foreign = any(site not in ("same-origin", "none") for site in sites)
-            if foreign or any(urlsplit(origin).netloc.lower() != hosts[0].lower() for origin in origins):
+            if foreign or any(origin.lower().partition("://")[2] != hosts[0].lower() for origin in origins):
                 return Problem(403, "pages of other sites may not change anything here; use this server's own pages")
         if self.access.token is not None and scope["path"] not in self.open_paths and not self._admitted(scope):
             headers = (("www-authenticate", 'Bearer realm="anatomark"'),)
             return Problem(401, "a token is needed: send the header Authorization: Bearer TOKEN", headers)
         declared = _headers(scope, b"content-length")
+        if declared and _headers(scope, b"transfer-encoding"):  # a proxy may take one for the length, and we the other
+            return Problem(400, "the request has two lengths; send Content-Length or Transfer-Encoding")
         if declared and declared[0].isdecimal() and int(declared[0]) > self._limit(scope):
             return _too_large(self._limit(scope))
         return None
@@ -191,7 +217,7 @@ class Guard:
         if bearers:
             return len(bearers) == 1 and self.access.token_matches(bearers[0])
         if scope["type"] == "http" and (token := self._token_in_address(scope)) is not None:
-            return self.access.token_matches(token)
+            return self.access.opens_page(token)
         cookies = [part.strip().partition("=") for value in _headers(scope, b"cookie") for part in value.split(";")]
         return any(
             name == self._cookie_name(scope) and hmac.compare_digest(value.encode(), self._session().encode())
@@ -231,9 +257,9 @@ class BodyRejected(Exception):
 class _Body:
     """`receive` of a request, with limits on its length and time."""
 
-    def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
+    def __init__(self, receive: Receive, limit: int, seconds: float, has_body: bool) -> None:
         self.receive, self.limit, self.seconds = receive, limit, seconds
-        self.began, self.size, self.complete = time.monotonic(), 0, False
+        self.began, self.size, self.complete, self.has_body = time.monotonic(), 0, False, has_body
         self.problem: Problem | None = None
 
     async def __call__(self) -> Message:
@@ -252,9 +278,27 @@ class _Body:
             raise BodyRejected
         return message
 
+    @property
+    def unread(self) -> bool:
+        """Whether some of it may still be on its way."""
+        return self.has_body and not self.complete
+
+    async def drop_rest(self) -> None:
+        """Receive what is left for up to LINGER_SECONDS."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while (await self.receive()).get("more_body"):
+                    pass
+        self.complete = True
+
 
 class _Answer:
-    """`send` of a request: adds headers, and drops the app's answer to a body that was rejected."""
+    """`send` of a request: adds headers, and drops the app's answer to a body that was rejected.
+
+    A client that is answered while it sends, as with a body that is too large, must be able to finish: closing a
+    connection with unread bytes loses the answer. uvicorn would close it at once, or read on for ever: so the answer's
+    end waits for the body's.
+    """
 
     def __init__(self, send: Send, security: dict[bytes, bytes], body: _Body) -> None:
         self.send, self.security, self.body = send, security, body
@@ -268,13 +312,20 @@ class _Answer:
             headers = list(message.get("headers", ()))
             names = {name.lower() for name, _ in headers}
             headers += [(name, value) for name, value in self.security.items() if name not in names]
+            if self.body.unread:
+                headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
+        elif self.body.unread and not message.get("more_body"):
+            await self.send({**message, "more_body": True})
+            await self.body.drop_rest()
+            message = {"type": "http.response.body", "body": b""}
         await self.send(message)
 
     async def refuse(self, problem: Problem) -> None:
         self.body.problem = None
         headers = problem.raw_headers()
-        if problem.status == 408:  # otherwise the server keeps reading for a while, so that the sender sees the answer
+        if problem.status == 408:  # there has been time enough
+            self.body.complete = True
             headers.append((b"connection", b"close"))
         await self({"type": "http.response.start", "status": problem.status, "headers": headers})
         await self({"type": "http.response.body", "body": problem.body()})
@@ -286,6 +337,10 @@ def _too_large(limit: int) -> Problem:
 
 def _headers(scope: Scope, name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
+
+
+def _has_body(scope: Scope) -> bool:
+    return bool(_headers(scope, b"transfer-encoding")) or any(n != "0" for n in _headers(scope, b"content-length"))
 
 
 def _name(header: str) -> str:

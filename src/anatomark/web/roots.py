@@ -48,7 +48,8 @@ class AllowedRoots:
             real = path.resolve(strict=True)
         except (OSError, RuntimeError, ValueError):  # missing, circular links, no permission, too long
             return None
-        return real if real.is_relative_to(folder) else None
+        is_readable = real.is_file() or real.is_dir()  # to open a pipe can take for ever
+        return real if is_readable and real.is_relative_to(folder) else None
 
 
 def require_plain(path: str) -> None:
