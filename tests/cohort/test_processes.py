@@ -148,7 +148,8 @@ def test_claims_keep_others_away_while_their_process_lives(tmp_path):
     claim.write_text(text.replace(f'"process": {os.getpid()}', f'"process": {ended.pid}'))
     assert first.take(1)
     old = text.replace('"time": 1', '"time": ')  # some decades ago
-    for content in (old, "", "{", "[]", '{"owner": 1}'):
+    later = text.replace('"time": 1', '"time": 9')  # by a clock that was set back since
+    for content in (old, later, "", "{", "[]", '{"owner": 1}'):
         claim.write_text(content)
         assert first.take(1)
 

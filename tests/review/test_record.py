@@ -206,3 +206,21 @@ def test_a_killed_process_loses_no_change_that_it_confirmed(tmp_path):
     assert confirmed <= kept <= confirmed + 1
     assert read_table(tmp_path / "anna.csv").coordinates[0, 0] == kept
     record.close()
+
+
+def test_a_clock_that_is_set_back_makes_no_later_change_an_earlier_one(tmp_path, monkeypatch):
+    def clock(text):
+        monkeypatch.setattr("anatomark.review.record._now", lambda: text)
+
+    clock("2031-05-02T10:00:00.000Z")
+    record = opened(tmp_path)
+    first = record.change("case_1", 0, {"sella": at(1, 1)})
+    clock("2026-05-02T10:00:00.000Z")
+    second = record.change("case_1", first.revision, {"sella": at(2, 2)})
+    assert second.changed >= first.changed
+    record.close()
+    again = opened(tmp_path)  # which knows the time from its journal
+    third = again.change("case_2", 0, {"sella": at(3, 3)})
+    again.close()
+    assert third.changed >= second.changed
+    assert read_table(tmp_path / "anna.csv").coordinates.tolist() == [[2, 2], [3, 3]]

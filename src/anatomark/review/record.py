@@ -58,6 +58,7 @@ class Record:
         self._changing = threading.Lock()
         self._cases: dict[str, CaseReview] = {}
         self.revision = 0
+        self._latest = ""  # time of a change
         self.table_out_of_date = ""  # why, if it is
         self._require_writable(folder)
         self._lock = _lock(folder / f".{reviewer}.lock", self.table)
@@ -105,7 +106,7 @@ class Record:
             now = self.case(case)
             if now.revision != base:
                 raise StaleError(case, now)
-            at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            at = max(_now(), self._latest)  # a clock that is set back makes no later change an earlier one
             stamped = {
                 n: None if p is None else Placement(p.state, p.point, p.origin, at) for n, p in placements.items()
             }
@@ -127,6 +128,7 @@ class Record:
         case = composed(entry.case)  # journals of earlier versions have the names as the disk had them
         self._cases[case] = self.case(case).after(entry)
         self.revision = max(self.revision, entry.revision)
+        self._latest = max(self._latest, entry.at)
 
     def _write(self) -> None:
         write_table(self._as_table(), self.table)
@@ -204,6 +206,10 @@ class Record:
             (folder / ".try").unlink()
         except AnatomarkError:
             raise OutputError(f"{folder} cannot be written to; give another folder for the review with --out") from None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def checked_name(reviewer: str) -> str:
