@@ -21,7 +21,7 @@ from anatomark.core.grid import Floats, Grid
 from anatomark.core.image import Image, require_usable
 from anatomark.core.landmarks import State
 from anatomark.data.alignment import Alignment, Placement, place
-from anatomark.data.working import WorkingImage
+from anatomark.data.working import GreyValues, WorkingImage
 from anatomark.errors import AnatomarkError, ImageError, ModelError, SpacingError
 from anatomark.formats.atomic import replacing, write_text
 from anatomark.formats.reader_process import Load, ReaderProcesses
@@ -97,6 +97,7 @@ def prepare(
     *,
     spacing: Sequence[float],
     pool: Sequence[int],
+    grey_values: GreyValues = "image",
     align: Literal["none", "rigid", "affine"] = "none",
     template: Case | None = None,
     memory_limit_bytes: int = 4 << 30,
@@ -104,13 +105,13 @@ def prepare(
 ) -> Cache:
     """The cache of `roles` ({"train": cases, "validation": cases}), made in `folder` or found there.
 
-    `spacing` and `pool` are those of `working_image`. With `align`, images and landmarks are brought into the world of
-    the case `template`. The cache appears whole or not at all; it is opened as by `open_cache`.
+    `spacing`, `pool` and `grey_values` are those of `working_image`. With `align`, images and landmarks are brought into
+    the world of the case `template`. The cache appears whole or not at all; it is opened as by `open_cache`.
     """
     if align != "none" and template is None:
         raise ValueError("images are aligned to a template; name its case")
     cases = [(role, case) for role, members in roles.items() for case in members]
-    wanted = fingerprint(dataset, roles, spacing, pool, align, template)
+    wanted = fingerprint(dataset, roles, spacing, pool, align, template, grey_values)
     if _fingerprint_of(folder) == wanted:
         return open_cache(folder, memory_limit_bytes=memory_limit_bytes)
     (folder / "index.json").unlink(missing_ok=True)
@@ -125,7 +126,9 @@ def prepare(
             alignment = Alignment.to(_usable_image(dataset, template, readers.load), kind=align, case=template.id)
         for done, (role, case) in enumerate(cases):
             placed = place(alignment, _usable_image(dataset, case, readers.load))
-            made = prepared_case(case, placed, role=role, names=dataset.names, spacing=spacing, pool=pool)
+            made = prepared_case(
+                case, placed, role=role, names=dataset.names, spacing=spacing, pool=pool, grey_values=grey_values
+            )
             present = (made.states == State.PRESENT).tolist()
             entries.append(
                 {
@@ -135,6 +138,7 @@ def prepare(
                     "fine": _write_level(file, made.image.fine, made.image.fine_grid),
                     "coarse": _write_level(file, made.image.coarse, made.image.coarse_grid),
                     "window": made.image.window,
+                    "grey_values": grey_values,
                     "points": [p.tolist() if on else None for p, on in zip(made.points_world, present, strict=True)],
                     "states": made.states.tolist(),
                     "failure": made.failure,
@@ -156,15 +160,22 @@ def prepare(
 
 
 def prepared_case(
-    case: Case, placed: Placement, *, role: str, names: Sequence[str], spacing: Sequence[float], pool: Sequence[int]
+    case: Case,
+    placed: Placement,
+    *,
+    role: str,
+    names: Sequence[str],
+    spacing: Sequence[float],
+    pool: Sequence[int],
+    grey_values: GreyValues = "image",
 ) -> CachedCase:
-    """A case whose image was `placed`, as it is in a cache; `spacing` and `pool` are those of `working_image`."""
+    """A case whose image was `placed`, as it is in a cache; the last arguments are those of `working_image`."""
     reference = case.reference.select(names)
     return CachedCase(
         case.id,
         case.subject,
         role,
-        placed.working_image(spacing=spacing, pool=pool, source=str(case.image_path)),
+        placed.working_image(spacing=spacing, pool=pool, source=str(case.image_path), grey_values=grey_values),
         np.where(reference.present[:, None], placed.to_template(reference.points), np.nan),
         reference.states,
         placed.failure,
@@ -182,6 +193,7 @@ class PreparedCases(Sequence[CachedCase]):
     names: Sequence[str]
     spacing: Sequence[float]
     pool: Sequence[int]
+    grey_values: GreyValues = "image"
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -195,7 +207,15 @@ class PreparedCases(Sequence[CachedCase]):
             return replace(self, cases=self.cases[index])
         case = self.cases[index]
         placed = self.place(case.read_image())
-        return prepared_case(case, placed, role=self.role, names=self.names, spacing=self.spacing, pool=self.pool)
+        return prepared_case(
+            case,
+            placed,
+            role=self.role,
+            names=self.names,
+            spacing=self.spacing,
+            pool=self.pool,
+            grey_values=self.grey_values,
+        )
 
 
 def _write_level(file: BinaryIO, array: NDArray[Any], grid: Grid) -> dict[str, Any]:
@@ -246,12 +266,14 @@ def fingerprint(
     pool: Sequence[int],
     align: str = "none",
     template: Case | None = None,
+    grey_values: GreyValues = "image",
 ) -> str:
     """A hash of all that decides the contents of a cache.
 
-    These are cases, landmarks, sizes and times of image files, spacing, pooling and alignment.
+    These are cases, landmarks, sizes and times of image files, spacing, pooling, grey values and alignment.
     """
-    digest = hashlib.sha256(repr((VERSION, dataset.names, dataset.pairs, tuple(spacing), tuple(pool))).encode())
+    sampled = (tuple(spacing), tuple(pool), *([] if grey_values == "image" else [grey_values]))
+    digest = hashlib.sha256(repr((VERSION, dataset.names, dataset.pairs, *sampled)).encode())
     members_of = dict(roles)
     if align != "none" and template is not None:
         members_of[f"template, {align}"] = (template,)
@@ -298,7 +320,8 @@ def open_cache(folder: Path, *, memory_limit_bytes: int = 4 << 30) -> Cache:
 def _read_case(entry: dict[str, Any], raw: NDArray[np.uint8]) -> CachedCase:
     fine, fine_grid = _read_level(entry["fine"], raw)
     coarse, coarse_grid = _read_level(entry["coarse"], raw)
-    image = WorkingImage(fine, fine_grid, coarse, coarse_grid, window=tuple(entry["window"]))
+    window, grey_values = tuple(entry["window"]), entry.get("grey_values", "image")
+    image = WorkingImage(fine, fine_grid, coarse, coarse_grid, window, grey_values)
     points = np.array([p or [np.nan] * image.fine_grid.ndim for p in entry["points"]], dtype=float)
     states = np.array(entry["states"], dtype=np.uint8)
     matrix = None if entry.get("matrix") is None else np.array(entry["matrix"], dtype=float)

@@ -74,6 +74,7 @@ def prepare_cache(
         folder,
         spacing=plan.network.spacing,
         pool=plan.network.pool,
+        grey_values=plan.network.grey_values,
         align=plan.network.align,
         template=next((case for case in roles["train"] if case.id == plan.training.template), None),
         memory_limit_bytes=int(plan.training.cache_memory_gib * 2**30),

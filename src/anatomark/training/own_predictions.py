@@ -71,7 +71,7 @@ def learned_again(
     (member,) = model.members
     network = member.detector.network
     training, validation = (
-        PreparedCases(part, member.place, role, model.names, network.spacing, network.pool)
+        PreparedCases(part, member.place, role, model.names, network.spacing, network.pool, network.grey_values)
         for part, role in ((taught, "train"), (cases, "validation"))
     )
     shapes = np.stack([case.reference.select(model.names).points for case in taught])
