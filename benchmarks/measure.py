@@ -26,20 +26,12 @@ if TYPE_CHECKING:
     from anatomark.core.grid import Grid
     from anatomark.core.image import Image
     from anatomark.data.cache import Cache
-    from anatomark.data.working import WorkingImage
     from anatomark.methods.interface import AnyDetector, Staged
     from anatomark.methods.settings import Network
 
 ENOUGH = 20.0  # seconds of passes on the clock, after which there are no more
 PARTS = ("read", "prepare", "network", "write")
 ROOT = Path(__file__).parents[1]
-
-
-def seen_by(network: Network, image: Image) -> WorkingImage:
-    """What a detector with this `network` sees of the image."""
-    from anatomark.data.working import working_image
-
-    return working_image(image, spacing=network.spacing, pool=network.pool, grey_values=network.grey_values)
 
 
 def measured(
@@ -105,7 +97,7 @@ def one_prediction(spec: dict[str, Any]) -> dict[str, Any]:
         detector = load(spec["run"], device=spec["device"]).detector
     else:
         detector = untrained(spec["method"], spec["settings"], grid, spec["landmarks"], spec["device"])
-    image = seen_by(detector.network, image_itself)
+    image = working_image(image_itself, detector.network.sampling)
     networks = detector.networks if isinstance(detector, NetworkDetector) else {}
     idle = resident_bytes("self")
     half = spec.get("precision") == "bf16-mixed"
@@ -208,7 +200,7 @@ def parts_of_whole(network: Network, image: Image, locate: Callable[[], None]) -
         read = read_image(path, spacing=image.grid.spacing if image.grid.ndim == 2 else None)
         marks.append(time.perf_counter())
         require_usable(read, path)
-        seen_by(network, read)
+        working_image(read, network.sampling)
         marks.append(time.perf_counter())
         locate()
         marks.append(time.perf_counter())

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from anatomark import Grid, Image
-from anatomark.data.working import average_pool, intensity_window, otsu_threshold, working_image
+from anatomark.data.working import Sampling, average_pool, intensity_window, otsu_threshold, working_image
 from anatomark.errors import ImageError
 
 OBLIQUE = [[0.0, 0.6, 0.8], [1.0, 0.0, 0.0], [0.0, 0.8, -0.6]]
@@ -17,7 +17,7 @@ def ramp(grid: Grid) -> np.ndarray:
 def test_values_stay_where_they_are_in_the_world(dtype: type) -> None:
     grid = Grid.from_geometry((20, 31, 26), spacing=(1.5, 0.8, 2.1), origin=(9, -4, 30), direction=OBLIQUE)
     image = Image((10 * ramp(grid)).astype(dtype), grid)
-    working = working_image(image, spacing=(2.0, 1.6, 3.0), pool=(1, 2, 2))
+    working = working_image(image, Sampling((2.0, 1.6, 3.0), (1, 2, 2)))
     low, high = intensity_window(image.array)
     for array, at in ((working.fine, working.fine_grid), (working.coarse, working.coarse_grid)):
         inner = (slice(3, -3),) * 3
@@ -30,7 +30,7 @@ def test_values_stay_where_they_are_in_the_world(dtype: type) -> None:
 
 def test_axes_come_nearest_to_z_y_x() -> None:
     grid = Grid.from_geometry((20, 31, 26), spacing=(1.5, 0.8, 2.1), direction=OBLIQUE)
-    working = working_image(Image(ramp(grid), grid), spacing=(1, 1, 1), pool=(2, 2, 2))
+    working = working_image(Image(ramp(grid), grid), Sampling((1, 1, 1), (2, 2, 2)))
     towards = working.fine_grid.direction
     assert (np.abs(towards).argmax(axis=0) == [2, 1, 0]).all()
     assert (towards[[2, 1, 0], [0, 1, 2]] > 0).all()
@@ -38,7 +38,7 @@ def test_axes_come_nearest_to_z_y_x() -> None:
 
 def test_eight_bit_images_stay_eight_bit_with_the_same_window() -> None:
     array = np.random.default_rng(0).integers(20, 200, (40, 30), dtype=np.uint8)
-    working = working_image(Image(array, Grid.from_geometry(array.shape, spacing=(1, 1))), spacing=(1, 1), pool=(1, 1))
+    working = working_image(Image(array, Grid.from_geometry(array.shape, spacing=(1, 1))), Sampling((1, 1), (1, 1)))
     assert working.fine.dtype == np.uint8
     assert working.coarse is working.fine
     np.testing.assert_array_equal(working.fine, array)
@@ -96,7 +96,7 @@ def test_a_working_image_knows_what_its_window_is_of():
     array = anatomy((60, 50), np.random.default_rng(1))
     image = Image(array.astype(np.float32), Grid.from_geometry(array.shape, spacing=(1, 1)))
     for kind in ("image", "foreground"):
-        working = working_image(image, spacing=(1, 1), pool=(1, 1), grey_values=kind)
+        working = working_image(image, Sampling((1, 1), (1, 1), kind))
         assert working.grey_values == kind
         low, high = intensity_window(array, grey_values=kind)
         np.testing.assert_allclose(working.fine, np.clip((array - low) / (high - low), -4, 4), atol=2e-3)

@@ -24,6 +24,18 @@ GreyValues = Literal["image", "foreground"]
 """What the upper end of the grey values is taken from: the whole image, or its brighter part."""
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How working images are made: `spacing` (d,) in mm (or px) of the fine level, pooled by `pool` (d,).
+
+    Both are in array-axis order of the canonical axes. `grey_values` is that of `intensity_window`.
+    """
+
+    spacing: Sequence[float]
+    pool: Sequence[int]
+    grey_values: GreyValues = "image"
+
+
 @dataclass(frozen=True, eq=False)
 class WorkingImage:
     """One image at two resolutions, fine and coarse; equal ones where the pooling factor is 1.
@@ -41,32 +53,27 @@ class WorkingImage:
 
 
 def working_image(
-    image: Image,
-    *,
-    spacing: Sequence[float],
-    pool: Sequence[int],
-    source: str = "image",
-    axes: Floats | None = None,
-    grey_values: GreyValues = "image",
+    image: Image, sampling: Sampling, *, source: str = "image", axes: Floats | None = None
 ) -> WorkingImage:
-    """The working image at fine `spacing` (d,), array-axis order of the canonical axes, pooled by `pool` (d,).
+    """The working image by `sampling`.
 
     It covers the image, along its own axes or along the world directions `axes`, the columns of (d, d).
     Raises ImageError where all grey values are equal, for nothing can be found in such an image.
     """
     canonical = image.canonical()
-    low, high = intensity_window(
-        canonical.array, source, grey_values
-    )  # a sample: the same one however the axes are stored
+    # by a sample: the same one however the axes are stored
+    low, high = intensity_window(canonical.array, source, sampling.grey_values)
     grid = canonical.grid
-    fine = canonical.resampled(grid.respaced(spacing) if axes is None else grid.enclosing(axes, spacing))
+    fine = canonical.resampled(
+        grid.respaced(sampling.spacing) if axes is None else grid.enclosing(axes, sampling.spacing)
+    )
     if image.array.dtype == np.uint8:
         stored, window = np.clip(np.round(fine.array), 0, 255).astype(np.uint8), (low, high)
     else:  # float16 holds about three digits: enough once the values are near 0 ... 1
         stored = np.clip((fine.array - low) / (high - low), -4, 4).astype(np.float16)
         window = (0.0, 1.0)
-    coarse, coarse_grid = average_pool(stored, fine.grid, pool)
-    return WorkingImage(stored, fine.grid, coarse, coarse_grid, window, grey_values)
+    coarse, coarse_grid = average_pool(stored, fine.grid, sampling.pool)
+    return WorkingImage(stored, fine.grid, coarse, coarse_grid, window, sampling.grey_values)
 
 
 def intensity_window(

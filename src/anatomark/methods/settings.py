@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from anatomark.data.working import GreyValues
+from anatomark.data.working import GreyValues, Sampling
 
 Schedule = Literal["cosine", "constant", "warm-restarts"]
 Align = Literal["none", "rigid", "affine"]
@@ -175,6 +175,11 @@ class Network(BaseModel):
     @property
     def ndim(self) -> int:
         return len(self.spacing)
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the detector's working images are made."""
+        return Sampling(self.spacing, self.pool, self.grey_values)
 
     @property
     def answers(self) -> int:
