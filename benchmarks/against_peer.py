@@ -52,13 +52,13 @@ def write_images(
     dataset: Dataset, roles: dict[str, Sequence[Case]], path: Path, spacing: Sequence[float]
 ) -> dict[str, list[Any]]:
     """Grey values (0 to 1 within their window) and points of the cases of each role, in a file; their Grids."""
-    from anatomark.data.working import working_image
+    from anatomark.data.working import Sampling, working_image
 
     arrays: dict[str, Any] = {}
     grids: dict[str, list[Any]] = {}
     for role, cases in roles.items():
         for number, case in enumerate(cases):
-            image = working_image(case.read_image(), spacing=spacing, pool=(1,) * dataset.ndim)
+            image = working_image(case.read_image(), Sampling(spacing, (1,) * dataset.ndim))
             reference = case.reference.select(dataset.names)
             points = np.where(reference.present[:, None], reference.points, np.nan)
             low, high = image.window

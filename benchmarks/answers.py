@@ -42,9 +42,9 @@ def answers_of_model(model: Model, image: Image) -> dict[str, Floats]:
     """`answers` of a loaded Model for an Image, in the world of the image."""
     import torch
 
-    detector, placed = model.detector, model.members[0].place(image)
-    working = placed.working_image(spacing=detector.network.spacing, pool=detector.network.pool)
-    found = answers(detector, working, torch.device(model.device))
+    member = model.members[0]
+    placed = member.place(image)
+    found = answers(member.detector, member.working_image(placed), torch.device(model.device))
     return {answer: placed.from_template(points) for answer, points in found.items()}
 
 

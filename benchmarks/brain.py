@@ -186,7 +186,7 @@ def brain_case(
     image, points, _ = subject(template, seed=seed, index=index, device=device)
     inside = image.grid.contains(points)
     states = np.where(inside, State.PRESENT, State.ABSENT).astype(np.uint8)
-    working = working_image(image, spacing=network.spacing, pool=network.pool)
+    working = working_image(image, network.sampling)
     name = f"subject{index}"
     return CachedCase(name, name, role, working, np.where(inside[:, None], points, np.nan), states)
 

@@ -86,7 +86,6 @@ def one_prediction(spec: dict[str, Any]) -> dict[str, Any]:
     """Predict the image of a spec, once to warm up and `repeats` times on the clock."""
     import torch
 
-    from anatomark.data.working import working_image
     from anatomark.methods.networks import NetworkDetector
 
     device = torch.device(spec["device"])
@@ -98,7 +97,7 @@ def one_prediction(spec: dict[str, Any]) -> dict[str, Any]:
         detector = load(spec["run"], device=spec["device"]).detector
     else:
         detector = untrained(spec["method"], spec["settings"], grid, spec["landmarks"], spec["device"])
-    image = working_image(image_itself, spacing=detector.network.spacing, pool=detector.network.pool)
+    image = working_image(image_itself, detector.network.sampling)
     networks = detector.networks if isinstance(detector, NetworkDetector) else {}
     idle = resident_bytes("self")
     half = spec.get("precision") == "bf16-mixed"
@@ -184,7 +183,6 @@ def parts_of_whole(network: Network, image: Image, locate: Callable[[], None]) -
 
     from anatomark.core.image import require_usable
     from anatomark.core.landmarks import Landmarks
-    from anatomark.data.working import working_image
     from anatomark.formats.images import read_image, write_image
     from anatomark.formats.table import write_table
     from anatomark.methods.prediction import Prediction, prediction_table
@@ -202,7 +200,7 @@ def parts_of_whole(network: Network, image: Image, locate: Callable[[], None]) -
         read = read_image(path, spacing=image.grid.spacing if image.grid.ndim == 2 else None)
         marks.append(time.perf_counter())
         require_usable(read, path)
-        working_image(read, spacing=network.spacing, pool=network.pool)
+        working_image(read, network.sampling)
         marks.append(time.perf_counter())
         locate()
         marks.append(time.perf_counter())

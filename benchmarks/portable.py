@@ -103,7 +103,7 @@ def prepared(
     facts = DataFacts(grids, len(data.names), bool(data.pairs), memory_gib * 2**30, on_gpu=device == "cuda")
     network = kind.plan(chosen, facts).network
     roles |= {split: data.split(split) for split in splits}
-    prepare(data, roles, out, spacing=network.spacing, pool=network.pool)
+    prepare(data, roles, out, sampling=network.sampling)
     about = {"dataset": data.name, "unit": data.unit, "spacing": network.spacing, "pool": network.pool}
     (out / ABOUT).write_text(json.dumps({**about, "splits": list(splits)}, indent=1) + "\n")
     size = sum(file.stat().st_size for file in out.iterdir()) / 2**20

@@ -50,10 +50,9 @@ def compared(model: Model, cases: Sequence[Case]) -> dict[str, Any]:
     import torch
 
     member, device = model.members[0], torch.device(model.device)
-    network = member.detector.network
     distances, seconds = [], {False: [], True: []}
     for case in cases:
-        working = member.place(case.read_image()).working_image(spacing=network.spacing, pool=network.pool)
+        working = member.working_image(member.place(case.read_image()))
         points = {}
         for half in (False, True):
             began = time.perf_counter()

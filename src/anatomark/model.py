@@ -54,8 +54,7 @@ class Member:
 
     def working_image(self, placed: Placement, *, source: str = "image") -> WorkingImage:
         """What the detector sees of the image that was `placed`."""
-        network = self.detector.network
-        return placed.working_image(spacing=network.spacing, pool=network.pool, source=source)
+        return placed.working_image(self.detector.network.sampling, source=source)
 
     def locate(
         self,

@@ -13,6 +13,7 @@ from anatomark.data.alignment import Alignment, Placement, place
 from anatomark.data.cache import open_cache, prepare
 from anatomark.data.description import Dataset
 from anatomark.data.phantoms import make_phantoms
+from anatomark.data.working import Sampling
 from anatomark.errors import RegistrationError
 
 
@@ -62,7 +63,7 @@ def test_the_working_image_shows_the_image_where_it_was_placed(ndim: int) -> Non
     image = ramp(ndim)
     axes = Rotation.from_euler("xyz", (0, 0, -9), degrees=True).as_matrix()[:ndim, :ndim][:, ::-1]
     placed = Placement(image, affine_map(ndim), axes)
-    working = placed.working_image(spacing=(1.5, 1.2, 2.0)[:ndim], pool=(2,) * ndim)
+    working = placed.working_image(Sampling((1.5, 1.2, 2.0)[:ndim], (2,) * ndim))
     grid = working.fine_grid
     np.testing.assert_allclose(grid.direction, axes, atol=1e-12)
     np.testing.assert_allclose(grid.spacing, (1.5, 1.2, 2.0)[:ndim])
@@ -84,7 +85,7 @@ def test_without_alignment_nothing_is_moved(ndim: int) -> None:
     points = image.grid.centers()
     np.testing.assert_array_equal(placed.to_template(points), points)
     np.testing.assert_array_equal(placed.from_template(points), points)
-    working = placed.working_image(spacing=(2.0,) * ndim, pool=(1,) * ndim)
+    working = placed.working_image(Sampling((2.0,) * ndim, (1,) * ndim))
     assert working.fine_grid == image.grid.canonical().respaced((2.0,) * ndim)
     assert placed.failure is None
 
@@ -106,7 +107,7 @@ def test_aligned_cases_have_their_landmarks_nearer_together(dataset: Dataset, tm
     caches, d = {}, dataset.ndim
     for align in ("none", "rigid", "affine"):
         more = {} if align == "none" else {"align": align, "template": dataset.cases[1]}
-        prepare(dataset, roles, tmp_path / align, spacing=(5.0,) * d, pool=(1,) * d, **more)
+        prepare(dataset, roles, tmp_path / align, sampling=Sampling((5.0,) * d, (1,) * d), **more)
         caches[align] = open_cache(tmp_path / align)
     apart = {k: np.stack([c.points_world for c in v.cases]).std(axis=0).mean() for k, v in caches.items()}
     assert apart["affine"] < apart["rigid"] < apart["none"]
@@ -139,7 +140,7 @@ def test_another_alignment_is_another_cache(dataset: Dataset, tmp_path: Path, mo
         {"align": "affine", "template": second},
         {},
     ]
-    common = {"spacing": (8.0,) * dataset.ndim, "pool": (1,) * dataset.ndim}
+    common = {"sampling": Sampling((8.0,) * dataset.ndim, (1,) * dataset.ndim)}
     made = []
     for options in asked:
         done: list[int] = []
@@ -156,7 +157,7 @@ def test_a_case_that_cannot_be_aligned_lies_as_it_is(
         raise RegistrationError("they show other parts")
 
     monkeypatch.setattr(alignment, "register_linear", failing)
-    common = {"spacing": (8.0,) * dataset.ndim, "pool": (1,) * dataset.ndim}
+    common = {"sampling": Sampling((8.0,) * dataset.ndim, (1,) * dataset.ndim)}
     prepare(dataset, {"train": dataset.cases[:1]}, tmp_path / "none", **common)
     prepare(dataset, {"train": dataset.cases[:1]}, tmp_path / "on", align="rigid", template=dataset.cases[2], **common)
     (plain,), (failed,) = open_cache(tmp_path / "none").cases, open_cache(tmp_path / "on").cases

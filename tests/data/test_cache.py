@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from anatomark import State, load_dataset
 from anatomark.data.cache import Cache, open_cache, prepare
 from anatomark.data.phantoms import make_phantoms
+from anatomark.data.working import Sampling
 from anatomark.errors import ModelError
 
 
@@ -15,7 +17,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     dataset = load_dataset(make_phantoms(folder / "data", ndim=3, cases=6, landmarks=5, seed=2))
     roles = {"train": dataset.cases[:4], "validation": dataset.cases[4:]}
-    prepare(dataset, roles, folder / "cache", spacing=(3.0, 3.0, 3.0), pool=(2, 2, 2))
+    prepare(dataset, roles, folder / "cache", sampling=Sampling((3.0, 3.0, 3.0), (2, 2, 2)))
     return folder
 
 
@@ -48,16 +50,11 @@ def test_a_matching_cache_is_kept_and_another_is_made_anew(prepared: Path, tmp_p
     dataset = load_dataset(prepared / "data" / "dataset.yaml")
     roles = {"train": dataset.cases[:2]}
     made = []
-    for spacing in (4.0, 4.0, 5.0):
-        prepare(
-            dataset,
-            roles,
-            tmp_path,
-            spacing=(spacing,) * 3,
-            pool=(1, 1, 1),
-            progress=lambda *_: made.append(1),
-        )
-    assert len(made) == 4  # two images for the first spacing, none for the second time, two for the other
+    every = [Sampling((spacing,) * 3, (1, 1, 1)) for spacing in (4.0, 4.0, 5.0)]
+    for sampling in (*every, replace(every[-1], grey_values="foreground")):
+        prepare(dataset, roles, tmp_path, sampling=sampling, progress=lambda *_: made.append(1))
+    assert len(made) == 6  # two images for each sampling, none for the second time
+    assert {case.image.grey_values for case in open_cache(tmp_path).cases} == {"foreground"}
 
 
 def test_a_half_written_cache_is_refused(prepared: Path, tmp_path: Path) -> None:

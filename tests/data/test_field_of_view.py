@@ -9,6 +9,7 @@ from anatomark import load_dataset, make_phantoms
 from anatomark.core.landmarks import State
 from anatomark.data.cache import prepare
 from anatomark.data.field_of_view import cut, draw_cut
+from anatomark.data.working import Sampling
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -16,7 +17,7 @@ def case(request, tmp_path_factory):
     folder, ndim = tmp_path_factory.mktemp("cut"), request.param
     dataset = load_dataset(make_phantoms(folder / "phantoms", ndim=ndim, cases=1, landmarks=5, absent=False))
     roles = {"train": list(dataset.cases)}
-    return prepare(dataset, roles, folder / "cache", spacing=(2.5,) * ndim, pool=(3,) * ndim).cases[0]
+    return prepare(dataset, roles, folder / "cache", sampling=Sampling((2.5,) * ndim, (3,) * ndim)).cases[0]
 
 
 def cuts(case, depths):

@@ -16,6 +16,7 @@ from anatomark.data.cache import fingerprint
 from anatomark.data.check import check
 from anatomark.data.description import Dataset, load_dataset
 from anatomark.data.init import init_dataset
+from anatomark.data.working import Sampling
 from anatomark.errors import DescriptionError
 from anatomark.pictures import overlay
 from anatomark.review.image_cache import ImageCache
@@ -101,7 +102,7 @@ def test_from_images_takes_the_key_too(folder):
 
 def test_a_prepared_cache_is_of_one_orientation(folder):
     made = [load_dataset(describe(folder, "shown", more)) for more in ("", "  orientation: stored\n")]
-    first, second = (fingerprint(d, {"train": d.cases}, (1, 1), (2, 2)) for d in made)
+    first, second = (fingerprint(d, {"train": d.cases}, Sampling((1, 1), (2, 2))) for d in made)
     assert first != second
     assert json.loads(json.dumps(made[1].cases[0].reading))["orientation"] == "stored"
 

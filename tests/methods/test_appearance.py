@@ -10,7 +10,7 @@ import pytest
 
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
-from anatomark.data.working import WorkingImage, working_image
+from anatomark.data.working import Sampling, WorkingImage, working_image
 from anatomark.errors import ModelError
 from anatomark.methods.appearance import LEAST_SEEN, Appearance, Nodes
 from anatomark.methods.suitability import Suitability
@@ -41,7 +41,7 @@ def shown(d: int, seed: int, nodes: Nodes, typical: np.ndarray, *, heart: float 
 
 def coarse(image: Image) -> WorkingImage:
     d = image.grid.ndim
-    return working_image(image, spacing=[2.0] * d, pool=[2] * d)
+    return working_image(image, Sampling([2.0] * d, [2] * d))
 
 
 @pytest.fixture(scope="module", params=[2, 3], ids=["2D", "3D"])
@@ -114,7 +114,7 @@ def test_the_nodes_go_along_with_the_points(learned: tuple[int, np.ndarray, Appe
     matrix = np.diag([2.0] * d + [1.0])
     matrix[:-1, -1] = 7.0
     far = Image(image.array, Grid(image.grid.shape, matrix @ image.grid.affine, "mm"))
-    working = working_image(far, spacing=[4.0] * d, pool=[2] * d)
+    working = working_image(far, Sampling([4.0] * d, [2] * d))
     np.testing.assert_allclose(appearance.nodes.seen(typical, points, working, matrix), seen, atol=1e-4)
     part = Image(image.array[25:], image.grid.crop([25, *[0] * (d - 1)], [25, *image.array.shape[1:]]))
     half = appearance.nodes.seen(typical, points, coarse(part))

@@ -14,7 +14,7 @@ from anatomark.core.image import Image
 from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.phantoms import PhantomSpec, phantom
-from anatomark.data.working import working_image
+from anatomark.data.working import Sampling, working_image
 from anatomark.errors import ModelError, RegistrationError, SettingsError
 from anatomark.methods.atlas.config import AtlasNetwork, AtlasTraining
 from anatomark.methods.atlas.fusion import Transfer, agreement, fuse
@@ -42,7 +42,7 @@ def phantom_cases(ndim: int, count: int, *, absent: float = 0.0) -> tuple[Cached
     for index in range(count):
         image, landmarks = phantom(11, index, spec)
         spacing = (max(image.grid.extent) / SIDE[ndim],) * ndim
-        working = working_image(image, spacing=spacing, pool=(1,) * ndim)
+        working = working_image(image, Sampling(spacing, (1,) * ndim))
         cases.append(CachedCase(str(index), str(index), "train", working, landmarks.points, landmarks.states))
     return tuple(cases)
 

@@ -378,7 +378,7 @@ def test_it_learns_places_and_absence(tmp_path: Path) -> None:
     errors, masses = [], {State.PRESENT: [], State.ABSENT: []}
     for case in load_dataset(folder).split("test"):
         network = model.detector.network
-        image = working_image(case.read_image(), spacing=network.spacing, pool=network.pool)
+        image = working_image(case.read_image(), network.sampling)
         located = model.detector.locate(image, CPU)[0]
         reference = case.reference.select(model.names)
         for k, state in enumerate(reference.states):

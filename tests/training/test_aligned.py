@@ -94,7 +94,7 @@ def test_what_is_found_is_in_the_images_world(model: Model, image: Image) -> Non
     placed = model.members[0].place(image)
     assert placed.failure is None
     s = model.detector.network
-    there = model.detector.locate(placed.working_image(spacing=s.spacing, pool=s.pool), torch.device("cpu"))
+    there = model.detector.locate(placed.working_image(s.sampling), torch.device("cpu"))
     here, found = model.locate(image), model.predict(image)
     assert found.warning is None
     assert len(here) == len(there) == 2
@@ -187,7 +187,7 @@ def test_an_image_that_cannot_be_aligned_is_predicted_as_it_lies_and_told(
 
     noise = Image(np.random.default_rng(0).normal(0, 90, image.array.shape).astype(np.int16), image.grid)
     s = model.detector.network
-    working = working_image(noise, spacing=s.spacing, pool=s.pool)
+    working = working_image(noise, s.sampling)
     expected = model.detector.locate(working, torch.device("cpu"))[-1]
     found = model.predict(noise)
     np.testing.assert_array_equal(found.landmarks.points, expected.points_world)
@@ -271,9 +271,7 @@ def test_calibration_measures_errors_and_spreads_in_the_images_own_world(
     s = model.detector.network
     assert model.members[0].alignment is not None
     template = dataset.case(model.members[0].alignment.case)
-    prepare(
-        dataset, {"validation": [case]}, tmp_path, spacing=s.spacing, pool=s.pool, align="affine", template=template
-    )
+    prepare(dataset, {"validation": [case]}, tmp_path, sampling=s.sampling, align="affine", template=template)
     (cached,) = open_cache(tmp_path).cases
     assert cached.matrix is not None
     found = model.predict(case.read_image())

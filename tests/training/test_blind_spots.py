@@ -13,7 +13,7 @@ from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.core.landmarks import State
 from anatomark.data.cache import CachedCase
-from anatomark.data.working import working_image
+from anatomark.data.working import Sampling, working_image
 from anatomark.methods.interface import Located
 from anatomark.methods.presence import PresenceModel
 from anatomark.methods.suitability import Suitability
@@ -32,7 +32,7 @@ def case(seed: int, dtype: Any = np.uint8) -> CachedCase:
         array[y, x] = 100 + 20 * n
     array[0, 0], array[-1, -1] = 0, 255
     image = Image(array, Grid.from_geometry(array.shape, spacing=[1.0, 1.0]))
-    working = working_image(image, spacing=[1.0, 1.0], pool=[1, 1])
+    working = working_image(image, Sampling([1.0, 1.0], [1, 1]))
     return CachedCase(str(seed), str(seed), "validation", working, points, np.full(5, State.PRESENT, np.uint8))
 
 

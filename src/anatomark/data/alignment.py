@@ -5,7 +5,6 @@ What is found there goes back by the exact inverse of the map that brought the i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from anatomark.core.grid import Floats, Grid, nearest_orthogonal, transform_points
 from anatomark.core.image import Image
-from anatomark.data.working import WorkingImage, working_image
+from anatomark.data.working import Sampling, WorkingImage, working_image
 from anatomark.errors import RegistrationError
 from anatomark.registration.linear import LinearKind, reduced_copy, register_linear
 
@@ -39,13 +38,13 @@ class Placement:
     def unaligned(cls, image: Image, failure: str | None = None) -> Placement:
         return cls(image, np.eye(image.grid.ndim + 1), None, failure)
 
-    def working_image(self, *, spacing: Sequence[float], pool: Sequence[int], source: str = "image") -> WorkingImage:
+    def working_image(self, sampling: Sampling, *, source: str = "image") -> WorkingImage:
         """The working image in the template's world; arguments and errors are those of `data.working`."""
         if self.axes is None:
-            return working_image(self.image, spacing=spacing, pool=pool, source=source)
+            return working_image(self.image, sampling, source=source)
         grid = self.image.grid
         there = Image(self.image.array, Grid(grid.shape, self.matrix @ grid.affine, grid.unit))
-        return working_image(there, spacing=spacing, pool=pool, source=source, axes=self.axes)
+        return working_image(there, sampling, source=source, axes=self.axes)
 
     def to_template(self, points_world: ArrayLike) -> Floats:
         """Points (..., d) of the image's world in the template's; NaN stays NaN."""

@@ -21,7 +21,7 @@ from anatomark.core.grid import Floats, Grid
 from anatomark.core.image import Image, require_usable
 from anatomark.core.landmarks import State
 from anatomark.data.alignment import Alignment, Placement, place
-from anatomark.data.working import WorkingImage
+from anatomark.data.working import GreyValues, Sampling, WorkingImage
 from anatomark.errors import AnatomarkError, ImageError, ModelError, SpacingError
 from anatomark.formats.atomic import replacing, write_text
 from anatomark.formats.reader_process import Load, ReaderProcesses
@@ -29,7 +29,7 @@ from anatomark.formats.reader_process import Load, ReaderProcesses
 if TYPE_CHECKING:
     from anatomark.data.description import Case, Dataset
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +95,7 @@ def prepare(
     roles: Mapping[str, Sequence[Case]],
     folder: Path,
     *,
-    spacing: Sequence[float],
-    pool: Sequence[int],
+    sampling: Sampling,
     align: Literal["none", "rigid", "affine"] = "none",
     template: Case | None = None,
     memory_limit_bytes: int = 4 << 30,
@@ -104,13 +103,13 @@ def prepare(
 ) -> Cache:
     """The cache of `roles` ({"train": cases, "validation": cases}), made in `folder` or found there.
 
-    `spacing` and `pool` are those of `working_image`. With `align`, images and landmarks are brought into the world of
-    the case `template`. The cache appears whole or not at all; it is opened as by `open_cache`.
+    Images are working images by `sampling`. With `align`, images and landmarks are brought into the world of the case
+    `template`. The cache appears whole or not at all; it is opened as by `open_cache`.
     """
     if align != "none" and template is None:
         raise ValueError("images are aligned to a template; name its case")
     cases = [(role, case) for role, members in roles.items() for case in members]
-    wanted = fingerprint(dataset, roles, spacing, pool, align, template)
+    wanted = fingerprint(dataset, roles, sampling, align, template)
     if _fingerprint_of(folder) == wanted:
         return open_cache(folder, memory_limit_bytes=memory_limit_bytes)
     (folder / "index.json").unlink(missing_ok=True)
@@ -125,7 +124,7 @@ def prepare(
             alignment = Alignment.to(_usable_image(dataset, template, readers.load), kind=align, case=template.id)
         for done, (role, case) in enumerate(cases):
             placed = place(alignment, _usable_image(dataset, case, readers.load))
-            made = prepared_case(case, placed, role=role, names=dataset.names, spacing=spacing, pool=pool)
+            made = prepared_case(case, placed, role=role, names=dataset.names, sampling=sampling)
             present = (made.states == State.PRESENT).tolist()
             entries.append(
                 {
@@ -148,6 +147,7 @@ def prepare(
         "fingerprint": wanted,
         "names": dataset.names,
         "pairs": dataset.pairs,
+        "grey_values": sampling.grey_values,
         "cases": entries,
         "alignment": aligned,
     }
@@ -155,16 +155,14 @@ def prepare(
     return open_cache(folder, memory_limit_bytes=memory_limit_bytes)
 
 
-def prepared_case(
-    case: Case, placed: Placement, *, role: str, names: Sequence[str], spacing: Sequence[float], pool: Sequence[int]
-) -> CachedCase:
-    """A case whose image was `placed`, as it is in a cache; `spacing` and `pool` are those of `working_image`."""
+def prepared_case(case: Case, placed: Placement, *, role: str, names: Sequence[str], sampling: Sampling) -> CachedCase:
+    """A case whose image was `placed`, as it is in a cache."""
     reference = case.reference.select(names)
     return CachedCase(
         case.id,
         case.subject,
         role,
-        placed.working_image(spacing=spacing, pool=pool, source=str(case.image_path)),
+        placed.working_image(sampling, source=str(case.image_path)),
         np.where(reference.present[:, None], placed.to_template(reference.points), np.nan),
         reference.states,
         placed.failure,
@@ -180,8 +178,7 @@ class PreparedCases(Sequence[CachedCase]):
     place: Callable[[Image], Placement]
     role: str
     names: Sequence[str]
-    spacing: Sequence[float]
-    pool: Sequence[int]
+    sampling: Sampling
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -195,7 +192,7 @@ class PreparedCases(Sequence[CachedCase]):
             return replace(self, cases=self.cases[index])
         case = self.cases[index]
         placed = self.place(case.read_image())
-        return prepared_case(case, placed, role=self.role, names=self.names, spacing=self.spacing, pool=self.pool)
+        return prepared_case(case, placed, role=self.role, names=self.names, sampling=self.sampling)
 
 
 def _write_level(file: BinaryIO, array: NDArray[Any], grid: Grid) -> dict[str, Any]:
@@ -242,16 +239,16 @@ def require_alike(grid: Grid, dataset: Dataset, source: str | Path) -> None:
 def fingerprint(
     dataset: Dataset,
     roles: Mapping[str, Sequence[Case]],
-    spacing: Sequence[float],
-    pool: Sequence[int],
+    sampling: Sampling,
     align: str = "none",
     template: Case | None = None,
 ) -> str:
     """A hash of all that decides the contents of a cache.
 
-    These are cases, landmarks, sizes and times of image files, spacing, pooling and alignment.
+    These are cases, landmarks, sizes and times of image files, spacing, pooling, grey values and alignment.
     """
-    digest = hashlib.sha256(repr((VERSION, dataset.names, dataset.pairs, tuple(spacing), tuple(pool))).encode())
+    sampled = (tuple(sampling.spacing), tuple(sampling.pool), sampling.grey_values)
+    digest = hashlib.sha256(repr((VERSION, dataset.names, dataset.pairs, sampled)).encode())
     members_of = dict(roles)
     if align != "none" and template is not None:
         members_of[f"template, {align}"] = (template,)
@@ -285,7 +282,7 @@ def open_cache(folder: Path, *, memory_limit_bytes: int = 4 << 30) -> Cache:
         )
         if index["version"] != VERSION:
             raise ModelError(f"{folder}: a cache of version {index['version']}, expected {VERSION}; prepare it again")
-        cases = tuple(_read_case(entry, raw) for entry in index["cases"])
+        cases = tuple(_read_case(entry, raw, index["grey_values"]) for entry in index["cases"])
         alignment = _read_alignment(index["alignment"], raw) if index.get("alignment") else None
     except AnatomarkError:
         raise
@@ -295,10 +292,10 @@ def open_cache(folder: Path, *, memory_limit_bytes: int = 4 << 30) -> Cache:
     return Cache(tuple(index["names"]), pairs, cases, in_memory, alignment, folder)
 
 
-def _read_case(entry: dict[str, Any], raw: NDArray[np.uint8]) -> CachedCase:
+def _read_case(entry: dict[str, Any], raw: NDArray[np.uint8], grey_values: GreyValues) -> CachedCase:
     fine, fine_grid = _read_level(entry["fine"], raw)
     coarse, coarse_grid = _read_level(entry["coarse"], raw)
-    image = WorkingImage(fine, fine_grid, coarse, coarse_grid, window=tuple(entry["window"]))
+    image = WorkingImage(fine, fine_grid, coarse, coarse_grid, tuple(entry["window"]), grey_values)
     points = np.array([p or [np.nan] * image.fine_grid.ndim for p in entry["points"]], dtype=float)
     states = np.array(entry["states"], dtype=np.uint8)
     matrix = None if entry.get("matrix") is None else np.array(entry["matrix"], dtype=float)

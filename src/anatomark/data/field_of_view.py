@@ -61,8 +61,8 @@ def _part(image: WorkingImage, axis: int, start: int, stop: int) -> WorkingImage
     coarse, coarse_grid = _cropped(image.coarse, image.coarse_grid, axis, start, stop)
     step = max(1, round((fine.size / WINDOW_SAMPLE) ** (1 / fine.ndim)))
     few = np.asarray(fine[(slice(None, None, step),) * fine.ndim], dtype=np.float32)
-    window = intensity_window(few) if few.min() < few.max() else image.window
-    return WorkingImage(fine, fine_grid, coarse, coarse_grid, window)
+    window = intensity_window(few, grey_values=image.grey_values) if few.min() < few.max() else image.window
+    return WorkingImage(fine, fine_grid, coarse, coarse_grid, window, image.grey_values)
 
 
 def _cropped(

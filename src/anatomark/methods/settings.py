@@ -17,6 +17,8 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from anatomark.data.working import GreyValues, Sampling
+
 Schedule = Literal["cosine", "constant", "warm-restarts"]
 Align = Literal["none", "rigid", "affine"]
 Level = Literal["none", "default", "strong"]
@@ -79,6 +81,11 @@ class Settings(TrainingValues):
         json_schema_extra=unit("mm (or px), z y x"),
     )
     pool: Size | None = Field(None, description="elements that the coarse working image averages along each axis")
+    grey_values: GreyValues = Field(
+        "foreground",
+        description="what the 99.5th percentile is taken from that means 1 to the network: the whole image, or its "
+        "brighter part, whose values do not depend on how much air is in view",
+    )
     minutes: PositiveFloat | None = Field(
         None, description="how long the whole training may take on this machine", json_schema_extra=unit("minutes")
     )
@@ -163,10 +170,16 @@ class Network(BaseModel):
     spacing: tuple[PositiveFloat, ...] = Field(min_length=2, max_length=3)
     pool: Size
     align: Align
+    grey_values: GreyValues = "image"  # of models that were trained before there was a choice
 
     @property
     def ndim(self) -> int:
         return len(self.spacing)
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the detector's working images are made."""
+        return Sampling(self.spacing, self.pool, self.grey_values)
 
     @property
     def answers(self) -> int:

@@ -18,6 +18,7 @@ USER_SETTINGS = (
     "minutes",
     "epochs",
     "spacing",
+    "grey_values",
     "align",
     "template",
     "validation_fraction",

@@ -60,7 +60,7 @@ def _flipped(case: CachedCase, axis: int) -> CachedCase:
     index = image.fine_grid.world_to_index(case.points_world)
     index[:, axis] = image.fine.shape[axis] - 1 - index[:, axis]
     coarse, grid = average_pool(fine, image.fine_grid, pool)
-    copy = WorkingImage(fine, image.fine_grid, coarse, grid, image.window)
+    copy = WorkingImage(fine, image.fine_grid, coarse, grid, image.window, image.grey_values)
     return replace(case, image=copy, points_world=image.fine_grid.index_to_world(index))
 
 

@@ -69,9 +69,8 @@ def learned_again(
     import torch
 
     (member,) = model.members
-    network = member.detector.network
     training, validation = (
-        PreparedCases(part, member.place, role, model.names, network.spacing, network.pool)
+        PreparedCases(part, member.place, role, model.names, member.detector.network.sampling)
         for part, role in ((taught, "train"), (cases, "validation"))
     )
     shapes = np.stack([case.reference.select(model.names).points for case in taught])
