@@ -98,7 +98,13 @@ def planned(name: str, grid: Grid, landmarks: int, device: str, settings: Mappin
     """The stages as they are planned for images on `grid`, with some settings of our own."""
     from benchmarks.measure import planned_stages
 
-    return planned_stages(name, {"validations": 1, "checkpoint_every": 1_000_000, **settings}, grid, landmarks, device)
+    return planned_stages(
+        name,
+        {"validations": 1, "validation_pictures": False, "checkpoint_every": 1_000_000, **settings},
+        grid,
+        landmarks,
+        device,
+    )
 
 
 def steps_of(

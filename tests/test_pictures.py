@@ -6,14 +6,13 @@ import pytest
 from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks, State
+from anatomark.picture_sheets import PREDICTED_COLOUR, REFERENCE_COLOUR, font_of
 from anatomark.pictures import (
-    PREDICTED_COLOUR,
-    REFERENCE_COLOUR,
-    _font,
     crop,
     grey_range,
     overlay,
     window,
+    worst_planes,
 )
 
 
@@ -175,6 +174,24 @@ def test_a_name_beyond_ascii_gets_another_font_if_there_is_one(monkeypatch):
 
     monkeypatch.setattr(ImageFont, "load_default", lambda size: plain)
     monkeypatch.setattr(ImageFont, "truetype", truetype)
-    width = {name: _font(13, name).getlength("ab") for name in ("Sella", "Gnathion, äußerster")}
+    width = {name: font_of(13, name).getlength("ab") for name in ("Sella", "Gnathion, äußerster")}
     assert width["Gnathion, äußerster"] > 1.5 * width["Sella"]
     assert asked[-1] == "DejaVuSans.ttf"
+
+
+def test_the_planes_go_through_the_worst_landmarks_in_turn():
+    grid = Grid.from_geometry((30, 40, 50), spacing=(1.5, 1, 2))
+    points = grid.index_to_world([[11, 22, 33], [20, 10, 30], [15, 20, 25], [5, 5, 5]])
+    array = np.zeros(grid.shape)
+    array[20, 10, 30] = 1
+    names = ("a", "b", "c", "d")
+    states = np.array([State.PRESENT] * 3 + [State.ABSENT], dtype=np.uint8)
+    predicted, worst = Landmarks(names, points, states), np.array([1.0, 3.0, np.nan, 9.0])
+    picture = worst_planes(Image(array, grid), worst=worst, predicted=predicted, size=100)
+    assert picture is not None
+    assert picture.size == (3 * 106 - 6, 2 * 122 + 6), "rows for b and a: d is absent, c has no value"
+    for tile in range(3):
+        where = (106 * tile, 22, 106 * tile + 100, 122)
+        assert centre_of(picture.crop(where), PREDICTED_COLOUR, 0) == pytest.approx((50, 50), abs=1)
+    nothing = worst_planes(Image(array, grid), worst=worst * np.nan, predicted=predicted)
+    assert nothing is None

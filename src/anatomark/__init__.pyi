@@ -7,6 +7,7 @@ from .core.landmarks import State as State
 from .data.check import check as check
 from .data.description import Dataset as Dataset
 from .data.description import load_dataset as load_dataset
+from .data.fetal_mr import copy_fetal_mr as copy_fetal_mr
 from .data.init import init_dataset as init_dataset
 from .data.phantoms import make_phantoms as make_phantoms
 from .data.synthesize import synthesize_dataset as synthesize_dataset

@@ -7,7 +7,6 @@ and right side on the left, as radiologists have it.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,14 +17,22 @@ from numpy.typing import NDArray
 from anatomark.core.grid import Floats, Grid
 from anatomark.core.image import Image
 from anatomark.core.landmarks import Landmarks
+from anatomark.picture_sheets import (
+    PREDICTED_COLOUR,
+    cross,
+    font_of,
+    legend_below,
+    remarked,
+    ring,
+    side_by_side,
+    stacked,
+    titled,
+)
 
 if TYPE_CHECKING:
     from PIL import Image as Pillow
     from PIL import ImageDraw
 
-REFERENCE_COLOUR = "#37d5ff"
-PREDICTED_COLOUR = "#ffb01f"
-REMARK_COLOUR = "#ff7a6b"
 _NAMED = 40  # more names than these cannot be read on one picture
 _SAMPLES = 200_000
 
@@ -64,8 +71,8 @@ def overlay(
             plane.names(given[-1])
         views.append(plane.picture)
     words = (legend[0] if predicted is not None else None, legend[1] if reference is not None else None)
-    picture = _legend(_side_by_side(views), *words, radius=radius is not None)
-    return _remarked(picture, remark) if remark else picture
+    picture = legend_below(side_by_side(views), *words, radius=radius is not None)
+    return remarked(picture, remark) if remark else picture
 
 
 def crop(
@@ -95,7 +102,42 @@ def crop(
             plane.crosses(predicted[None])
         x, y = (round(v - size / 2) for v in plane.at(np.asarray(at, dtype=float)[None])[0])
         tiles.append(plane.picture.crop((x, y, x + size, y + size)))
-    return _side_by_side(tiles, "white")
+    return side_by_side(tiles, "white")
+
+
+def worst_planes(
+    image: Image,
+    *,
+    worst: Floats,
+    predicted: Landmarks,
+    reference: Landmarks | None = None,
+    radius: Floats | None = None,
+    what: str = "error",
+    most: int = 3,
+    size: int = 360,
+) -> Pillow.Image | None:
+    """The three slices of a volume through each of its worst landmarks, a row for each; None if there is none.
+
+    Those are the up to `most` landmarks of `predicted` with the largest `worst` (N,), NaN for one that is not to be
+    shown; `what` says in the titles what that is. Slices are half as wide as the image, `size` pixels each, through the
+    reference where it is known; `reference` and `radius` (N,) are of the same landmarks and drawn as by `crop`.
+    """
+    order = [k for k in np.argsort(-worst, kind="stable").tolist() if np.isfinite(worst[k]) and predicted.present[k]]
+    rows = []
+    for k in order[:most]:
+        point, other = predicted.points[k], None if reference is None else reference.points[k]
+        other = other if other is not None and np.isfinite(other).all() else None
+        row = crop(
+            image,
+            point if other is None else other,
+            predicted=point,
+            reference=other,
+            radius=float("nan") if radius is None else float(radius[k]),
+            width=0.5 * max(image.grid.extent),
+            size=size,
+        )
+        rows.append(titled(row, f"{predicted.names[k]}: {what} {worst[k]:.2f} {predicted.unit}"))
+    return stacked(rows) if rows else None
 
 
 def window(array: NDArray[np.generic], low_high: tuple[float, float] | None = None) -> NDArray[np.uint8]:
@@ -151,11 +193,11 @@ class _Plane:
 
     def rings(self, points_world: Floats) -> None:
         for x, y in self.at(points_world):
-            _ring(self.draw, x, y)
+            ring(self.draw, x, y)
 
     def crosses(self, points_world: Floats) -> None:
         for x, y in self.at(points_world):
-            _cross(self.draw, x, y)
+            cross(self.draw, x, y)
 
     def lines(self, start_world: Floats, end_world: Floats) -> None:
         both = np.isfinite(start_world).all(axis=1) & np.isfinite(end_world).all(axis=1)
@@ -172,7 +214,7 @@ class _Plane:
 
     def names(self, landmarks: Landmarks) -> None:
         """Each name beside its point, on the first of eight places that nothing else takes, if any."""
-        font = _font(13, "".join(landmarks.names))
+        font = font_of(13, "".join(landmarks.names))
         taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in self.at(landmarks.points)]
         spots = [(1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1)]
         for name, (x, y) in zip(landmarks.names, self._project(landmarks.points), strict=True):
@@ -199,7 +241,7 @@ class _Plane:
         w, h = self.picture.size
         places = [(left, 4, h / 2, "lm"), (right, w - 4, h / 2, "rm"), (top, w / 2, 3, "ma")]
         for letter, x, y, anchor in [*places, (bottom, w / 2, h - 4, "md")]:
-            style: dict[str, Any] = {"font": _font(16), "fill": "#ffffff", "stroke_width": 2}
+            style: dict[str, Any] = {"font": font_of(16), "fill": "#ffffff", "stroke_width": 2}
             self.draw.text((x, y), letter, anchor=anchor, stroke_fill="#444444", **style)
 
 
@@ -307,85 +349,6 @@ def _plane(
     picture = picture.resize((width, height), way).convert("RGB")
     draw = ImageDraw.Draw(picture)
     return _Plane(picture, draw, grid, axes, start, (height / rows, width / columns), upward, per_unit)
-
-
-def _side_by_side(pictures: Sequence[Pillow.Image], colour: str = "black") -> Pillow.Image:
-    from PIL import Image as Pillow
-
-    if len(pictures) == 1:
-        return pictures[0]
-    gap = 6
-    width = sum(p.width for p in pictures) + gap * (len(pictures) - 1)
-    sheet = Pillow.new("RGB", (width, max(p.height for p in pictures)), colour)
-    x = 0
-    for p in pictures:
-        sheet.paste(p, (x, (sheet.height - p.height) // 2))
-        x += p.width + gap
-    return sheet
-
-
-def _legend(picture: Pillow.Image, predicted: str | None, reference: str | None, *, radius: bool) -> Pillow.Image:
-    """The picture with what its marks are below it; None is not there."""
-    from PIL import Image as Pillow
-    from PIL import ImageDraw
-
-    if not (predicted or reference):
-        return picture
-    sheet = Pillow.new("RGB", (picture.width, picture.height + 22), "black")
-    sheet.paste(picture, (0, 0))
-    font = _font(13, f"{predicted}{reference}")
-    draw, x, y = ImageDraw.Draw(sheet), 14.0, picture.height + 11
-    if predicted:
-        _cross(draw, x, y)
-        text = f"{predicted}, with its error bound" if radius else predicted
-        draw.text((x + 12, y), text, fill=PREDICTED_COLOUR, font=font, anchor="lm")
-        x += font.getlength(text) + 40
-    if reference:
-        _ring(draw, x, y)
-        draw.text((x + 12, y), reference, fill=REFERENCE_COLOUR, font=font, anchor="lm")
-    return sheet
-
-
-def _remarked(picture: Pillow.Image, remark: str) -> Pillow.Image:
-    """The picture with lines of text below it."""
-    from PIL import Image as Pillow
-    from PIL import ImageDraw
-
-    font = _font(14, remark)
-    lines = textwrap.wrap(remark, max(20, int(picture.width / (font.getlength("n") or 7))))
-    sheet = Pillow.new("RGB", (picture.width, picture.height + 20 * len(lines) + 8), "black")
-    sheet.paste(picture, (0, 0))
-    draw = ImageDraw.Draw(sheet)
-    for row, line in enumerate(lines):
-        draw.text((14, picture.height + 20 * row + 10), line, fill=REMARK_COLOUR, font=font, anchor="lm")
-    return sheet
-
-
-def _ring(draw: ImageDraw.ImageDraw, x: float, y: float) -> None:
-    for r, width, colour in ((6, 4, "black"), (5, 2, REFERENCE_COLOUR)):
-        draw.ellipse((x - r, y - r, x + r, y + r), outline=colour, width=width)
-
-
-def _cross(draw: ImageDraw.ImageDraw, x: float, y: float) -> None:
-    for r, width, colour in ((6, 4, "black"), (5, 2, PREDICTED_COLOUR)):
-        draw.line((x - r, y - r, x + r, y + r), fill=colour, width=width)
-        draw.line((x - r, y + r, x + r, y - r), fill=colour, width=width)
-
-
-# wider ones first: the font that comes with Pillow has no letters beyond ASCII
-_WIDE_FONTS = ("NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "DejaVuSans.ttf", "NotoSans-Regular.ttf", "arial.ttf")
-
-
-def _font(size: int, text: str = "") -> Any:
-    """The font that comes with Pillow, or for text beyond ASCII one of the system's, if it has any."""
-    from PIL import ImageFont
-
-    for name in () if text.isascii() else _WIDE_FONTS:
-        try:
-            return ImageFont.truetype(name, size)
-        except OSError:
-            continue
-    return ImageFont.load_default(size)
 
 
 def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:

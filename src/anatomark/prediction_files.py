@@ -20,7 +20,8 @@ from anatomark.formats.landmarks import write_landmarks
 from anatomark.formats.table import write_rows
 from anatomark.methods.prediction import Prediction
 from anatomark.outcome import Outcome, Points, landmark_table
-from anatomark.pictures import overlay
+from anatomark.picture_sheets import stacked
+from anatomark.pictures import overlay, worst_planes
 
 TABLE, IMAGES, OVERLAY = "predictions.csv", "images.csv", "overlay"
 IMAGE_COLUMNS = ("image", "suitability", "unsuitable", "taken_for", "warning", "error")
@@ -103,8 +104,17 @@ def notes(prediction: Prediction) -> list[str]:
 
 
 def write_overlay(image: Image, prediction: Prediction, path: Path) -> None:
-    """Write a picture of `image` with its predicted landmarks and their error bounds."""
+    """Write a picture of `image` with its predicted landmarks and their error bounds.
+
+    Of a volume, the planes through its least certain landmarks are below: those with the largest error bounds, or
+    without these the largest spread.
+    """
     bounds = prediction.error_bound if np.isfinite(prediction.error_bound).any() else None
-    picture = overlay(image, predicted=prediction.thresholded(), radius=bounds, remark=prediction.remarks)
+    landmarks = prediction.thresholded()
+    picture = overlay(image, predicted=landmarks, radius=bounds, remark=prediction.remarks)
+    if image.grid.ndim == 3:
+        worst, what = (prediction.spread, "spread") if bounds is None else (bounds, "error bound")
+        planes = worst_planes(image, worst=worst, predicted=landmarks, radius=bounds, what=what)
+        picture = picture if planes is None else stacked([picture, planes])
     with replacing(path, suffix=".png") as temporary:
         picture.save(temporary, compress_level=1)  # the default takes longer than many a prediction

@@ -8,7 +8,7 @@ from PIL import Image as Pillow
 
 from anatomark import Grid, Image, Landmarks, write_image, write_landmarks
 from anatomark.cli.main import run
-from anatomark.pictures import PREDICTED_COLOUR, REFERENCE_COLOUR
+from anatomark.picture_sheets import PREDICTED_COLOUR, REFERENCE_COLOUR
 from anatomark.show import show_landmarks
 
 NAMES = ("tip", "base")

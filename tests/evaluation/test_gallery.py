@@ -10,7 +10,8 @@ from PIL import Image as Pillow
 
 from anatomark.errors import ImageError
 from anatomark.evaluation.gallery import case_errors, gallery
-from anatomark.pictures import PREDICTED_COLOUR, crop
+from anatomark.picture_sheets import PREDICTED_COLOUR
+from anatomark.pictures import crop
 from tests.evaluation.made import made_rows
 
 

@@ -12,7 +12,7 @@ from anatomark import load, load_dataset, make_phantoms, methods, train
 from anatomark.cli.main import run
 from anatomark.errors import UnknownNameError
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "nearest_case"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def install(site: Path, entries: dict[str, str], name: str = "anatomark-nearest-case") -> None:
@@ -32,13 +32,20 @@ def site(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     yield folder
-    sys.modules.pop("nearest_case", None)
+    for example in ("nearest_case", "monai_unet"):
+        sys.modules.pop(example, None)
+
+
+def install_example(site: Path, folder: str) -> None:
+    """The package in that folder of `examples`, as pip would install it."""
+    declared = tomllib.loads((EXAMPLES / folder / "pyproject.toml").read_text())
+    project, (module,) = declared["project"], declared["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
+    install(site, project["entry-points"]["anatomark.methods"], project["name"])
+    shutil.copy(EXAMPLES / folder / module, site)
 
 
 def test_the_example_is_trained_and_used_like_any_other(site, tmp_path):
-    declared = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
-    install(site, declared["entry-points"]["anatomark.methods"], declared["name"])
-    shutil.copy(EXAMPLE / "nearest_case.py", site)
+    install_example(site, "nearest_case")
     assert methods.known_methods()[-1] == "nearest-case"
 
     data = make_phantoms(tmp_path / "data", cases=8, landmarks=4, shape=(32, 40), spacing=(5, 5), absent=False)
@@ -47,6 +54,12 @@ def test_the_example_is_trained_and_used_like_any_other(site, tmp_path):
     case = load_dataset(data).split("train")[0]
     found = model.predict(case.read_image())
     assert found.landmarks.points == pytest.approx(case.reference.points, abs=0.1)
+
+
+def test_the_network_of_monai_is_found_by_its_entry_point(site):
+    pytest.importorskip("monai")
+    install_example(site, "monai_unet")
+    assert methods.detector_class("monai-unet").__module__ == "monai_unet"
 
 
 def test_an_unknown_method_is_told_which_there_are(site, tmp_path, capsys):

@@ -48,9 +48,9 @@ def test_earlier_names_mean_the_same(method: str) -> None:
         assert new in kind.settings_type.model_fields
         assert old not in kind.settings_type.model_fields
     if method == "global-to-local":
-        assert resolve_settings(kind, 2, "noothout2020", {"local_uniform": 0.5}) == resolve_settings(
-            kind, 2, "noothout2020", {"uniform_window_fraction": 0.5}
-        )
+        now = resolve_settings(kind, 2, "noothout2020", {"uniform_window_fraction": 0.5})
+        with pytest.warns(FutureWarning, match="setting local_uniform is called uniform_window_fraction now"):
+            assert resolve_settings(kind, 2, "noothout2020", {"local_uniform": 0.5}) == now
 
 
 @pytest.mark.parametrize("method", METHODS)

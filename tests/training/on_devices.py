@@ -42,7 +42,13 @@ from anatomark.training.trainer import RunTrainer
 from anatomark.training.workers import leading, work
 
 STEPS = int(os.environ.get("STEPS", "12"))
-SHARED: dict[str, Any] = {"precision": "32-true", "validations": 2, "checkpoint_every": 10, "mirror": True}
+SHARED: dict[str, Any] = {
+    "precision": "32-true",
+    "validations": 2,
+    "validation_pictures": False,  # networks in float64 do not locate in images of float32
+    "checkpoint_every": 10,
+    "mirror": True,
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "unet-votes": {"channels": [4, 6, 8], "batch": 5, "steps": STEPS, "crop": [48, 56]},
     "global-to-local": {

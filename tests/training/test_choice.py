@@ -40,7 +40,7 @@ class Scripted:
 def case(grid: Grid, role: str, seed: int) -> CachedCase:
     rng = np.random.default_rng(seed)
     array = rng.random(grid.shape).astype(np.float16)
-    points = grid.index_to_world(rng.uniform(0, 1, (2, 2)) * (np.array(grid.shape) - 1))
+    points = grid.index_to_world(rng.uniform(0, 1, (2, grid.ndim)) * (np.array(grid.shape) - 1))
     image = WorkingImage(array, grid, array, grid, (0.0, 1.0))
     return CachedCase(f"{role} {seed}", f"{seed}", role, image, points, np.full(2, State.PRESENT, dtype=np.uint8))
 

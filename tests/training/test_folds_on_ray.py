@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from anatomark import load_dataset, train
-from anatomark.cohort.on_ray import connected
 from anatomark.data.phantoms import make_phantoms
 from anatomark.errors import MissingExtraError, SettingsError
 from anatomark.training.folds_on_ray import _shares
+from anatomark.training.ray_cluster import connected
 
 with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra cluster")
 TINY = {"max_voxels": 2000, "atlases": 2, "nearest": 1}

@@ -40,7 +40,7 @@ VERBS = {
     "serve": "Serve trained models over HTTP, for other programs and 3D Slicer.",
     "show": "Draw landmarks on their image, or compare two sets of them.",
     "convert": "Convert landmarks and images between formats.",
-    "demo": "Run all steps on synthetic images, in a few minutes.",
+    "demo": "Run all steps on synthetic or real images, in a few minutes.",
 }
 
 _ADVICE = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 MAX_ALIKE = 3  # lines with the same ending that are shown; further ones are counted
 _END = 40
@@ -47,13 +49,27 @@ def print_line(line: str) -> None:
 
 @contextmanager
 def show_remarks() -> Iterator[None]:
-    """Show warnings logged under `anatomark` as lines of their own, and nowhere else."""
+    """Show warnings logged under `anatomark`, and those of names that have changed, as lines of their own."""
     logger, lines = logging.getLogger("anatomark"), _Lines()
     propagates, logger.propagate = logger.propagate, False
     logger.addHandler(lines)
     try:
-        yield
+        with warnings.catch_warnings():
+            _show_renamed(warnings.showwarning)
+            yield
     finally:
         lines.count()
         logger.removeHandler(lines)
         logger.propagate = propagates
+
+
+def _show_renamed(show: Any) -> None:
+    """Show a FutureWarning as a line, without the line of code that it comes from, and others as before."""
+
+    def line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if category is FutureWarning:
+            print_line(f"warning: {message}")
+        else:
+            show(message, category, *where, **more)
+
+    warnings.showwarning = line

@@ -30,11 +30,3 @@ def require_cohort() -> None:
             f"cohorts need {names}, which {'are' if len(missing) > 1 else 'is'} not installed; install the extra: "
             "pip install 'anatomark[cohort]'"
         )
-
-
-def require_ray() -> None:
-    """MissingExtraError where Ray is not installed."""
-    if find_spec("ray") is None:
-        raise MissingExtraError(
-            "--ray needs Ray, which is not installed; install the extra: pip install 'anatomark[cluster]'"
-        )

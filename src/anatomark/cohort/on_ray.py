@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from anatomark.cohort.extra import require_ray
 from anatomark.cohort.work import Order, Predicted, Predictor, Task
 from anatomark.errors import AnatomarkError, ModelError, SettingsError
 from anatomark.outcome import Outcome
+from anatomark.training.ray_cluster import connected, require_ray
 
 _IN_FLIGHT = 2  # tasks of an actor: one at work, and one that waits
 _POLL = 1.0  # seconds
@@ -185,30 +184,6 @@ class _Dealer:
             for entry in task.entries:
                 line = f"{entry.place}: the actor that predicted it ended twice: {reason}"
                 yield Predicted(task.number, Outcome.failed(entry.id, f"{line}; repair the image or leave it out"))
-
-
-@contextmanager
-def connected(ray: Any, address: str) -> Iterator[None]:
-    """Connected to the cluster at `address`, or left connected to that where this process already is.
-
-    SettingsError where there is none.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    _connect(ray, address)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _connect(ray: Any, address: str) -> None:
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        line = " ".join(str(error).split())[:300]
-        raise SettingsError(f"--ray {address}: no cluster there ({line}); start one with ray start") from None
 
 
 def _require(there: Mapping[str, float], needed: Mapping[str, float]) -> None:

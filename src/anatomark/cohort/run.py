@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anatomark.cohort.claims import Claims
-from anatomark.cohort.extra import require_cohort, require_ray
+from anatomark.cohort.extra import require_cohort
 from anatomark.cohort.here import ThisProcess
 from anatomark.cohort.ledger import Asked, Ledger, Record, numbers_of, open_ledger
 from anatomark.cohort.manifest import Entry, Manifest, open_manifest, read_contents
@@ -28,6 +28,7 @@ from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import Orient
 from anatomark.outcome import Outcome, Points
 from anatomark.ready_made import run_folder
+from anatomark.training.ray_cluster import require_ray
 
 _AGAIN = 2.0  # seconds between looks at parts that another process works at
 

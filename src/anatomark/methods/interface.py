@@ -160,7 +160,7 @@ class Staged(Protocol):
     """What the training loop asks of a method whose networks learn by gradient steps, one stage after another.
 
     A value: what a stage decides for the next one comes back as another `Staged`. `networks` are those of the stages
-    that have ended, and in `errors` also of the one in progress.
+    that have ended, and in `errors` and `located` also of the one in progress.
     """
 
     @property
@@ -213,6 +213,10 @@ class Staged(Protocol):
 
         Their mean chooses the weights to keep.
         """
+        ...
+
+    def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
+        """The answer of the stage for one image, to be drawn; `networks` as in `errors`."""
         ...
 
 

@@ -24,6 +24,7 @@ Align = Literal["none", "rigid", "affine"]
 Level = Literal["none", "default", "strong"]
 Size = tuple[PositiveInt, ...]  # elements along each array axis
 Channels = tuple[Size, ...]  # of the convolutions of each level
+EARLIER_UNTIL = "0.2"
 Asked = TypeVar("Asked", bound="Settings")
 Part = TypeVar("Part", bound=BaseModel)
 
@@ -62,6 +63,9 @@ class TrainingValues(BaseModel):
     gradient_clip: NonNegativeFloat = Field(1.0, description="largest norm of the gradient; 0: not clipped")
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: the last ones")
     validations: PositiveInt = Field(20, description="how often a stage is validated")
+    validation_pictures: bool = Field(
+        True, description="at each validation, draw what is found in two cases: a median one and the worst"
+    )
     patience: PositiveInt = Field(10, description="validations without improvement after which a stage stops early")
     checkpoint_every: PositiveInt = Field(200, description="interval of checkpoints", json_schema_extra=unit("steps"))
 
@@ -69,7 +73,7 @@ class TrainingValues(BaseModel):
 class Settings(TrainingValues):
     """What may be asked of every method. Lengths per axis are in array-axis order."""
 
-    # What settings were called before: these names still load.
+    # What settings were called before: these names still load, and warn, until version EARLIER_UNTIL.
     earlier_names: ClassVar[Mapping[str, str]] = {}
     # Settings that have become constants, by all names they had, and what they are fixed at.
     fixed: ClassVar[Mapping[str, str]] = {}

@@ -11,7 +11,7 @@ from typing import cast
 from pydantic.fields import FieldInfo
 
 from anatomark.methods import METHODS, detector_class
-from anatomark.methods.settings import STRENGTHS, AugmentedSettings, Settings
+from anatomark.methods.settings import EARLIER_UNTIL, STRENGTHS, AugmentedSettings, Settings
 
 # What a user may want to set; all else is there to replicate a published training or to try an idea.
 USER_SETTINGS = (
@@ -87,7 +87,8 @@ def settings_page() -> str:
     renamed = sorted(
         {f"`{old}` is now `{new}`" for kind in classes.values() for old, new in kind.earlier_names.items()}
     )
-    parts += ["\n## Earlier names\n", "\n".join(f"- {line}" for line in renamed), FIXED]
+    earlier = f"\n## Earlier names\n\nThese work, with a warning, until version {EARLIER_UNTIL}.\n"
+    parts += [earlier, "\n".join(f"- {line}" for line in renamed), FIXED]
     fixed: dict[tuple[str, str], list[str]] = {}
     for method, kind in classes.items():
         for name, value in kind.fixed.items():

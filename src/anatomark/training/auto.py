@@ -342,7 +342,9 @@ class _Trials:
         """What a whole training in so many `seconds` comes to on the validation cases; a stopped one goes on."""
         run, training = RunFolder(self.folder / request.method.name), plan.training
         run.open(request.record(self.data))
-        plan = replace(plan, training=training.model_copy(update={"minutes": seconds / 60}))
+        plan = replace(
+            plan, training=training.model_copy(update={"minutes": seconds / 60, "validation_pictures": False})
+        )
         if run.settings.exists():
             plan = run.read_plan(request.method)
         prepared = prepare_cache(self.dataset, self.roles, cache, plan, lambda done, total: None)

@@ -1,7 +1,7 @@
 """The folds of a cross-validation as tasks of a Ray cluster, all at once as far as there is room.
 
-A task trains one fold (`train` with its number), and is tried again where its process or machine ends: it then resumes
-from its last checkpoint. Data and run folder have to lie at paths that every machine sees.
+A task trains one fold, and is tried again where its process or machine ends: it then resumes from its last checkpoint.
+Data and run folder have to lie at paths that every machine sees.
 """
 
 from __future__ import annotations
@@ -9,29 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from anatomark.cohort.extra import require_ray
-from anatomark.cohort.on_ray import connected
-from anatomark.errors import AnatomarkError, SettingsError
+from anatomark.errors import AnatomarkError, LostProcessError
+from anatomark.training.ray_cluster import connected, require_ray
 
 _TRIES_AGAIN = 3
 
 
 def train_each_on_ray(
-    dataset: str | Path,
-    *,
-    out: Path,
+    train_one: Callable[[int], AnatomarkError | None],
     folds: int,
+    *,
     address: str,
-    asked: Mapping[str, Any],
+    device: str = "auto",
     show: Callable[[str], None] | None = None,
 ) -> None:
-    """Train all folds on the cluster at `address`, as `train(dataset, out=out, folds=folds, **asked)` would.
+    """Call `train_one` with the number of each fold, from 1 on, on the cluster at `address`.
 
-    A task takes a GPU where the cluster has some and `asked["device"]` is not "cpu", and its share of the cores. The
-    folds are not put together; that is the same call without Ray.
+    Errors that are meant for the user come as values, for Ray wraps what is raised. A task takes a GPU where the
+    cluster has some and `device` is not "cpu", and its share of the cores.
 
     Raises SettingsError where there is no such cluster, and the error of the first fold that ends with one, after the
     others have ended.
@@ -40,11 +37,10 @@ def train_each_on_ray(
     ray: Any = import_module("ray")
     say: Callable[[str], None] = show or (lambda line: None)
     with connected(ray, address):
-        needs = _shares(ray.cluster_resources(), ray.nodes(), folds, asked.get("device", "auto"))
+        needs = _shares(ray.cluster_resources(), ray.nodes(), folds, device)
         say(f"{folds} folds on Ray, each with " + ", ".join(f"{n} {kind[4:].upper()}" for kind, n in needs.items()))
-        one = ray.remote(max_retries=_TRIES_AGAIN, **needs)(_train_one)
-        given = (str(Path(dataset).absolute()), str(out.absolute()), folds, dict(asked))
-        numbers = {one.remote(*given, fold): fold for fold in range(1, folds + 1)}
+        one = ray.remote(max_retries=_TRIES_AGAIN, **needs)(lambda fold: train_one(fold))
+        numbers = {one.remote(fold): fold for fold in range(1, folds + 1)}
         failures: list[AnatomarkError] = []
         waiting = list(numbers)
         while waiting:
@@ -53,23 +49,12 @@ def train_each_on_ray(
                 failure = ray.get(done)
             except ray.exceptions.RayError as error:
                 line = " ".join(str(error).split())[:200]
-                failure = SettingsError(f"fold {numbers[done]}: its process ended again and again ({line})")
+                failure = LostProcessError(f"fold {numbers[done]}: its process ended again and again ({line})")
             if failure is not None:
                 failures.append(failure)
             say(f"fold {numbers[done]} of {folds}: {failure or 'trained'}")
     if failures:
         raise failures[0]
-
-
-def _train_one(dataset: str, out: str, folds: int, asked: dict[str, Any], fold: int) -> AnatomarkError | None:
-    """Errors that are meant for the user come as values: Ray wraps what is raised."""
-    from anatomark.training.train import train
-
-    try:
-        train(dataset, out=out, folds=folds, fold=fold, **asked)
-    except AnatomarkError as error:
-        return error
-    return None
 
 
 def _shares(there: Mapping[str, float], machines: list[dict[str, Any]], folds: int, device: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The log of a run: a line every few steps and every validation, and the same as curves for TensorBoard.
+"""The log of a run: a line every few steps and every validation, and the same as curves and pictures for TensorBoard.
 
 The training itself writes the curves, so that a full disk stops it with a word and not in a thread.
 """
@@ -17,15 +17,17 @@ from anatomark.errors import OutputError
 from anatomark.formats.atomic import write_text
 
 Plot = Callable[[str, float, int], None]  # (curve, value, step)
+Show = Callable[[str, bytes, tuple[int, int], int], None]  # (name, JPEG, width and height, step)
 SECONDS_BETWEEN_FLUSHES = 5.0
 
 
 @dataclass(frozen=True)
 class RunLog:
-    """The log in `file`, a JSON record a line; what is measured also goes to `plot`."""
+    """The log in `file`, a JSON record a line; what is measured also goes to `plot`, and pictures to `show`."""
 
     file: Path
     plot: Plot
+    show: Show = lambda name, picture, size, step: None
 
     def add(self, stage: str, step: int, measured: Mapping[str, float], **more: float) -> None:
         """Add a line with what was `measured` at a step, to be plotted, and `more`; OutputError where it cannot be."""
@@ -65,6 +67,7 @@ def open_log(file: Path, curves: Path) -> Generator[RunLog]:
     """The log in `file`, with a new event file in the folder `curves`; OutputError where that cannot be."""
     from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
+    from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
     from tensorboardX.summary import scalar
 
     try:
@@ -72,14 +75,21 @@ def open_log(file: Path, curves: Path) -> Generator[RunLog]:
         writer, flushed = EventsWriter(str(curves / "events")), 0.0
 
         def plot(name: str, value: float, step: int) -> None:
+            add(scalar(name, value), step)
+
+        def show(name: str, picture: bytes, size: tuple[int, int], step: int) -> None:
+            image = Summary.Image(width=size[0], height=size[1], colorspace=3, encoded_image_string=picture)
+            add(Summary(value=[Summary.Value(tag=name, image=image)]), step)
+
+        def add(summary: Summary, step: int) -> None:
             nonlocal flushed
-            writer.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+            writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
             if time.monotonic() - flushed > SECONDS_BETWEEN_FLUSHES:
                 writer.flush()
                 flushed = time.monotonic()
 
         try:
-            yield RunLog(file, plot)
+            yield RunLog(file, plot, show)
             writer.flush()
         finally:
             with suppress(OSError):  # what could not be written before cannot be now

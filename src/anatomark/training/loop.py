@@ -13,6 +13,7 @@ batch and validates its part of the cases; what one of them measures by itself, 
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
 import time
@@ -26,6 +27,7 @@ from torch import nn
 
 from anatomark.data.cache import Cache
 from anatomark.errors import ModelError
+from anatomark.formats.atomic import replacing
 from anatomark.methods.validation import mean_error
 from anatomark.nets.weights import load_network, load_tensors, save_tensors, under_prefix, with_prefix
 from anatomark.training.budget import Budget
@@ -35,11 +37,13 @@ from anatomark.training.log import RunLog
 from anatomark.training.processes import ALONE, Processes
 from anatomark.training.run_folder import RunFolder
 from anatomark.training.schedule import shuffled
+from anatomark.training.validation_picture import validation_picture
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from rich.progress import Progress
 
+    from anatomark.core.grid import Floats
     from anatomark.methods.interface import Batch, Networks, Staged
 
 LOG_EVERY = 10
@@ -104,6 +108,7 @@ class StageLoop:
         self.staged, self.stage, self.networks, self.cache, self.budget = staged, stage, networks, cache, budget
         self.fabric, self.run_folder, self.log = context.fabric, context.run, context.log
         self.progress, self.training, self.processes = context.progress, staged.plan.training, context.processes
+        self.drawing = self.training.validation_pictures and self.fabric.is_global_zero
         self._begin()
         self.bar = self.progress.add_task(stage, total=self.state.steps, status="")
 
@@ -237,14 +242,33 @@ class StageLoop:
         dealt = self.processes.deal(self.cache.validation)
         errors = self.processes.gather([*self.staged.errors(self.stage, networks, dealt, self.fabric.device)])
         score = self.processes.share(mean_error(np.array(errors)))
+        seconds = {"validation_seconds": round(time.monotonic() - started, 3)}
+        if self.drawing:
+            self._draw_validation(networks, np.array(errors))
+            seconds["picture_seconds"] = round(time.monotonic() - started - seconds["validation_seconds"], 3)
         self.learner.network.train()
-        self.log.add(self.stage, state.step, {"validation_mre": round(score, 6)})
+        self.log.add(self.stage, state.step, {"validation_mre": round(score, 6)}, **seconds)
         self.progress.update(self.bar, status=f"validation {score:.2f}")
         few = len(self.cache.validation) < MIN_VALIDATION_CASES
         if few or state.best_score is None or not score >= state.best_score:
             state.best_score, state.best_step = score, state.step
             self.best.load_state_dict(self.learner.candidate.state_dict())
         state.validated.append(round(time.monotonic() - started, 3))
+
+    def _draw_validation(self, networks: Networks, errors: Floats) -> None:
+        """A picture of two validation cases, for TensorBoard and the run folder; what fails ends no training."""
+        try:
+            picture = validation_picture(self.staged, self.stage, networks, self.cache, errors, self.fabric.device)
+            if picture is None:
+                return
+            data = io.BytesIO()
+            picture.save(data, "JPEG", quality=85)
+            with replacing(self.run_folder.picture(self.stage)) as partial:
+                partial.write_bytes(data.getvalue())
+            self.log.show(f"{self.stage}/validation", data.getvalue(), picture.size, self.state.step)
+        except Exception as error:  # of any kind: the training is worth more than its pictures
+            self.drawing = False
+            self.fabric.print(f"{self.stage}: no more pictures of validation cases: {error}")
 
     def _score(self) -> str:
         return f"validation {self.state.best_score:.2f}"

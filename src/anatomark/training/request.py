@@ -11,10 +11,11 @@ import yaml
 from pydantic import ValidationError
 
 from anatomark.data.did_you_mean import did_you_mean
+from anatomark.deprecation import warn_renamed
 from anatomark.errors import SettingsError
 from anatomark.methods import detector_class
 from anatomark.methods.interface import AnyDetector
-from anatomark.methods.settings import Settings
+from anatomark.methods.settings import EARLIER_UNTIL, Settings
 from anatomark.nets.devices import choose_device
 from anatomark.training.processes import ALONE, Processes
 
@@ -92,6 +93,8 @@ def resolve_settings(
     for old, new in present.items():
         if old in given and new in given:
             raise SettingsError(f"{old} and {new} are two names of one setting; give {new}")
+        if old in given:
+            warn_renamed(f"setting {old}", new, until=EARLIER_UNTIL)
     values = {**(kind.presets[preset](ndim) if preset else {}), **{present.get(k, k): v for k, v in given.items()}}
     try:
         return kind.settings_type(**values)

@@ -4,7 +4,8 @@ settings.json            the complete network and training, planned values inclu
 budget.json              with --minutes: the time and the first number of steps of each stage
 request.json             what was asked for: method, data set, preset, set values; a resumed run must ask the same
 log.jsonl                a line every few steps and every validation
-tensorboard/             the same for TensorBoard
+tensorboard/             the same for TensorBoard, with pictures of validation cases
+validation_NAME.jpg      the last of these pictures of a stage
 checkpoint.safetensors   the stage in progress; gone when the run has ended
 stage_NAME.safetensors   the kept weights of an ended stage; gone when the run has ended
 cache/                   the prepared cache; gone when the run has ended, unless keep_cache
@@ -91,6 +92,9 @@ class RunFolder:
 
     def stage(self, name: str) -> Path:
         return self.path / f"stage_{name}.safetensors"
+
+    def picture(self, stage: str) -> Path:
+        return self.path / f"validation_{stage}.jpg"
 
     def stages(self) -> list[Path]:
         """The weights of the stages that have ended, as long as the run is not finished."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from anatomark.data.description import Dataset, load_dataset
 from anatomark.data.missing_codes import require_no_codes
 from anatomark.data.reviews import describe_reviews
-from anatomark.errors import SettingsError, UnknownNameError
+from anatomark.errors import AnatomarkError, SettingsError, UnknownNameError
 from anatomark.formats.json_text import parsed
 from anatomark.methods import detector_class, known_methods
 from anatomark.nets.devices import choose_device
 from anatomark.training.auto import AUTO, CANDIDATES, train_auto
 from anatomark.training.both import BOTH, requests_of_both, train_both
 from anatomark.training.folds import train_folds
+from anatomark.training.folds_on_ray import train_each_on_ray
 from anatomark.training.processes import Processes, device_counts, launch
 from anatomark.training.request import Request
 from anatomark.training.roles import training_roles
@@ -142,15 +144,23 @@ def _train_folds_on_ray(
 
     `alone` where neither one fold nor devices were asked for.
     """
-    from anatomark.training.folds_on_ray import train_each_on_ray
-
     if folds is None or not alone:
         raise SettingsError(
             "--ray trains the folds of --folds, each on one device; leave out --fold, --devices, --nodes"
         )
     if isinstance(dataset, Dataset):
         raise SettingsError("on Ray, each fold reads the data set by itself; give the path of its dataset.yaml")
-    train_each_on_ray(dataset, out=out, folds=folds, address=address, asked=asked, show=show)
+    given = {**asked, "out": out.absolute(), "folds": folds}
+    train_one = partial(_fold_or_error, Path(dataset).absolute(), given)
+    train_each_on_ray(train_one, folds, address=address, device=asked["device"], show=show)
+
+
+def _fold_or_error(dataset: Path, asked: dict[str, Any], fold: int) -> AnatomarkError | None:
+    try:
+        train(dataset, fold=fold, **asked)
+    except AnatomarkError as error:
+        return error
+    return None
 
 
 def _train(
