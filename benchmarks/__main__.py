@@ -21,6 +21,7 @@ SUBJECTS = {
     "house": "how the package is built: asserts, imports, circles, settings, and the calls between its files",
     "limited": "every method trained on few images, a learning curve",
     "portable": "prepare a data set, train and score it on a machine that has neither images nor image libraries",
+    "onnx": "points and time of ONNX Runtime beside PyTorch, of ready-made models and of every method",
     "precision": "landmarks in bfloat16 against float32, of trained runs",
     "prediction": "seconds and memory of one prediction, compared with a U-Net and another package",
     "loop": "predict phantoms with a weak model, correct the worst, train again: the error of the rest",

@@ -15,6 +15,7 @@ from benchmarks.report.evaluation import evaluation
 from benchmarks.report.growth import growth, pictures
 from benchmarks.report.house import house, house_calls
 from benchmarks.report.limited import limited, picture
+from benchmarks.report.onnx import onnx
 from benchmarks.report.precision import precision
 from benchmarks.report.prediction import prediction
 from benchmarks.report.review import loop, review
@@ -47,6 +48,7 @@ SECTIONS = {  # of all results of a kind, in their order
     "suspects": suspects,
     "prediction": prediction,
     "precision": precision,
+    "onnx": onnx,
     "training": training,
     "startup": startup,
     "estimate": estimate,

@@ -19,6 +19,7 @@ from .evaluation.check_references import check_references as check_references
 from .evaluation.compare import compare as compare
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.observer_study import compare_observers as compare_observers
+from .exports.export import export_model as export_model
 from .formats.convert import convert as convert
 from .formats.images import read_image as read_image
 from .formats.images import write_image as write_image

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -15,13 +15,18 @@ from anatomark.core.grid import Grid
 from anatomark.core.image import Image
 from anatomark.data.alignment import Alignment
 from anatomark.ensemble import Ensemble, read_ensemble
-from anatomark.errors import AnatomarkError, ModelError, UnknownNameError
+from anatomark.errors import AnatomarkError, ModelError, SettingsError, UnknownNameError
+from anatomark.exports.description import graph_files
+from anatomark.exports.sessions import sessions_of, with_sessions
 from anatomark.methods import detector_class
+from anatomark.methods.calls import Calls
 from anatomark.methods.error_bound import NAME as BOUNDS
 from anatomark.methods.error_bound import ErrorBounds
 from anatomark.methods.error_scale import NAME as SCALE
 from anatomark.methods.error_scale import ErrorScale
 from anatomark.methods.in_view import InView
+from anatomark.methods.interface import AnyDetector
+from anatomark.methods.networks import NetworkDetector
 from anatomark.methods.offsets import NAME as OFFSETS
 from anatomark.methods.offsets import Offsets
 from anatomark.methods.presence import PresenceModel
@@ -34,20 +39,26 @@ from anatomark.ready_made import run_folder
 
 _NEAREST, _FARTHEST = 1e-6, 1e6  # mm or px between elements of working images
 T = TypeVar("T")
+Runtime = Literal["torch", "onnx"]
 
 
-def load(run: str | Path, *, device: str = "auto") -> Model:
+def load(run: str | Path, *, device: str = "auto", runtime: Runtime | None = None) -> Model:
     """The model of a run folder; of several members, all of these as one.
 
     Args:
-        run: a run folder, or the name of a ready-made model (see `ready_made`).
+        run: a run folder, the name of a ready-made model (see `ready_made`), or a folder that `export_model` wrote.
         device: "auto", "cpu" or "cuda".
+        runtime: who computes the networks. "torch" is PyTorch; "onnx" is ONNX Runtime on the CPU, for which networks of
+            a run folder are exported first, in memory; None is ONNX Runtime for an exported model, else PyTorch.
 
     Returns:
         The model, ready to predict.
 
     Raises:
-        ModelError: the folder has no whole model: not a run, not finished, or weights that do not fit.
+        ModelError: the folder has no whole model: not a run, not finished, or weights that do not fit; or a method
+            that ONNX Runtime cannot compute.
+        MissingExtraError: ONNX Runtime is asked for, and a package of the extra `onnx` is missing.
+        SettingsError: a device or runtime that is not there for this model.
 
     Examples:
         >>> model = anatomark.load("ceph19")
@@ -55,13 +66,23 @@ def load(run: str | Path, *, device: str = "auto") -> Model:
         (19, 2, 'mm')
     """
     folder = run_folder(run)
+    exported = graph_files(folder) is not None
+    if runtime == "torch" and exported:
+        raise SettingsError(f"{folder} is an exported model without PyTorch's weights; leave out --runtime")
+    if runtime == "onnx":
+        device = "cpu" if device == "auto" else device
     ensemble = read_ensemble(folder)
-    return load_model(folder, device=device) if ensemble is None else _load_ensemble(folder, ensemble, device)
+    model = load_model(folder, device=device) if ensemble is None else _load_ensemble(folder, ensemble, device)
+    return with_sessions(model) if runtime == "onnx" and not exported else model
 
 
 def load_model(run: str | Path, *, device: str = "auto") -> Model:
     """The model of a run folder with one member; raises as `load`."""
-    folder, chosen = Path(run), choose_device(device)
+    folder = Path(run)
+    graphs = graph_files(folder)
+    if graphs is not None and device == "cuda":
+        raise SettingsError(f"{folder} is an exported model, which ONNX Runtime computes on the CPU; use --device cpu")
+    chosen = choose_device(device if graphs is None else "cpu")
     card = read_card(folder)
     for path in folder.glob("*.safetensors"):
         require_own(folder, path)
@@ -82,13 +103,16 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
         raise not_a_model(folder / NAME, "presence of another number of stages")
     if card.in_view is not None and len(card.in_view.weights) != network.answers:
         raise not_a_model(folder / NAME, "in_view of another number of stages")
-    weights = folder / "model.safetensors"
-    tensors, _ = load_tensors(weights)
-    template = tensors.pop(TEMPLATE, None)
     presence = PresenceModel(**card.presence.model_dump())
-    detector = _part(
-        weights, lambda: kind.load(network, tensors, presence, device=torch.device(chosen), source=str(weights))
-    )
+    weights = folder / "model.safetensors"
+    tensors, _ = load_tensors(weights) if graphs is None or weights.exists() else ({}, {})
+    template = tensors.pop(TEMPLATE, None)
+    if graphs is not None:
+        detector = _exported(folder, kind, network, presence, sessions_of(graphs))
+    else:
+        detector = _part(
+            weights, lambda: kind.load(network, tensors, presence, device=torch.device(chosen), source=str(weights))
+        )
     alignment = _alignment(folder, card, template)
     names, count = card.landmarks, len(card.landmarks)
     suitability = _part(folder / SUITABILITY, lambda: Suitability.load(folder, count, card.ndim))
@@ -105,6 +129,15 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
         device=chosen,
         offsets=_part(folder / OFFSETS, lambda: Offsets.load(folder, count, card.ndim)),
     )
+
+
+def _exported(
+    folder: Path, kind: type[AnyDetector], network: Any, presence: PresenceModel, calls: Calls
+) -> AnyDetector:
+    """The detector whose `calls` are answered by graphs; ModelError for a method that makes none."""
+    if not issubclass(kind, NetworkDetector):
+        raise not_a_model(folder / NAME, f"the method {kind.name} has no graphs")
+    return kind(network, {}, presence, calls)
 
 
 def _part(path: Path, load: Callable[[], T]) -> T:

@@ -18,7 +18,7 @@ from anatomark.formats.atomic import new_folder
 from anatomark.formats.landmark_files.dicom_sr import require_reportable
 from anatomark.formats.locks import only_writer
 from anatomark.formats.reader_process import Load, ReaderProcesses
-from anatomark.loading import load
+from anatomark.loading import Runtime, load
 from anatomark.methods.error_bound import COVERAGE
 from anatomark.methods.prediction import Orient, Prediction
 from anatomark.outcome import Outcome, Points
@@ -71,6 +71,7 @@ def predict_to_folder(
     spacing: Sequence[float] | None = None,
     formats: Sequence[str] = ("csv",),
     device: str = "auto",
+    runtime: Runtime | None = None,
     root: str | Path | None = None,
     overlays: bool = True,
     coverage: float = COVERAGE,
@@ -96,6 +97,7 @@ def predict_to_folder(
         formats: adds out/NAME.mrk.json, out/NAME.fcsv or the structured report out/NAME.sr.dcm ("dicom-sr", of DICOM
             images only) for each image, in which a landmark with a presence below 0.5 is marked as missing or absent.
         device: where a model that is loaded here computes: "auto", "cpu" or "cuda".
+        runtime: who computes the networks of a model that is loaded here, see `load`.
         root: folder that the data of a data set lie under.
         overlays: adds a picture of each image, in out/overlays.
         coverage: the proportion of landmarks that are to lie within their error bounds, which stand in the table's
@@ -128,8 +130,8 @@ def predict_to_folder(
     asked: Asked | None = None
     if isinstance(model, (str, Path)):
         name = str(model)
-        model = load(model, device=device)
-        asked = Asked(name, fingerprints(run_folder(name)), coverage, orient, lengths, stack)
+        model = load(model, device=device, runtime=runtime)
+        asked = Asked(name, fingerprints(run_folder(name)), coverage, orient, lengths, stack, runtime)
     if stack and model.ndim != 2:
         raise SettingsError(f"the pages of a stack are 2D, but the model is for {model.ndim}D; leave out --stack")
     folder = Path(out)

@@ -38,6 +38,7 @@ class Asked:
     orient: str
     spacing: list[float] | None
     stack: bool
+    runtime: str | None = None
     anatomark: str = __version__
 
     def differences(self, now: Asked) -> list[str]:

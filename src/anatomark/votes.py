@@ -76,10 +76,13 @@ def weighted_mean(
 
     The spread is the weighted root mean square distance of the votes from their mean.
     """
+    dtype = votes.dtype
+    if torch.compiler.is_compiling():  # other runtimes add up tens of thousands of numbers with less care than PyTorch
+        votes, weights = votes.double(), weights.double()
     weights = weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)
     mean = (votes * weights.unsqueeze(2)).sum(-1)
     distance2 = (votes - mean.unsqueeze(-1)).square().sum(2)
-    return mean, (distance2 * weights).sum(-1).clamp(min=0).sqrt()
+    return mean.to(dtype), (distance2 * weights).sum(-1).clamp(min=0).sqrt().to(dtype)
 
 
 def posterior_mass(posterior: Float[Tensor, "b n *grid"]) -> Float[Tensor, "b n"]:

@@ -242,7 +242,7 @@ def test_images_larger_than_a_crop_are_seen_in_overlapping_crops(stride: int, mo
     monkeypatch.setattr(
         network,
         "logits",
-        lambda features, tile: torch.cat([40.0 * (features == 10 * (k + 1)) - 20 for k in range(3)[tile]], dim=1),
+        lambda features, tile: torch.cat([40.0 * (features == 10 * (k + 1)) - 20 for k in tile.tolist()], dim=1),
     )
     located = detector.locate(image, CPU)[0]
     away = np.abs(image.fine_grid.world_to_index(located.points_world) - places)

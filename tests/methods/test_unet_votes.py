@@ -16,6 +16,7 @@ from anatomark.data.working import WorkingImage
 from anatomark.errors import SettingsError
 from anatomark.methods.interface import DataFacts
 from anatomark.methods.unet_votes import stages as subject
+from anatomark.methods.unet_votes.calls import calls_of
 from anatomark.methods.unet_votes.locate import locate, windows_around
 from anatomark.methods.unet_votes.plan import UNetVotesPlan, plan
 from anatomark.methods.unet_votes.settings import UNetVotesSettings
@@ -189,12 +190,12 @@ def test_a_window_without_a_landmark_keeps_the_global_answer() -> None:
     image = WorkingImage(array, grid, array, grid, (0.0, 255.0))
     with torch.no_grad():
         network.near_presence_bias.fill_(-30.0)
-    first, second = locate(planned.network, network, image, CPU)
+    first, second = locate(planned.network, calls_of(network), image, CPU)
     np.testing.assert_array_equal(second.points_world, first.points_world)
     assert (second.mass < 0.01).all()
     with torch.no_grad():
         network.near_presence_bias.fill_(0.0)
-    _, moved = locate(planned.network, network, image, CPU)
+    _, moved = locate(planned.network, calls_of(network), image, CPU)
     assert (moved.points_world != first.points_world).any()
 
 
@@ -205,6 +206,6 @@ def test_crops_of_a_large_image_are_answered_in_its_own_place() -> None:
     array = np.random.default_rng(0).integers(0, 255, (64, 48)).astype(np.float32)
     grid = Grid.from_geometry((64, 48), spacing=(1.0, 1.0))
     far = replace(grid, affine=grid.affine + np.array([[0, 0, 100.0], [0, 0, 50.0], [0, 0, 0]]))
-    near_by = locate(config, network, WorkingImage(array, grid, array, grid, (0.0, 255.0)), CPU)[-1]
-    far_off = locate(config, network, WorkingImage(array, far, array, far, (0.0, 255.0)), CPU)[-1]
+    near_by = locate(config, calls_of(network), WorkingImage(array, grid, array, grid, (0.0, 255.0)), CPU)[-1]
+    far_off = locate(config, calls_of(network), WorkingImage(array, far, array, far, (0.0, 255.0)), CPU)[-1]
     np.testing.assert_allclose(far_off.points_world - near_by.points_world, [[100.0, 50.0]] * 3, atol=1e-6)

@@ -29,6 +29,7 @@ VERBS = {
     "predict": "Predict the landmarks of images with a trained model.",
     "cohort": "Predict any number of images, in parts that can be stopped and shared out.",
     "models": "List the ready-made models, or show the card of one.",
+    "export": "Export a trained model to ONNX or as a MONAI bundle.",
     "calibrate": "Calibrate the error bounds of a trained model on annotated cases.",
     "review": "Review and correct landmarks in the browser.",
     "evaluate": "Score predicted landmarks against the reference.",

@@ -13,6 +13,11 @@ from anatomark.cli.options import Device, parse_spacing
 from anatomark.methods.error_bound import COVERAGE
 
 
+class Runtime(StrEnum):
+    torch = "torch"
+    onnx = "onnx"
+
+
 class Orientation(StrEnum):
     keep = "keep"
     auto = "auto"
@@ -34,6 +39,13 @@ def predict(
         ),
     ] = None,
     device: Annotated[Device, typer.Option(help="Device to compute on.")] = Device.auto,
+    runtime: Annotated[
+        Runtime | None,
+        typer.Option(
+            help="Who computes the networks: torch, or onnx (ONNX Runtime on the CPU; the networks of a run folder are "
+            "exported first, which takes seconds). Without it: onnx for an exported model, else torch."
+        ),
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that contains the data of a dataset.yaml.")] = None,
     overlays: Annotated[bool, typer.Option(help="Write a picture of each image with its landmarks.")] = True,
     stack: Annotated[
@@ -79,6 +91,7 @@ def predict(
             spacing=parse_spacing(spacing),
             formats=tuple(format or ["csv"]),
             device=device.value,
+            runtime=None if runtime is None else runtime.value,
             root=root,
             overlays=overlays,
             coverage=coverage,

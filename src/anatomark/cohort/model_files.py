@@ -31,4 +31,5 @@ def _files(folder: Path) -> Iterator[Path]:
     for place in (folder, *(ensemble.members if ensemble else ())):
         names = ("model.json", ENSEMBLE)
         yield from (place / name for name in names if (place / name).is_file())
+        yield from sorted(place.glob("*.onnx"))  # of an exported model, in place of weights
         yield from (path for path in sorted(place.glob("*.safetensors")) if not path.name.startswith(_PASSING))

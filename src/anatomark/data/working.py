@@ -19,6 +19,8 @@ from anatomark.core.image import Image
 from anatomark.errors import ImageError
 
 MAX_PERCENTILE_SAMPLES = 1_000_000
+PERCENTILES = (0.5, 99.5)  # of the grey values, which mean 0 and 1
+SCALED_RANGE = (-4.0, 4.0)  # scaled values beyond are cut off
 BINS = 256  # of the histogram that parts foreground and background
 GreyValues = Literal["image", "foreground"]
 """What the upper end of the grey values is taken from: the whole image, or its brighter part."""
@@ -70,7 +72,7 @@ def working_image(
     if image.array.dtype == np.uint8:
         stored, window = np.clip(np.round(fine.array), 0, 255).astype(np.uint8), (low, high)
     else:  # float16 holds about three digits: enough once the values are near 0 ... 1
-        stored = np.clip((fine.array - low) / (high - low), -4, 4).astype(np.float16)
+        stored = np.clip((fine.array - low) / (high - low), *SCALED_RANGE).astype(np.float16)
         window = (0.0, 1.0)
     coarse, coarse_grid = average_pool(stored, fine.grid, sampling.pool)
     return WorkingImage(stored, fine.grid, coarse, coarse_grid, window, sampling.grey_values)
@@ -86,7 +88,7 @@ def intensity_window(
     """
     step = max(1, int(np.ceil((array.size / MAX_PERCENTILE_SAMPLES) ** (1 / array.ndim))))
     sample = array[(slice(None, None, step),) * array.ndim]
-    low, high = (float(v) for v in np.percentile(sample, (0.5, 99.5)))
+    low, high = (float(v) for v in np.percentile(sample, PERCENTILES))
     if high <= low:
         low, high = float(array.min()), float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -95,7 +97,7 @@ def intensity_window(
         raise ImageError(f"{source}: all grey values are {low:g}; an image with contrast is needed")
     if grey_values == "foreground":
         brighter = sample[sample > otsu_threshold(sample, low, high)]
-        high = max(high, float(np.percentile(brighter, 99.5)))
+        high = max(high, float(np.percentile(brighter, PERCENTILES[1])))
     return low, high
 
 

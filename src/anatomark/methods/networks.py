@@ -15,6 +15,7 @@ from anatomark.core.grid import Floats
 from anatomark.data.cache import Cache
 from anatomark.data.working import WorkingImage
 from anatomark.errors import ModelError
+from anatomark.methods.calls import Calls, Graph
 from anatomark.methods.interface import (
     DataFacts,
     Located,
@@ -37,12 +38,14 @@ from anatomark.nets.weights import require_tensors, under_prefix, with_prefix
 class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
     """The `network` that was planned, the trained `networks` of its stages in evaluation mode, and `presence`.
 
-    A method adds its name and types, `planned` and `locate`.
+    A method adds its name and types, `planned`, `locate`, and what this asks of the networks: `own_calls`, and the same
+    as `graphs` to export. Where another runtime answers, `runtime` has its calls, and there are no networks.
     """
 
     network: NetworkT
     networks: Networks
     presence: PresenceModel
+    runtime: Calls | None = None
 
     name: ClassVar[str]
     presets: ClassVar[Mapping[str, Callable[[int], dict[str, Any]]]] = {}
@@ -67,6 +70,24 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
     @abstractmethod
     def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
         """The answer of each stage, up to stage `upto`, for one image. Pure."""
+
+    @property
+    def calls(self) -> Calls:
+        """What `locate` asks of the networks, by who answers."""
+        return self.own_calls if self.runtime is None else self.runtime
+
+    @property
+    def own_calls(self) -> Calls:
+        """The calls, which the networks themselves answer."""
+        return {}
+
+    def graphs(self) -> tuple[Graph, ...]:
+        """The same calls as graphs to export; none where the method has not stated them."""
+        return ()
+
+    def geometry(self) -> dict[str, object]:
+        """Where the graphs look, in numbers for whoever calls them without this package."""
+        return {}
 
     @classmethod
     def plan(cls, asked: SettingsT, facts: DataFacts) -> Plan[NetworkT, TrainingT]:

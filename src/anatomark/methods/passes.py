@@ -45,6 +45,16 @@ def passes(shape: Sequence[int], *, crop: Sequence[int], strides: Sequence[Seque
     ]
 
 
+def passes_over(crop: Sequence[int], strides: Sequence[Sequence[int]]) -> dict[str, object]:
+    """The numbers that `passes` goes by, for whoever has to do the same."""
+    return {
+        "stride": np.prod(strides, axis=0).tolist(),
+        "crop": list(crop),
+        "one_pass": ONE_PASS,
+        "overlap": OVERLAP,
+    }
+
+
 def with_more_mass(one: Located, other: Located) -> Located:
     """Of the answers of two passes, for each landmark the one with more mass."""
     better = other.mass > one.mass

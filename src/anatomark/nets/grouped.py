@@ -64,7 +64,7 @@ class GroupedConv(Folding):
 
     def fold(self) -> tuple[Tensor, Tensor]:
         if not self.norm:
-            return self.weight, self.bias
+            return self.weight.detach(), self.bias.detach()  # no parameters, which would be there twice
         learned = {"mean": self.mean, "variance": self.variance, "scale": self.scale}
         return folded(self.weight, None, **learned, shift=self.bias, eps=EPS)
 

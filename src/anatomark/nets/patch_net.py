@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -105,9 +106,9 @@ class PatchNet(nn.Module):
         """(B, width, *grid): the features of the last layer of the head, one vector a patch.
 
         In prediction each level is computed in slabs, which unpadded convolutions leave exact, so that a large image
-        takes little more memory than its halved first level.
+        takes little more memory than its halved first level; an exported graph has no slabs.
         """
-        if self.training:
+        if self.training or torch.compiler.is_compiling():
             return self.head(self.body(matching_layout(padded)))
         x = channels_last(padded)
         for first, last, crop, widest in self.parts:

@@ -105,14 +105,13 @@ class ResidualNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.votes(self.features(x))
+        logits, displacement, _ = self.look_over(x)
+        return logits, displacement
 
-    def features(self, x: Tensor) -> Tensor:
-        """(B, C, *grid), which both heads see."""
-        return self.body(matching_layout(x))
-
-    def votes(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` gives, from `features`."""
+    def look_over(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What `forward` gives, and the features (B, C, *grid) that both heads see."""
+        features = self.body(matching_layout(x))
         logits = self.presence(features)
         displacement = self.displacement(features)
-        return logits, displacement.view(len(features), self.landmarks, self.ndim, *displacement.shape[2:])
+        shape = (len(x), self.landmarks, self.ndim, *displacement.shape[2:])
+        return logits, displacement.view(shape), features

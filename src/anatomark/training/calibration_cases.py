@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from anatomark.data.description import Dataset
 from anatomark.data.reviews import accepted_cases, is_review, open_reviews
 from anatomark.errors import ModelError, SettingsError, UnknownNameError
+from anatomark.exports.description import graph_files
 from anatomark.model import Model
 from anatomark.training.run_folder import FOLDS, fold_folders
 
@@ -28,6 +29,9 @@ def calibration_cases(
     Those of `split`; of `reviews`, a folder that `anatomark review` wrote, the accepted ones; without both, the run's
     validation cases, and all cases of a data set of another name that has no splits. Raises as `calibrate`.
     """
+    if graph_files(folder) is not None:
+        todo = "calibrate the run folder that it was exported from, and export that again"
+        raise ModelError(f"{folder} is an exported model, which stays as it is; {todo}")
     strange = sorted(set(model.names) - set(dataset.names))
     if strange:
         raise UnknownNameError(f"{dataset.name} has no landmark {strange[0]!r}, which the model in {folder} finds")

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeAlias, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from anatomark import votes
 from anatomark.data.augment import plain_windows
 from anatomark.data.working import WorkingImage
+from anatomark.methods.calls import Call, Calls
 from anatomark.methods.deep_features import DeepFeatures
+from anatomark.methods.global_to_local.calls import local_call
 from anatomark.methods.global_to_local.config import GlobalToLocalNetwork
 from anatomark.methods.global_to_local.plan import round_up
-from anatomark.methods.interface import Located, Networks
+from anatomark.methods.interface import Located
 from anatomark.methods.voted import voted
-from anatomark.nets.grouped import GroupedNet
-from anatomark.nets.residual import ResidualNet
-from anatomark.nets.shared import SharedNet
-
-LocalNet: TypeAlias = "GroupedNet | SharedNet"
 
 
 def locate(
     config: GlobalToLocalNetwork,
-    networks: Networks,
+    calls: Calls,
     image: WorkingImage,
     device: torch.device,
     *,
@@ -34,44 +29,41 @@ def locate(
 ) -> list[Located]:
     """The answer of each stage, up to stage `upto`, for one image."""
     with torch.inference_mode():
-        answers = [_locate_global(cast("ResidualNet", networks["global"]), image, device)]
+        answers = [_locate_global(config.global_stride, calls["global"], image, device)]
         if upto != "global" and config.local:
-            local = cast("LocalNet", networks["local"])
             answer = answers[0]
             for _ in range(config.local_passes):
-                answer = _locate_local(config, local, image, answer, device)
+                answer = _locate_local(config, calls, image, answer, device)
             answers.append(answer)
     return answers
 
 
-def _locate_global(network: ResidualNet, image: WorkingImage, device: torch.device) -> Located:
-    stride = network.stride
+def _locate_global(stride: int, look_over: Call, image: WorkingImage, device: torch.device) -> Located:
     size = tuple(round_up(n, stride) for n in image.coarse.shape)
     low, high = image.window
     values = torch.zeros((1, 1, *size), device=device)
     inner = torch.as_tensor(image.coarse.astype(np.float32)).to(device)
     values[(0, 0, *(slice(n) for n in inner.shape))] = (inner - low) / (high - low)
-    features, grid = network.features(values), image.coarse_grid
-    logits, encoded = network.votes(features)
+    logits, encoded, features = look_over(values)
+    grid = image.coarse_grid
     answer = voted(logits, encoded, (stride,) * grid.ndim, np.zeros((1, grid.ndim)), grid)
     elements = (grid.world_to_index(answer.points_world) + 0.5) / stride - 0.5
     return replace(answer, features=DeepFeatures.of(features, elements))
 
 
 def _locate_local(
-    config: GlobalToLocalNetwork, network: LocalNet, image: WorkingImage, start: Located, device: torch.device
+    config: GlobalToLocalNetwork, calls: Calls, image: WorkingImage, start: Located, device: torch.device
 ) -> Located:
     window, count = config.local_window, config.local_landmarks_per_step
     grid = image.fine_grid
     center = grid.world_to_index(start.points_world)
     parts: list[Located] = []
     trusted: list[np.ndarray[tuple[int], np.dtype[np.bool_]]] = []
-    for first in range(0, config.landmarks, count):
+    for number, first in enumerate(range(0, config.landmarks, count)):
         chosen = slice(first, first + count)
         values, corner = plain_windows(image.fine, image.window, grid.spacing, window, center[chosen], device)
-        which = torch.arange(first, min(first + count, config.landmarks))
-        logits, encoded = run_local(config, network, values.unsqueeze(0), which)
-        part = voted(logits, encoded, (network.stride,) * grid.ndim, corner, grid)
+        logits, encoded = calls[local_call(number)](values.unsqueeze(0))
+        part = voted(logits, encoded, (config.local_stride,) * grid.ndim, corner, grid)
         inside = grid.world_to_index(part.points_world) - corner
         within = ((inside >= -0.5) & (inside <= np.asarray(window) - 0.5)).all(axis=1)
         trusted.append(within & (part.mass >= votes.MIN_POSTERIOR_MASS))
@@ -83,10 +75,3 @@ def _locate_local(
         np.where(better, np.concatenate([p.spread for p in parts]), start.spread),
         np.concatenate([p.mass for p in parts]),
     )
-
-
-def run_local(
-    config: GlobalToLocalNetwork, network: nn.Module, windows: Tensor, which: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Logits and displacements of landmarks `which` (n,), by their `windows` (B, n, *window)."""
-    return network(windows, which if config.local_shared else int(which[0]))

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import torch
 
 from anatomark.data.working import WorkingImage
+from anatomark.methods.calls import Calls, Graph
+from anatomark.methods.global_to_local.calls import calls_of, geometry_of, graphs_of
 from anatomark.methods.global_to_local.config import GlobalToLocalNetwork, GlobalToLocalTraining
 from anatomark.methods.global_to_local.locate import locate
 from anatomark.methods.global_to_local.plan import GlobalToLocalPlan, plan
@@ -38,4 +40,14 @@ class GlobalToLocal(NetworkDetector[GlobalToLocalSettings, GlobalToLocalNetwork,
         return plan(asked, facts)
 
     def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
-        return locate(self.network, self.networks, image, device, upto=upto)
+        return locate(self.network, self.calls, image, device, upto=upto)
+
+    @property
+    def own_calls(self) -> Calls:
+        return calls_of(self.network, self.networks)
+
+    def graphs(self) -> tuple[Graph, ...]:
+        return graphs_of(self.network, self.networks)
+
+    def geometry(self) -> dict[str, object]:
+        return geometry_of(self.network)

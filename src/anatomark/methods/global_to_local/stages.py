@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
 from anatomark.methods.examples import crop_example, generators, stacked
+from anatomark.methods.global_to_local.calls import calls_of, run_local
 from anatomark.methods.global_to_local.config import GlobalToLocalNetwork, GlobalToLocalTraining
-from anatomark.methods.global_to_local.locate import locate, run_local
+from anatomark.methods.global_to_local.locate import locate
 from anatomark.methods.global_to_local.plan import BYTES_PER_ACTIVATION, SHARE, size_local
 from anatomark.methods.global_to_local.windows import local_example
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
@@ -150,7 +151,8 @@ class GlobalToLocalStages(NetworkStages[GlobalToLocalNetwork, GlobalToLocalTrain
         )
 
     def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
-        return locate(self.plan.network, networks, image, device, upto=stage)[-1]
+        network = self.plan.network
+        return locate(network, calls_of(network, networks), image, device, upto=stage)[-1]
 
 
 def stages_of(network: GlobalToLocalNetwork) -> tuple[str, ...]:

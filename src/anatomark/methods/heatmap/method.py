@@ -11,6 +11,8 @@ from typing import Any, ClassVar, cast
 import torch
 
 from anatomark.data.working import WorkingImage
+from anatomark.methods.calls import Calls, Graph
+from anatomark.methods.heatmap.calls import calls_of, geometry_of, graphs_of
 from anatomark.methods.heatmap.config import HeatmapNetwork, HeatmapTraining
 from anatomark.methods.heatmap.locate import locate
 from anatomark.methods.heatmap.network import HeatmapNet
@@ -37,4 +39,14 @@ class Heatmap(NetworkDetector[HeatmapSettings, HeatmapNetwork, HeatmapTraining])
         return plan(asked, facts)
 
     def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
-        return [locate(self.network, cast("HeatmapNet", self.networks[STAGE]), image, device)]
+        return [locate(self.network, self.calls, image, device)]
+
+    @property
+    def own_calls(self) -> Calls:
+        return calls_of(cast("HeatmapNet", self.networks[STAGE]))
+
+    def graphs(self) -> tuple[Graph, ...]:
+        return graphs_of(self.network, cast("HeatmapNet", self.networks[STAGE]))
+
+    def geometry(self) -> dict[str, object]:
+        return geometry_of(self.network)

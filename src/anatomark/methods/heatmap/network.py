@@ -90,8 +90,8 @@ class HeatmapNet(nn.Module):
             values = block(values, skips.pop())
         return values, deepest
 
-    def logits(self, features: Tensor, tile: slice) -> Tensor:
-        """Logits (B, n, *heatmap) of the landmarks in `tile`."""
+    def logits(self, features: Tensor, tile: slice | Tensor) -> Tensor:
+        """Logits (B, n, *heatmap) of the landmarks in `tile`, or of those whose numbers (n,) it has."""
         convolve = nn.functional.conv2d if features.dim() == 4 else nn.functional.conv3d
         bias = SHARPNESS * cast("Tensor", self.head.bias)[tile] + self.prior
         return convolve(features, SHARPNESS * self.head.weight[tile], bias)

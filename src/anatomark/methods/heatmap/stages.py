@@ -15,6 +15,7 @@ from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
 from anatomark.methods.examples import crops, generators
+from anatomark.methods.heatmap.calls import calls_of
 from anatomark.methods.heatmap.config import HeatmapNetwork, HeatmapTraining
 from anatomark.methods.heatmap.locate import locate
 from anatomark.methods.heatmap.loss import cross_entropy, inside_grid, prior_logit
@@ -90,7 +91,7 @@ class HeatmapStages(NetworkStages[HeatmapNetwork, HeatmapTraining]):
         return {"heatmap": batch_mean(network(values, tile_loss), states != State.NOT_ANNOTATED)}
 
     def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
-        return locate(self.plan.network, cast("HeatmapNet", networks[STAGE]), image, device)
+        return locate(self.plan.network, calls_of(cast("HeatmapNet", networks[STAGE])), image, device)
 
 
 def make_network(network: HeatmapNetwork) -> HeatmapNet:

@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from anatomark import votes
@@ -46,6 +46,15 @@ class JointOutput(NamedTuple):
     joint_points: Float[Tensor, "b n d"]
     refinement: RefinementOutput | None
     features: Float[Tensor, "b width *grid"]
+
+
+class Voted(NamedTuple):
+    """What the rounds of voting come to, see `JointOutput`; `vote_log_weights` only in training."""
+
+    points_grid_mm: Float[Tensor, "b n d"]
+    spread: Float[Tensor, "b n"]
+    intermediate_points: list[Tensor]
+    vote_log_weights: list[Tensor]
 
 
 class VotingRound(nn.Module):
@@ -159,12 +168,65 @@ class JointNet(nn.Module):
                 features = self.patches.features_after(level_features, self.refinement.level)
             else:
                 features = self.patches.features(padded)
-            n, d = self.patches.landmarks, self.patches.ndim
-            numbers = d * features[:, 0].numel()  # of the votes for a landmark
-            each = n if self.training else max(1, VOTES_AT_ONCE // numbers)
-            parts = [slice(first, min(first + each, n)) for first in range(0, n, each)]
-            keep = self.training or n * numbers <= VOTES_KEPT
-            kept = [self.patches.displacements(features, part) for part in parts] if keep else [None] * len(parts)
+            parts, kept = self._displacements(features)
+        voted = self._voted(features, parts, kept)
+        posterior = select_outputs(self.posterior, features)
+        refined = None
+        answer, spread = voted.points_grid_mm, voted.spread
+        if self.refinement is not None:
+            centers = (answer if refine_at is None else refine_at) / self.spacing
+            if level_features is not None:
+                refined = self.refinement(level_features, centers, self.patches.margin)
+            else:
+                refined = self.refinement.from_image(self.patches, padded, centers)
+            answer, spread = self.refinement.blend(refined, answer, spread, self.spacing)
+        return JointOutput(
+            answer,
+            torch.stack(voted.intermediate_points[:-1]),
+            spread,
+            posterior,
+            torch.stack(voted.vote_log_weights) if self.training else None,
+            kept[0] if self.training else None,
+            voted.points_grid_mm,
+            refined,
+            features,
+        )
+
+    def look_over(self, padded: Float[Tensor, "b 1 *padded"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`joint_points`, their spread (B, N), `posterior` and `features` of a `JointOutput`, in prediction."""
+        features = self.patches.features(padded)
+        voted = self._voted(features, *self._displacements(features))
+        return voted.points_grid_mm, voted.spread, select_outputs(self.posterior, features), features
+
+    def look_closely(
+        self,
+        windows: Float[Tensor, "b n 1 *elements"],
+        corner: Int[Tensor, "b n d"],
+        points_grid_mm: Float[Tensor, "b n d"],
+        spread: Float[Tensor, "b n"],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Points and spread of the answer, from those of `look_over`, and the logits of the refinement.
+
+        `windows` and their `corner` are those of `refinement.cut_windows`.
+        """
+        assert self.refinement is not None
+        refined = self.refinement.from_windows(self.patches, windows, corner)
+        return *self.refinement.blend(refined, points_grid_mm, spread, self.spacing), refined.logits
+
+    def _displacements(self, features: Tensor) -> tuple[list[slice], list[Tensor | None]]:
+        """The parts that landmarks are taken in, and the displacements for each, None where they are not kept."""
+        n, d = self.patches.landmarks, self.patches.ndim
+        if self.training or torch.compiler.is_compiling():  # a graph has no parts, for it is of images of any size
+            return [slice(0, n)], [self.patches.displacements(features)]
+        numbers = d * features[:, 0].numel()  # of the votes for a landmark
+        each = max(1, VOTES_AT_ONCE // numbers)
+        parts = [slice(first, min(first + each, n)) for first in range(0, n, each)]
+        if n * numbers > VOTES_KEPT:
+            return parts, [None] * len(parts)
+        return parts, [self.patches.displacements(features, part) for part in parts]
+
+    def _voted(self, features: Tensor, parts: Sequence[slice], kept: Sequence[Tensor | None]) -> Voted:
+        """What the rounds of voting come to."""
         intermediate: list[Tensor] = []
         log_weights: list[Tensor] = []
         points: Tensor | None = None
@@ -176,28 +238,7 @@ class JointNet(nn.Module):
             shape = (vote_mean - vote_mean.mean(1, keepdim=True) - self.mean_shape) / self.shape_size
             points = vote_mean + layer.correction(shape, spread / self.shape_size) * self.shape_size
             intermediate += [vote_mean, points]
-        joint_points = intermediate[-1]
-        posterior = select_outputs(self.posterior, features)
-        refined = None
-        answer = joint_points
-        if self.refinement is not None:
-            centers = (joint_points if refine_at is None else refine_at) / self.spacing
-            if level_features is not None:
-                refined = self.refinement(level_features, centers, self.patches.margin)
-            else:
-                refined = self.refinement.from_image(self.patches, padded, centers)
-            answer, spread = self.refinement.blend(refined, joint_points, spread, self.spacing)
-        return JointOutput(
-            answer,
-            torch.stack(intermediate[:-1]),
-            spread,
-            posterior,
-            torch.stack(log_weights) if self.training else None,
-            kept[0] if self.training else None,
-            joint_points,
-            refined,
-            features,
-        )
+        return Voted(intermediate[-1], spread, intermediate, log_weights)
 
     def _rounds(self) -> list[VotingRound]:
         return [cast("VotingRound", layer) for layer in self.rounds]

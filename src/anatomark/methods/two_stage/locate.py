@@ -1,10 +1,9 @@
-"""How two-stage finds landmarks in an image: one pass of the joint network over all of it; and stage 1 alone."""
+"""How two-stage finds landmarks in an image: one pass over all of it, then a window a landmark; and stage 1 alone."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 import torch
@@ -14,34 +13,41 @@ from anatomark import votes
 from anatomark.core.grid import Floats
 from anatomark.data.cache import CachedCase
 from anatomark.data.working import WorkingImage
+from anatomark.methods.calls import Calls
 from anatomark.methods.deep_features import DeepFeatures
-from anatomark.methods.interface import Located, Networks
-from anatomark.methods.two_stage.joint import JointNet, JointOutput, displacements_grid_mm, patch_centers_grid_mm
-from anatomark.nets.patch_net import PatchNet
+from anatomark.methods.interface import Located
+from anatomark.methods.two_stage.calls import place_of
+from anatomark.methods.two_stage.config import TwoStageNetwork
+from anatomark.methods.two_stage.joint import displacements_grid_mm, patch_centers_grid_mm
+from anatomark.methods.two_stage.refinement import cut_windows
+from anatomark.nets.patch_net import PatchNet, stride_and_margin
 
 NEAREST_FRACTION = 0.02  # of the patches are those next to a point
 NEAREST_ROUNDS = 8
 
 
-def locate(networks: Networks, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
-    """The answers of stage `upto` (the last by default): stage 2 holds the network of stage 1 in itself.
-
-    Those of stage 2 are the voted points, and with a refinement also the refined ones.
-    """
+def locate(config: TwoStageNetwork, calls: Calls, image: WorkingImage, device: torch.device) -> list[Located]:
+    """The answers of stage 2: the voted points, and with a refinement also the refined ones."""
+    stride, margin = stride_and_margin(config.channels, config.dilations)
     with torch.inference_mode():
-        if upto == "stage1":
-            _, patch_votes = _stage1_votes(cast("PatchNet", networks["stage1"]), image, device)
-            return [_located(image, *_mean_vote(patch_votes), None)]
-        network = cast("JointNet", networks[upto or "stage2"])
-        output: JointOutput = network(_padded(image, network.patches, device))
-        spread = output.spread[0]
-        voted = _located(image, output.joint_points[0], spread, output.posterior.float().sigmoid())
-        elements = (image.fine_grid.world_to_index(voted.points_world) + 0.5) / network.patches.stride - 0.5
-        located = [replace(voted, features=DeepFeatures.of(output.features, elements))]
-        if output.refinement is not None:
-            posterior = output.refinement.logits.sigmoid()
-            located.append(_located(image, output.points_grid_mm[0], spread, posterior))
-        return located
+        values = _padded(image, stride, margin, device)
+        points, spread, logits, features = calls["joint"](values)
+        answers = [(points, logits)]
+        if config.refine:
+            spacing = torch.tensor(image.fine_grid.spacing, dtype=torch.float32, device=device)
+            windows, corner = cut_windows(values, points / spacing, place_of(config), margin)
+            refined, spread, logits = calls["refinement"](windows, corner, points, spread)
+            answers.append((refined, logits))
+        voted, *rest = (_located(image, at[0], spread[0], found.float().sigmoid()) for at, found in answers)
+        elements = (image.fine_grid.world_to_index(voted.points_world) + 0.5) / stride - 0.5
+        return [replace(voted, features=DeepFeatures.of(features, elements)), *rest]
+
+
+def locate_stage1(network: PatchNet, image: WorkingImage, device: torch.device) -> list[Located]:
+    """The answer of stage 1 alone, the mean of all votes."""
+    with torch.inference_mode():
+        _, patch_votes = _stage1_votes(network, image, device)
+        return [_located(image, *_mean_vote(patch_votes), None)]
 
 
 def fixed_votes(network: PatchNet, image: WorkingImage, device: torch.device) -> dict[str, Floats]:
@@ -74,15 +80,14 @@ def single_vote_errors(network: PatchNet, case: CachedCase, device: torch.device
 
 def _stage1_votes(network: PatchNet, image: WorkingImage, device: torch.device) -> tuple[Tensor, Tensor]:
     """Middles of the patches (d, P) and their votes (1, N, d, P), in the grid frame, after stage 1."""
-    features = network.features(_padded(image, network, device))
+    features = network.features(_padded(image, network.stride, network.margin, device))
     spacing = torch.tensor(image.fine_grid.spacing, dtype=torch.float32, device=device)
     centers = patch_centers_grid_mm(features.shape[2:], network.stride, spacing)
     return centers, centers + displacements_grid_mm(network.displacements(features), spacing)
 
 
-def _padded(image: WorkingImage, patches: PatchNet, device: torch.device) -> Tensor:
+def _padded(image: WorkingImage, stride: int, margin: int, device: torch.device) -> Tensor:
     """(1, 1, *padded) grey values with the margin around, filled up to whole patches."""
-    stride, margin = patches.stride, patches.margin
     low, high = image.window
     size = [stride * math.ceil(n / stride) + 2 * margin for n in image.fine.shape]
     values = torch.zeros((1, 1, *size), device=device)

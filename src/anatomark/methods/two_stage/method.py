@@ -12,13 +12,16 @@ from anatomark.core.grid import Floats
 from anatomark.core.landmarks import State
 from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
-from anatomark.methods.interface import DataFacts, Located, Networks
+from anatomark.errors import ModelError
+from anatomark.methods.calls import Calls, Graph
+from anatomark.methods.interface import DataFacts, Located
 from anatomark.methods.networks import NetworkDetector
 from anatomark.methods.settings import Network, Settings, Training
 from anatomark.methods.staged import NetworkStages
+from anatomark.methods.two_stage.calls import calls_of, geometry_of, graphs_of
 from anatomark.methods.two_stage.config import TwoStageNetwork, TwoStageTraining
 from anatomark.methods.two_stage.joint import JointNet
-from anatomark.methods.two_stage.locate import fixed_votes, locate
+from anatomark.methods.two_stage.locate import fixed_votes, locate, locate_stage1
 from anatomark.methods.two_stage.plan import TwoStagePlan, plan
 from anatomark.methods.two_stage.refinement import fit_blend_weight
 from anatomark.methods.two_stage.settings import TwoStageSettings
@@ -48,26 +51,42 @@ class TwoStage(NetworkDetector[TwoStageSettings, TwoStageNetwork, TwoStageTraini
     def planned(cls, asked: TwoStageSettings, facts: DataFacts) -> TwoStagePlan:
         return plan(asked, facts)
 
+    @property
+    def own_calls(self) -> Calls:
+        return calls_of(cast("JointNet", self.networks["stage2"]))
+
+    def graphs(self) -> tuple[Graph, ...]:
+        return graphs_of(self.network, cast("JointNet", self.networks["stage2"]))
+
+    def geometry(self) -> dict[str, object]:
+        return geometry_of(self.network)
+
     def completed(self, cache: Cache, device: torch.device) -> Self:
         """The same with the blend weight of the refinement, fitted to validation cases."""
-        _fit_blend_weight(self.networks, cache.validation, device)
+        _fit_blend_weight(self.network, cast("JointNet", self.networks["stage2"]), cache.validation, device)
         return self
 
     def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
-        return locate(self.networks, image, device, upto=upto)
+        if upto == "stage1":
+            if self.runtime is not None:
+                raise ModelError("an exported model has no stage 1 of its own; ask the run folder for it")
+            return locate_stage1(cast("PatchNet", self.networks["stage1"]), image, device)
+        return locate(self.network, self.calls, image, device)
 
     def fixed_votes(self, image: WorkingImage, device: torch.device) -> dict[str, Floats]:
         """Points (N, d) world of stage 1 without stage 2, by rule; see `locate.fixed_votes`."""
         return fixed_votes(cast("PatchNet", self.networks["stage1"]), image, device)
 
 
-def _fit_blend_weight(networks: Networks, cases: Sequence[CachedCase], device: torch.device) -> None:
+def _fit_blend_weight(
+    config: TwoStageNetwork, network: JointNet, cases: Sequence[CachedCase], device: torch.device
+) -> None:
     """Set the blend weight of the network of stage 2 to what suits `cases`; without any, it stays one half."""
-    refinement = cast("JointNet", networks["stage2"]).refinement
+    refinement = network.refinement
     if refinement is None or not cases:
         return
     refinement.blend_weight.fill_(1.0)
-    answers = [locate(networks, case.image, device) for case in cases]
+    answers = [locate(config, calls_of(network), case.image, device) for case in cases]
     joint, refined = (np.concatenate([each[k].points_world for each in answers]) for k in range(2))
     reference = np.concatenate([case.points_world for case in cases])
     present = np.concatenate([case.states == State.PRESENT for case in cases])

@@ -38,6 +38,20 @@ class RefinementOutput(NamedTuple):
     corner: Int[Tensor, "b n d"]
 
 
+class Place(NamedTuple):
+    """Where windows lie: `window` (d,) features, each of `stride` elements, the first of them `crop` elements from the
+    edge of the image with its margin."""
+
+    window: tuple[int, ...]
+    stride: int
+    crop: int
+
+    @property
+    def elements(self) -> list[int]:
+        """(d,) elements of the image that the features of a window are computed from."""
+        return [w * self.stride + 2 * self.crop for w in self.window]
+
+
 class RefinementHead(nn.Module):
     """Sees windows of `window` elements (d), by features of the first `level + 1` levels of a patch network.
 
@@ -60,6 +74,7 @@ class RefinementHead(nn.Module):
         self.level = level
         _, self.stride, self.crop, width = patches.levels[level]
         self.window = tuple(n // self.stride for n in window)
+        self.place = Place(self.window, self.stride, self.crop)
         self.register_buffer("blend_weight", torch.tensor(0.0))
         self.net = GroupedNet(
             patches.ndim,
@@ -81,11 +96,7 @@ class RefinementHead(nn.Module):
 
         Windows stay within features of `size` (d), computed from an image with a `margin`.
         """
-        window = torch.tensor(self.window, device=points_index.device)
-        size_ = torch.tensor(list(size), device=points_index.device)
-        middle = (points_index + margin - self.crop - (self.stride - 1) / 2) / self.stride
-        first = torch.round(middle - (window - 1) / 2).long()
-        return torch.minimum(first.clamp(min=0), (size_ - window).clamp(min=0))
+        return first_features(points_index, size, self.place, margin)
 
     def forward(
         self, features: Float[Tensor, "b c *size"], points_index: Float[Tensor, "b n d"], margin: int
@@ -93,26 +104,25 @@ class RefinementHead(nn.Module):
         """Of windows around points (B, N, d) in elements of the image, from its features (B, C, *size) of the level."""
         features = pad_to(features, self.window)
         first = self.first_features(points_index, features.shape[2:], margin)
-        return self._output(extract_windows(features, first, self.window), first, margin)
+        corner = first * self.stride + self.crop - margin
+        return self._output(extract_windows(features, first, self.window), corner)
 
     def from_image(
         self, patches: PatchNet, padded: Float[Tensor, "b 1 *padded"], points_index: Float[Tensor, "b n d"]
     ) -> RefinementOutput:
         """The same from images with margin (B, 1, *padded): features are computed in the windows alone."""
-        elements = [w * self.stride + 2 * self.crop for w in self.window]
-        padded = pad_to(padded, elements)
-        size = [(n - 2 * self.crop) // self.stride for n in padded.shape[2:]]
-        first = self.first_features(points_index, size, patches.margin)
-        parts = extract_windows(padded, first * self.stride, elements)
-        features = patches.level_features(parts.flatten(0, 1), self.level)
-        windows = features.view(*first.shape[:2], *features.shape[1:])
-        return self._output(windows, first, patches.margin)
+        return self.from_windows(patches, *cut_windows(padded, points_index, self.place, patches.margin))
 
-    def _output(
-        self, windows: Float[Tensor, "b n c *window"], first: Int[Tensor, "b n d"], margin: int
+    def from_windows(
+        self, patches: PatchNet, windows: Float[Tensor, "b n 1 *elements"], corner: Int[Tensor, "b n d"]
     ) -> RefinementOutput:
-        logits, encoded = self.net(windows.flatten(1, 2))
-        return RefinementOutput(logits.float(), encoded.float(), first * self.stride + self.crop - margin)
+        """The same from the windows of `cut_windows`."""
+        features = patches.level_features(windows.flatten(0, 1), self.level)
+        return self._output(features.view(*corner.shape[:2], *features.shape[1:]), corner)
+
+    def _output(self, features: Float[Tensor, "b n c *window"], corner: Int[Tensor, "b n d"]) -> RefinementOutput:
+        logits, encoded = self.net(features.flatten(1, 2))
+        return RefinementOutput(logits.float(), encoded.float(), corner)
 
     def blend(
         self,
@@ -176,6 +186,30 @@ def sample_refinement_centers(
         points_index.double().numpy(), present.numpy(), rng, window=window, image=image, jitter=jitter
     )
     return torch.as_tensor(centers).float()
+
+
+def first_features(
+    points_index: Float[Tensor, "b n d"], size: Sequence[int], place: Place, margin: int
+) -> Int[Tensor, "b n d"]:
+    """(B, N, d) index of the first feature of windows around points (B, N, d); see `RefinementHead.first_features`."""
+    window = torch.tensor(place.window, device=points_index.device)
+    size_ = torch.tensor(list(size), device=points_index.device)
+    middle = (points_index + margin - place.crop - (place.stride - 1) / 2) / place.stride
+    first = torch.round(middle - (window - 1) / 2).long()
+    return torch.minimum(first.clamp(min=0), (size_ - window).clamp(min=0))
+
+
+def cut_windows(
+    padded: Float[Tensor, "b 1 *padded"], points_index: Float[Tensor, "b n d"], place: Place, margin: int
+) -> tuple[Float[Tensor, "b n 1 *elements"], Int[Tensor, "b n d"]]:
+    """Windows around points (B, N, d) in elements of the image, cut from images with margin (B, 1, *padded).
+
+    With them their corners (B, N, d), the first elements of the image that their features stand for.
+    """
+    padded = pad_to(padded, place.elements)
+    size = [(n - 2 * place.crop) // place.stride for n in padded.shape[2:]]
+    first = first_features(points_index, size, place, margin) * place.stride
+    return extract_windows(padded, first, place.elements), first + place.crop - margin
 
 
 def extract_windows(

@@ -20,9 +20,10 @@ from anatomark.data.working import WorkingImage
 from anatomark.methods.examples import crop_example, generators, stacked
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
 from anatomark.methods.staged import NetworkStages
+from anatomark.methods.two_stage.calls import calls_of
 from anatomark.methods.two_stage.config import TwoStageNetwork, TwoStageTraining
 from anatomark.methods.two_stage.joint import JointNet, JointOutput
-from anatomark.methods.two_stage.locate import locate, single_vote_errors
+from anatomark.methods.two_stage.locate import locate, locate_stage1, single_vote_errors
 from anatomark.methods.two_stage.loss import displacement_loss, joint_loss, present_of, refinement_loss
 from anatomark.methods.two_stage.plan import SHARE, Refinement, patch_bytes, refinement_bytes
 from anatomark.methods.two_stage.refinement import RefinementHead, sample_refinement_centers
@@ -206,7 +207,9 @@ class TwoStageStages(NetworkStages[TwoStageNetwork, TwoStageTraining]):
         return np.array([single_vote_errors(patches, case, device) for case in cases])
 
     def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
-        return locate(networks, image, device, upto=stage)[-1]
+        if stage == "stage1":
+            return locate_stage1(cast("PatchNet", networks[stage]), image, device)[-1]
+        return locate(self.plan.network, calls_of(cast("JointNet", networks[stage])), image, device)[-1]
 
 
 def make_patches(network: TwoStageNetwork) -> PatchNet:

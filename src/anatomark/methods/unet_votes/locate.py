@@ -14,25 +14,23 @@ from torch import Tensor
 from anatomark import votes
 from anatomark.core.grid import Floats, Grid
 from anatomark.data.working import WorkingImage
+from anatomark.methods.calls import Call, Calls
 from anatomark.methods.deep_features import DeepFeatures
 from anatomark.methods.interface import Located
 from anatomark.methods.passes import grey_values, passes, with_more_mass
+from anatomark.methods.unet_votes.calls import AT_ONCE, LOOKS, SIGMA
 from anatomark.methods.unet_votes.config import UNetVotesNetwork
 from anatomark.methods.voted import voted
-from anatomark.nets.vote_unet import Votes, VoteUNet, Windows
-
-SIGMA = 0.7  # patches: s.d. of the Gaussian of classes around a landmark
-LOOKS = 2  # close ones: the second around the answer of the first
-AT_ONCE = 256  # landmarks of a close look, whose windows are in memory together
+from anatomark.nets.vote_unet import Votes, Windows
 
 
-def locate(config: UNetVotesNetwork, network: VoteUNet, image: WorkingImage, device: torch.device) -> list[Located]:
+def locate(config: UNetVotesNetwork, calls: Calls, image: WorkingImage, device: torch.device) -> list[Located]:
     """The global answer and the local one; of several crops, each landmark takes the answers with the most mass."""
     found: list[list[Located]] = []
     with torch.inference_mode():
         for start, size, _ in passes(image.fine.shape, crop=config.crop, strides=config.strides):
             values = grey_values(image, start, size, device)
-            found.append(_answers(config, network, values, np.asarray(start, dtype=float), image.fine_grid))
+            found.append(_answers(config, calls, values, np.asarray(start, dtype=float), image.fine_grid))
     return [reduce(with_more_mass, answers) for answers in zip(*found, strict=True)]
 
 
@@ -51,10 +49,10 @@ def windows_around(
     return Windows(which, torch.minimum(first.clamp(min=0), last), (expected - (stride - 1) / 2) / stride)
 
 
-def _answers(config: UNetVotesNetwork, network: VoteUNet, values: Tensor, start: Floats, grid: Grid) -> list[Located]:
+def _answers(config: UNetVotesNetwork, calls: Calls, values: Tensor, start: Floats, grid: Grid) -> list[Located]:
     """The answers of one pass over `values`, which begin at the element `start` (d,) of the image."""
-    coarse, features, deepest = network.look_over(values)
-    first = _voted(coarse, config.coarse_stride, start[None], grid)
+    *coarse, features, deepest = calls["global"](values)
+    first = _voted(Votes(*coarse), config.coarse_stride, start[None], grid)
     stride = np.prod(config.strides, axis=0)
     elements = (grid.world_to_index(first.points_world) - start + 0.5) / stride - 0.5
     answer = first = replace(first, features=DeepFeatures.of(deepest, elements))
@@ -63,7 +61,7 @@ def _answers(config: UNetVotesNetwork, network: VoteUNet, values: Tensor, start:
     for _ in range(LOOKS):
         middles = _in_pass(answer, start, grid, values.device)
         windows = windows_around(middles, expected, which, config, features.shape[2:])
-        answer = _looked_closely(config, network, features, windows, answer, start, grid)
+        answer = _looked_closely(config, calls["local"], features, windows, answer, start, grid)
     return [first, answer]
 
 
@@ -74,7 +72,7 @@ def _in_pass(answer: Located, start: Floats, grid: Grid, device: torch.device) -
 
 def _looked_closely(
     config: UNetVotesNetwork,
-    network: VoteUNet,
+    look_closely: Call,
     features: Tensor,
     windows: Windows,
     before: Located,
@@ -87,8 +85,8 @@ def _looked_closely(
     for number in range(0, config.landmarks, AT_ONCE):
         some = slice(number, number + AT_ONCE)
         part = Windows(windows.which[some], windows.corners[:, some], windows.expected[:, some])
-        found = network.look_closely(features, part)
-        parts.append(_voted(found, config.stride, corners[some] * stride + start, grid))
+        found = look_closely(features, *part)
+        parts.append(_voted(Votes(*found), config.stride, corners[some] * stride + start, grid))
     points, spread, mass = (
         np.concatenate(values) for values in zip(*((p.points_world, p.spread, p.mass) for p in parts), strict=True)
     )

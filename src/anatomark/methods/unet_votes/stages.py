@@ -20,8 +20,9 @@ from anatomark.methods.examples import crops, generators
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
 from anatomark.methods.staged import NetworkStages
 from anatomark.methods.unet_plan import network_bytes
+from anatomark.methods.unet_votes.calls import SIGMA, calls_of
 from anatomark.methods.unet_votes.config import UNetVotesNetwork, UNetVotesTraining
-from anatomark.methods.unet_votes.locate import SIGMA, locate, windows_around
+from anatomark.methods.unet_votes.locate import locate, windows_around
 from anatomark.methods.unet_votes.plan import window_bytes
 from anatomark.methods.vote_loss import CLASS_WEIGHT, vote_loss
 from anatomark.nets.vote_unet import Votes, VoteUNet, Windows
@@ -136,7 +137,7 @@ class UNetVotesStages(NetworkStages[UNetVotesNetwork, UNetVotesTraining]):
         )
 
     def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
-        return locate(self.plan.network, cast("VoteUNet", networks[STAGE]), image, device)[-1]
+        return locate(self.plan.network, calls_of(cast("VoteUNet", networks[STAGE])), image, device)[-1]
 
 
 def _found(cast_votes: Votes, stride: Sequence[int]) -> Tensor:
