@@ -44,12 +44,12 @@ from anatomark.methods.settings import (
 )
 from anatomark.methods.staged import NetworkStages
 from anatomark.methods.unet_plan import network_bytes
+from anatomark.nets.cpu import with_right_gradients
 from anatomark.nets.split_batch import batch_mean
 
 STAGE = "unet"
 SIDE = {2: 256, 3: 64}  # elements along the longest side of an image
 STRIDE = 16  # BasicUNet halves an image four times
-DEEPEST = 3  # elements along its last level: on CPUs, gradients of 2 in bfloat16 may be wrong (PyTorch 2.13)
 SIGMA = 1.0  # elements: s.d. of the target around a landmark
 SHARPNESS = 4.0  # times the output of the network: a softmax over many elements needs large logits, and soon
 
@@ -82,7 +82,8 @@ class MonaiUNetTraining(CroppedTraining):
 
 def make_network(network: MonaiUNetNetwork) -> nn.Module:
     """The untrained network: logits (B, N, *spatial) of images (B, 1, *spatial)."""
-    return BasicUNet(network.ndim, in_channels=1, out_channels=network.landmarks, features=network.features)
+    unet = BasicUNet(network.ndim, in_channels=1, out_channels=network.landmarks, features=network.features)
+    return with_right_gradients(unet)
 
 
 def logits_of(network: nn.Module, values: Tensor) -> Tensor:
@@ -164,7 +165,7 @@ class MonaiUNet(NetworkDetector[MonaiUNetSettings, MonaiUNetNetwork, MonaiUNetTr
             "landmarks": facts.landmarks,
             "spacing": spacing,
             "pool": (1,) * d,
-            "size": tuple((STRIDE * np.maximum(DEEPEST, np.ceil(elements / STRIDE - 1e-6))).astype(int).tolist()),
+            "size": tuple((STRIDE * np.ceil(elements / STRIDE - 1e-6)).astype(int).tolist()),
             "landmark_crop_fraction": 0.0,
             "steps": stage_steps(asked, asked.steps, 1500, cases=len(facts.grids), batch=asked.batch, share=1.0),
             **planned_augmentation(asked, has_pairs=facts.has_pairs, ndim=d, turn_degrees=facts.turn_degrees),

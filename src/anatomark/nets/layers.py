@@ -8,7 +8,7 @@ from typing import Self, cast
 import torch
 from torch import Tensor, nn
 
-from anatomark.nets.cpu import avg_pool2, convolve
+from anatomark.nets.cpu import Conv3d, avg_pool2, convolve
 from anatomark.nets.split_batch import BatchNorm2d, BatchNorm3d
 
 BatchNorm = BatchNorm2d | BatchNorm3d
@@ -16,7 +16,7 @@ Conv = nn.Conv2d | nn.Conv3d
 
 
 def conv(ndim: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
-    return nn.Conv2d if ndim == 2 else nn.Conv3d
+    return nn.Conv2d if ndim == 2 else Conv3d
 
 
 def batch_norm(ndim: int) -> type[BatchNorm2d] | type[BatchNorm3d]:

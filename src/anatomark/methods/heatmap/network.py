@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from anatomark.errors import MissingExtraError
+from anatomark.nets.cpu import with_right_gradients
 from anatomark.nets.layers import conv
 
 TileLoss = Callable[[Tensor, slice], Tensor]
@@ -46,6 +47,7 @@ class HeatmapNet(nn.Module):
             upsample_kernel_size=[list(s) for s in strides[1:]],
             filters=list(channels),
         )
+        with_right_gradients(unet)
         # Its blocks and not itself, for it registers each of them twice, and a file of weights would contain both.
         self.down = nn.ModuleList([unet.input_block, *unet.downsamples, unet.bottleneck])
         self.up = unet.upsamples
