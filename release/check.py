@@ -2,15 +2,20 @@
 
 The tools (build, hatchling, twine) are installed into an environment below build/package; nothing else is fetched. The
 wheel is installed without its dependencies, which come from the environment that runs this script, so that what the
-wheel itself lacks is noticed. Says what it found, and ends with 1 where something is missing.
+wheel itself lacks is noticed. It predicts, runs `anatomark demo` and opens a review there. Says what it found, and ends
+with 1 where something is missing.
 """
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import time
+import urllib.request
 import venv
 import zipfile
 from pathlib import Path
@@ -107,6 +112,35 @@ def used(wheel: Path) -> None:
     rows = (WORK / "predicted" / "predictions.csv").read_text().splitlines()
     assert len(rows) == 20, f"predictions.csv has {len(rows)} rows, 19 landmarks and a heading were expected"
     print("the wheel, installed alone: predicted 19 landmarks with ceph19")
+    for words in ((python, "-c", "import anatomark"), (program, "--help")):
+        seconds = min(timed(*words) for _ in range(3))
+        print(f"{Path(words[0]).name} {' '.join(words[1:])}: {seconds:.2f} s")
+    shutil.rmtree(WORK / "demo", ignore_errors=True)
+    print(call(program, "demo", "--out", "demo", cwd=WORK).strip().splitlines()[-1])
+    reviewed(program, WORK / "demo" / "data" / "dataset.yaml")
+
+
+def timed(*words: str | Path) -> float:
+    began = time.perf_counter()
+    call(*words, cwd=WORK)
+    return time.perf_counter() - began
+
+
+def reviewed(program: Path, dataset: Path) -> None:
+    """Open the review page of the data set as a browser would, and the first case."""
+    words = [program, "review", dataset, "--out", WORK / "review", "--no-browser", "--port", "0"]
+    server = subprocess.Popen([str(word) for word in words], cwd=WORK, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        address = next(found[0] for line in server.stdout if (found := re.search(r"http://\S+", line)))
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        page = browser.open(address, timeout=30).read().decode()
+        script = re.findall(r'src="([^"]+)"', page)[0]
+        assert browser.open(f"{address.partition('?')[0].rstrip('/')}/{script}", timeout=30).status == 200
+    finally:
+        server.terminate()
+        server.wait(30)
+    print("the wheel's review page opens")
 
 
 if __name__ == "__main__":
