@@ -86,6 +86,7 @@ def one_prediction(spec: dict[str, Any]) -> dict[str, Any]:
     """Predict the image of a spec, once to warm up and `repeats` times on the clock."""
     import torch
 
+    from anatomark.data.working import working_image
     from anatomark.methods.networks import NetworkDetector
 
     device = torch.device(spec["device"])
@@ -183,6 +184,7 @@ def parts_of_whole(network: Network, image: Image, locate: Callable[[], None]) -
 
     from anatomark.core.image import require_usable
     from anatomark.core.landmarks import Landmarks
+    from anatomark.data.working import working_image
     from anatomark.formats.images import read_image, write_image
     from anatomark.formats.table import write_table
     from anatomark.methods.prediction import Prediction, prediction_table

@@ -60,11 +60,12 @@ def main(arguments: Sequence[str]) -> None:
     from anatomark.ready_made import run_folder
 
     dataset = load_dataset(options.dataset, options.root)
+    others = [load_dataset(other, options.root) for other in options.others]
     if options.learn:
         learn(run_folder(options.model), dataset)
     model = load(options.model, device="cpu")
     rows = measured(model, dataset, options.split, options.most)
-    rows += [foreign(model, load_dataset(other, options.root), options.most or FOREIGN) for other in options.others]
+    rows += [foreign(model, other, options.most or FOREIGN) for other in others]
     about = provenance(f"python -m benchmarks suitability {shlex.join(arguments)}")
     result = {"kind": "suitability", "model": Path(options.model).name, "dataset": dataset.name, "wrong": WRONG}
     name = f"suitability_{Path(options.model).name}_{dataset.name}_{options.split}"
