@@ -88,7 +88,7 @@ def test_it_beats_the_mean_shape(ndim: int) -> None:
     assert found.mean() < 0.5 * blind.mean()
 
 
-@pytest.mark.parametrize("ndim", [2, 3], ids=["2D", "3D"])
+@pytest.mark.parametrize("ndim", [2, pytest.param(3, marks=[pytest.mark.slow, pytest.mark.long])], ids=["2D", "3D"])
 def test_a_deformable_registration_comes_nearer_than_an_affine_one(ndim: int) -> None:
     cases = phantom_cases(ndim, 4)
     affine, _ = errors(trained(cases[:3], nearest=2), cases[3:])
