@@ -359,7 +359,7 @@ def test_missing_and_absent_landmarks_are_learned_from_or_left_out(sparse: Path,
 
 
 @pytest.mark.parametrize(
-    "phantoms", [2, pytest.param(3, marks=pytest.mark.long)], ids=["2D", "3D"], indirect=True, scope="session"
+    "sparse", [2, pytest.param(3, marks=pytest.mark.long)], ids=["2D", "3D"], indirect=True, scope="session"
 )
 def test_the_seed_and_nothing_else_decides_the_weights(
     sparse: Path, sparse_run: Path, method: str, few_steps: dict[str, Any], tmp_path: Path
