@@ -37,15 +37,20 @@ def case(seed: int, dtype: Any = np.uint8) -> CachedCase:
 
 
 class Reader:
-    """A detector that finds landmarks by their grey values, or, `symmetrical`, in the mirrored order as well."""
+    """A detector that finds landmarks by their grey values, `symmetrical`: in the mirrored order, too.
+
+    A `constant` one gives the same points for every image.
+    """
 
     quick = True
     presence = PresenceModel.unfitted(1)
 
-    def __init__(self, *, symmetrical: bool = False) -> None:
-        self.symmetrical = symmetrical
+    def __init__(self, *, symmetrical: bool = False, constant: bool = False) -> None:
+        self.symmetrical, self.constant = symmetrical, constant
 
     def locate(self, image: Any, device: torch.device, *, upto: str | None = None) -> list[Located]:
+        if self.constant:
+            return [Located(SHAPE, np.ones(5), np.full(5, 0.9))]
         low, high = image.window
         values = 255 * (image.fine.astype(float) - low) / (high - low) if image.fine.dtype != np.uint8 else image.fine
         found = [np.argwhere(np.abs(values - (100 + 20 * n)) < 1) for n in range(5)]
@@ -74,6 +79,12 @@ def test_an_image_that_looks_natural_in_the_wrong_place_is_one() -> None:
     assert blind == ("mirrored",)
     told = replace(member().suitability, blind=blind)
     assert told.limits == ["images that are mirrored look suitable to the model"]
+
+
+def test_a_network_that_has_only_learned_where_landmarks_usually_are_tells_no_turn() -> None:
+    cases = [case(seed) for seed in range(60, 64)]
+    blind = blind_spots(member(constant=True), cases, np.full((4, 5), 2.0), torch.device("cpu"))
+    assert blind == ("mirrored", "upside down", "turned by 180 degrees")
 
 
 def test_a_model_of_few_cases_says_so() -> None:

@@ -32,6 +32,7 @@ def blind_spots(member: Member, cases: Sequence[CachedCase], errors: Floats, dev
     kinds: dict[str, Callable[[CachedCase], CachedCase]] = {
         "mirrored": lambda case: _flipped(case, -1),
         "upside down": lambda case: _flipped(case, 0),
+        "turned by 180 degrees": lambda case: _flipped(_flipped(case, -1), -2),
         "inverted": _inverted,
     }
     limit = WRONG * float(np.nanmean(errors))
