@@ -271,7 +271,7 @@ def test_the_command_says_what_was_there_and_points_to_cohort(pictures, stopped,
     there = len(lines(stopped))
     words = ["predict", str(MODEL), str(pictures), "--out", str(stopped), "--spacing", "2.5,3", "--device", "cpu"]
     monkeypatch.setattr(predict, "COHORT_FROM", 13)
-    monkeypatch.setattr("anatomark.cohort.extra.find_spec", lambda name: None)
+    monkeypatch.setattr("anatomark.errors.find_spec", lambda name: None)
     assert command_line(words) == 1
     said = capfd.readouterr()
     assert f"12 images predicted ({there} of them before it was stopped; per image: read" in said.out

@@ -23,7 +23,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from anatomark.core.landmarks import State
-from anatomark.data.cache import Cache, CachedCase
+from anatomark.data.cache import CachedCase
 from anatomark.data.working import WorkingImage
 from anatomark.methods.examples import crops, generators
 from anatomark.methods.heatmap.loss import cross_entropy, density, inside_grid
@@ -99,10 +99,6 @@ class MonaiUNetStages(NetworkStages[MonaiUNetNetwork, MonaiUNetTraining]):
     @classmethod
     def untrained(cls, network: MonaiUNetNetwork) -> dict[str, nn.Module]:
         return {STAGE: make_network(network)}
-
-    def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module:
-        torch.manual_seed(self.plan.training.seed)
-        return make_network(self.plan.network)
 
     def stage_plan(self, stage: str) -> StagePlan:
         network, training = self.plan.network, self.plan.training

@@ -5,6 +5,8 @@ traceback. Messages quote what came, which may be of any length and hold any cha
 """
 
 import re
+from collections.abc import Sequence
+from importlib.util import find_spec
 
 _LONGEST, _LONGEST_WORD = 4000, 400  # characters of a message, and of a word in it
 
@@ -97,6 +99,20 @@ class OutputError(AnatomarkError):
 
 class ReviewError(AnatomarkError):
     """A review that cannot be opened or changed: already open, damaged, of another data set."""
+
+
+def missing_packages(packages: Sequence[str]) -> list[str]:
+    """Those that are not installed; none is loaded."""
+    return [name for name in packages if find_spec(name) is None]
+
+
+def require_extra(needs: str, packages: Sequence[str], extra: str) -> None:
+    """MissingExtraError where one of `packages` of an `extra` is not installed; `needs` are the words before them."""
+    if missing := missing_packages(packages):
+        raise MissingExtraError(
+            f"{needs} {' and '.join(missing)}, which {'are' if len(missing) > 1 else 'is'} not installed; "
+            f"install the extra: pip install 'anatomark[{extra}]'"
+        )
 
 
 _NETWORKS = {  # {module: package} of what only training and prediction need, so that an installation may lack it

@@ -70,7 +70,7 @@ def test_parts_of_a_job_array():
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
-    monkeypatch.setattr(extra, "find_spec", lambda name: None if name == "pyarrow" else name)
+    monkeypatch.setattr("anatomark.errors.find_spec", lambda name: None if name == "pyarrow" else name)
     with pytest.raises(MissingExtraError, match=r"need pyarrow, which is not .* pip install 'anatomark\[cohort\]'"):
         extra.require_cohort()
 

@@ -169,7 +169,7 @@ def test_a_missing_package_is_named_with_its_extra(
 ) -> None:
     run, bundle = exported("global-to-local", 2)
     found = importlib.util.find_spec
-    monkeypatch.setattr("anatomark.exports.extra.find_spec", lambda name: None if name == package else found(name))
+    monkeypatch.setattr("anatomark.errors.find_spec", lambda name: None if name == package else found(name))
     line = rf"needs {package}, which is not installed; install the extra: pip install 'anatomark\[onnx\]'"
     with pytest.raises(MissingExtraError, match=line):
         export_model(run, out=tmp_path / "out")

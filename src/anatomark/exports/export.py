@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ from anatomark.exports.graphs import graphs_of, onnx_of
 from anatomark.exports.monai_bundle import MODELS, write_bundle
 from anatomark.formats.atomic import replacing_folder, write_json
 from anatomark.loading import load_model
+from anatomark.methods.calls import Graph
 from anatomark.methods.error_bound import NAME as BOUNDS
 from anatomark.methods.error_scale import NAME as SCALE
 from anatomark.methods.offsets import NAME as OFFSETS
@@ -64,14 +66,14 @@ def export_model(run: str | Path, *, out: str | Path, to: Target = "onnx") -> Pa
         what = "has files already" if folder.is_dir() else "is not a folder"
         raise OutputError(f"{folder} {what}; choose another --out")
     model = load_model(source, device="cpu")
-    graphs_of(model.detector)
+    graphs = graphs_of(model.detector)
     with replacing_folder(folder) as partial:
         inner = partial
         if to == "monai":
             write_bundle(model, about(source), partial)
             inner = partial / MODELS
             inner.mkdir()
-        _write_graphs(model, source, inner)
+        _write_graphs(model, graphs, source, inner)
     return folder
 
 
@@ -83,9 +85,8 @@ def _require_exportable(source: Path) -> None:
         raise ModelError(f"{source} is exported already; give the run folder that it was exported from")
 
 
-def _write_graphs(model: Model, source: Path, folder: Path) -> None:
+def _write_graphs(model: Model, graphs: Sequence[Graph], source: Path, folder: Path) -> None:
     """The graphs, export.json, and the other files of a model that prediction needs."""
-    graphs = graphs_of(model.detector)
     for graph in graphs:
         (folder / f"{graph.name}.onnx").write_bytes(onnx_of(graph))
     write_json(folder / NAME, description(model, graphs))

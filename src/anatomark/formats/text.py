@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -152,16 +151,12 @@ def read_sheet(path: str | Path, expected: str = "a .csv or .tsv") -> Sheet:
     """
     path = Path(path)
     try:
-        with open(path, "rb") as file:
-            large = os.fstat(file.fileno()).st_size >= LARGE
-            content = file.read(_START if large else -1)
-    except OSError as error:
-        raise LandmarkFileError(f"{path} cannot be read: {error.strerror}; give {expected}") from error
-    if not large:
-        return as_sheet(decode(content, path), path)
-    _refuse_other_files(content, path)
-    mark, encoding = _encoding(content)
-    return _sheet(content[len(mark) :].decode(encoding, errors="replace"), _lines_of_file(path), path)
+        start = read_head(path, _START) if path.stat().st_size >= LARGE else None
+    except OSError:
+        start = None  # read_text says why
+    if start is None:
+        return as_sheet(read_text(path, expected), path)
+    return _sheet(start, _lines_of_file(path), path)
 
 
 def as_sheet(text: str, source: str | Path) -> Sheet:
@@ -225,7 +220,9 @@ def _lines_of_file(path: Path) -> Iterator[str]:
     """As `_lines`, of the text in a file, of which little is held at a time."""
     try:
         with open(path, "rb") as file:
-            mark, encoding = _encoding(file.read(4))
+            begins = file.read(8)
+            _refuse_other_files(begins, path)
+            mark, encoding = _encoding(begins)
             file.seek(len(mark))
             with io.TextIOWrapper(file, encoding, newline="") as text:
                 for line in text:

@@ -44,8 +44,10 @@ class NetworkStages(ABC, Generic[NetworkT, TrainingT]):
         training = self.plan.training.model_copy(update={self.steps[stage]: steps})
         return replace(self, plan=replace(self.plan, training=training))
 
-    @abstractmethod
-    def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module: ...
+    def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module:
+        """The network to train, as the seed draws it; for methods of one stage, which begins from nothing."""
+        torch.manual_seed(self.plan.training.seed)
+        return self.untrained(self.plan.network)[stage]
 
     @abstractmethod
     def stage_plan(self, stage: str) -> StagePlan: ...

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anatomark.core.landmarks import State
-from anatomark.data.cache import Cache, CachedCase
+from anatomark.data.cache import CachedCase
 from anatomark.data.working import WorkingImage
 from anatomark.methods.examples import crops, generators
 from anatomark.methods.heatmap.calls import calls_of
@@ -38,10 +38,6 @@ class HeatmapStages(NetworkStages[HeatmapNetwork, HeatmapTraining]):
     @classmethod
     def untrained(cls, network: HeatmapNetwork) -> dict[str, nn.Module]:
         return {STAGE: make_network(network)}
-
-    def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module:
-        torch.manual_seed(self.plan.training.seed)
-        return make_network(self.plan.network)
 
     def stage_plan(self, stage: str) -> StagePlan:
         network, training = self.plan.network, self.plan.training

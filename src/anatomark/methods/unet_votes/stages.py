@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from anatomark import votes
 from anatomark.core.landmarks import State
-from anatomark.data.cache import Cache, CachedCase
+from anatomark.data.cache import CachedCase
 from anatomark.data.working import WorkingImage
 from anatomark.methods.examples import crops, generators
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
@@ -41,10 +41,6 @@ class UNetVotesStages(NetworkStages[UNetVotesNetwork, UNetVotesTraining]):
     @classmethod
     def untrained(cls, network: UNetVotesNetwork) -> dict[str, nn.Module]:
         return {STAGE: make_network(network)}
-
-    def make(self, stage: str, networks: Networks, cache: Cache) -> nn.Module:
-        torch.manual_seed(self.plan.training.seed)
-        return make_network(self.plan.network)
 
     def stage_plan(self, stage: str) -> StagePlan:
         network, training = self.plan.network, self.plan.training
