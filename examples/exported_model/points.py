@@ -230,15 +230,24 @@ def two_stage(told, graphs, image, count):
 
 
 def unet_votes(told, graphs, image, count):
-    affine, look, over = image.fine_affine, told["local"], told["global"]
+    affine, look, over, joint = image.fine_affine, told["local"], told["global"], told.get("joint_choice")
     total = (math.sqrt(2 * math.pi) * told["class_sigma"]) ** image.fine.ndim
     patch, window = np.array(look["patch"]), np.array(look["window"])
     found = []
     for start, size, _ in passes(image.fine.shape, over):
         logits, encoded, features, _ = graphs["global"](seen_in(image, start, size))
         first = answer = voted(logits, encoded, over["patch"], start, affine, total)
-        expected = (to_index(affine, first[0]) - start - (patch - 1) / 2) / patch
-        for _ in range(look["looks"]):
+        if joint is not None:
+            modes = modes_of(joint, logits, encoded, np.array(over["patch"]), start, affine, total)
+            first = answer = choose(joint, *modes, np.mean(over["patch"] * lengths(affine)))[0], *first[1:]
+        at = first[0]
+        for number in range(look["looks"]):
+            if joint is not None and number:
+                single = answer[0][:, None], answer[2][:, None]
+                places, trust = choose(joint, *single, joint["near"] * np.mean(patch * lengths(affine)))
+                alone = (trust < joint["trusted"])[:, None]
+                at, answer = np.where(alone, places, at), (np.where(alone, places, answer[0]), *answer[1:])
+            expected = (to_index(affine, at) - start - (patch - 1) / 2) / patch
             middle = (to_index(affine, answer[0]) - start - (patch - 1) / 2) / patch
             corner = np.round(middle - (window - 1) / 2).astype(int)
             corner = np.clip(corner, 0, np.array(features.shape[2:]) - window)
@@ -249,6 +258,123 @@ def unet_votes(told, graphs, image, count):
             answer = *chosen(better, (points, spread), answer), mass
         found.append((first, answer))
     return [most_mass(answers) for answers in zip(*found, strict=True)]
+
+
+def modes_of(joint, logits, encoded, patch, start, affine, total):
+    """Places (N, modes, d) world and mass (N, modes) of the modes of the votes of one pass."""
+    d = encoded.shape[2]
+    weights = (1 / (1 + np.exp(-logits[0].astype(float)))).reshape(len(logits[0]), -1) / total
+    order = np.argsort(-weights, axis=1, kind="stable")[:, : joint["mode_patches"]]
+    centers = np.indices(logits.shape[2:]).reshape(d, -1) * patch[:, None] + (patch[:, None] - 1) / 2
+    code = encoded[0].astype(float).reshape(len(weights), d, -1)
+    votes = np.sign(code) * np.expm1(np.minimum(np.abs(code), 5) * math.log(10)) + centers
+    votes = to_world(affine, np.take_along_axis(votes, order[:, None], 2).transpose(0, 2, 1) + start)
+    left = np.take_along_axis(weights, order, 1)
+    whole, rows = np.minimum(left.sum(1), 1), np.arange(len(left))
+    apart = ((votes[:, :, None] - votes[:, None]) ** 2).sum(3)
+    kernel = np.exp(-apart / 2 / np.mean(patch * lengths(affine)) ** 2)
+    places, mass = [], []
+    for _ in range(joint["modes"]):
+        near = kernel[rows, np.einsum("nij,nj->ni", kernel, left).argmax(1)]
+        mass.append((left * near).sum(1))
+        places.append(((left * near)[..., None] * votes).sum(1) / np.maximum(mass[-1], 1e-300)[:, None])
+        left = left * (1 - np.minimum(1, joint["taken"] * near))
+    mass = np.stack(mass, 1)
+    return np.stack(places, 1), mass / np.maximum(mass.sum(1, keepdims=True), 1e-300) * whole[:, None]
+
+
+def choose(joint, places, mass, patch):
+    """For each landmark the place (N, d) that its modes and the others come to, and how far to trust it (N,)."""
+    known = np.array(joint["noise"]) > 0
+    chosen, trust = places[:, 0].copy(), np.ones(len(places))
+    if known.sum() >= places.shape[2] + 2:
+        shape = {name: np.array(joint[name]) for name in ("mean", "axes", "noise", "turn", "pose")}
+        shape |= {"mean": shape["mean"][known], "axes": shape["axes"][:, known], "noise": shape["noise"][known]}
+        chosen[known], trust[known] = choose_known(joint, shape, places[known], mass[known], patch)
+    return chosen, trust
+
+
+def choose_known(joint, shape, places, mass, patch):
+    (n, k, d), rng = places.shape, np.random.default_rng(0)
+    mean, axes, noise, error = shape["mean"], shape["axes"], shape["noise"], joint["error"]
+    unit = patch / math.exp(shape["pose"][1])
+    variance = (axes**2).sum((0, 2)) / d + noise
+    count = joint["poses"] if k > 1 else joint["poses"] // 10
+    share = mass / np.maximum(mass.sum(1, keepdims=True), 1e-300)
+    few = rng.random((count, n)).argsort(1)[:, : d + 1]
+    which = (rng.random((count, d + 1, 1)) > share.cumsum(1)[few]).sum(2).clip(max=k - 1)
+    poses = [similarity(mean[f], places[f, w], np.ones(d + 1)) for f, w in zip(few, which, strict=True)]
+    some, costs = slice(None, None, math.ceil(n / joint["judging"])), []
+    for pose in poses:
+        apart = ((laid(pose, places[some]) - mean[some, None]) ** 2).sum(2)
+        fitting = mass[some] * np.exp(-apart / 2 / (variance[some, None] + (error["start"] * unit) ** 2))
+        costs.append(strangeness(shape, pose) - np.log(fitting.sum(1) + joint["nowhere"]).sum())
+    order = np.argsort(costs, kind="stable")[: joint["refined"]]
+    best = -math.inf, (places[:, 0], np.ones(n))
+    for pose in (similarity(mean, places[:, 0], mass[:, 0] + 1e-12), *(poses[i] for i in order)):
+        found = refined(joint, shape, places, mass, pose, unit)
+        best = max(best, found, key=lambda one: one[0])
+        if (found[1][1] >= joint["trusted"]).all():
+            break
+    return best[1]
+
+
+def refined(joint, shape, places, mass, pose, unit):
+    """The logarithmic probability of a pose when refined, and what is chosen by it."""
+    d, mean, axes, noise = places.shape[2], shape["mean"], shape["axes"], shape["noise"]
+    told, expected, variance = joint["error"], mean, (axes**2).sum((0, 2)) / d + noise
+    error, unlikely, eye = (told["start"] * unit) ** 2, 0.0, np.eye(len(axes))
+    for _ in range(joint["rounds"]):
+        taken, trust, _ = matched(joint, places, mass, pose, expected, variance + error)
+        weights = trust / (noise + error)
+        weighted = axes * weights[:, None]
+        along = np.einsum("knd,nd->nk", weighted, taken - mean)
+        moments = np.einsum("knd,lnd->nkl", weighted, axes)
+        every = moments.sum(0) + eye
+        others = np.linalg.solve(every - moments, (along.sum(0) - along)[..., None])[..., 0]
+        expected = mean + np.einsum("nk,knd->nd", others, axes)
+        solved = np.linalg.solve(every - moments, axes.transpose(1, 0, 2))
+        variance = np.einsum("knd,nkd->n", axes, solved) / d + noise
+        most = np.linalg.solve(every, along.sum(0))
+        unlikely = most @ most / 2
+        back = pose[0] * (taken @ pose[1].T) + pose[2]
+        pose = similarity(mean + np.einsum("k,knd->nd", most, axes), back, weights + 1e-12)
+        if (agreeing := trust >= joint["trusted"]).any():
+            error = np.median((((taken - expected) ** 2).sum(1) / told["median"] - variance)[agreeing])
+        error = min(max(error, (told["least"] * unit) ** 2), (told["most"] * unit) ** 2)
+    taken, trust, fitting = matched(joint, places, mass, pose, expected, variance + error)
+    both = expected + (trust * variance / (variance + error))[:, None] * (taken - expected)
+    probability = np.log(fitting + joint["nowhere"]).sum() - unlikely - strangeness(shape, pose)
+    return probability, (pose[0] * (both @ pose[1].T) + pose[2], trust)
+
+
+def matched(joint, places, mass, pose, expected, variance):
+    at = laid(pose, places)
+    apart = ((at - expected[:, None]) ** 2).sum(2) / variance[:, None]
+    fitting = (mass * np.exp(-apart / 2)).sum(1)
+    which = np.argmax(np.log(mass + 1e-12) - apart / 2, axis=1)
+    return at[np.arange(len(at)), which], fitting / (fitting + joint["nowhere"]), fitting
+
+
+def laid(pose, places):
+    return (places - pose[2]) @ pose[1] / pose[0]
+
+
+def similarity(source, target, weights):
+    """Scale, rotation and offset that lay points (N, d) onto others with weights (N,), by least squares."""
+    share = weights / weights.sum()
+    a, b = source - share @ source, target - share @ target
+    u, s, vt = np.linalg.svd((share[:, None] * b).T @ a)
+    s[-1], u[:, -1] = s[-1] * np.sign(np.linalg.det(u @ vt)), u[:, -1] * np.sign(np.linalg.det(u @ vt))
+    scale = max(s.sum(), 1e-300) / max(share @ (a**2).sum(1), 1e-300)
+    return scale, u @ vt, share @ target - scale * (u @ vt @ (share @ source))
+
+
+def strangeness(shape, pose):
+    turned, size, spread = shape["pose"]
+    d = len(shape["turn"])
+    angle = math.acos(np.clip((np.trace(shape["turn"].T @ pose[1]) - (d - 2)) / 2, -1, 1))
+    return ((math.log(pose[0]) - size) / spread) ** 2 / 2 + (angle / turned) ** 2 / 2
 
 
 def heatmap(told, graphs, image, count):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -108,7 +108,7 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
     tensors, _ = load_tensors(weights) if graphs is None or weights.exists() else ({}, {})
     template = tensors.pop(TEMPLATE, None)
     if graphs is not None:
-        detector = _exported(folder, kind, network, presence, sessions_of(graphs))
+        detector = _exported(folder, kind, network, presence, sessions_of(graphs), tensors)
     else:
         detector = _part(
             weights, lambda: kind.load(network, tensors, presence, device=torch.device(chosen), source=str(weights))
@@ -132,12 +132,17 @@ def load_model(run: str | Path, *, device: str = "auto") -> Model:
 
 
 def _exported(
-    folder: Path, kind: type[AnyDetector], network: Any, presence: PresenceModel, calls: Calls
+    folder: Path,
+    kind: type[AnyDetector],
+    network: Any,
+    presence: PresenceModel,
+    calls: Calls,
+    tensors: Mapping[str, torch.Tensor],
 ) -> AnyDetector:
     """The detector whose `calls` are answered by graphs; ModelError for a method that makes none."""
     if not issubclass(kind, NetworkDetector):
         raise not_a_model(folder / NAME, f"the method {kind.name} has no graphs")
-    return kind(network, {}, presence, calls)
+    return kind(network, {}, presence, calls).with_beside(tensors, str(folder / "model.safetensors"))
 
 
 def _part(path: Path, load: Callable[[], T]) -> T:

@@ -1,5 +1,6 @@
 """Small models with random weights, and images for them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from anatomark.core.image import Image
 from anatomark.methods import detector_class
 from anatomark.methods.error_bound import ErrorBounds
 from anatomark.methods.interface import DataFacts
+from anatomark.methods.joint_choice import ShapeModel
 from anatomark.methods.networks import NetworkDetector
 from anatomark.methods.presence import PresenceModel
+from anatomark.methods.unet_votes.method import UNetVotes
 from anatomark.model import Member, Model
 
 METHODS = ("global-to-local", "two-stage", "unet-votes", "heatmap")
@@ -63,7 +66,13 @@ def image_of(ndim: int, shape: tuple[int, ...], seed: int = 0) -> Image:
     return Image(np.round(1000 * values).astype(np.int16), Grid(shape, affine))
 
 
-def save_untrained(folder: Path, method: str, ndim: int, names: tuple[str, ...] = ("a", "b", "c"), **more: Any) -> Path:
+def shape_of(landmarks: int, ndim: int) -> ShapeModel | None:
+    """A random shape, as large as the images; None for fewer landmarks than a pose needs."""
+    rng = np.random.default_rng(1)
+    return ShapeModel.learned(rng.uniform(0, 40, (landmarks, ndim)) + rng.normal(0, 3, (12, landmarks, ndim)))
+
+
+def save_untrained(folder: Path, method: str, ndim: int, names: tuple[str, ...] = tuple("abcdef"), **more: Any) -> Path:
     """The folder of a small model with random weights."""
     shape = (34, 28) if ndim == 2 else (20, 26, 22)
     kind = detector_class(method)
@@ -77,6 +86,8 @@ def save_untrained(folder: Path, method: str, ndim: int, names: tuple[str, ...] 
         for parameter in module.parameters():  # heads begin at zero or near it: all should take part
             parameter.data += 0.1 * torch.randn_like(parameter)
     detector = kind(network, networks, PresenceModel.unfitted(network.answers))
+    if isinstance(detector, UNetVotes):
+        detector = replace(detector, shape=shape_of(len(names), ndim))
     bounds = ErrorBounds.withheld(names, "untrained")
     folder.mkdir(parents=True)
     Model(names, (), ndim, "mm", "none", (Member(detector),), bounds).save(folder)

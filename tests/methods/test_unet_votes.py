@@ -10,17 +10,21 @@ import numpy as np
 import pytest
 import torch
 
+from anatomark import votes
 from anatomark.core.grid import Grid
 from anatomark.core.landmarks import State
 from anatomark.data.working import WorkingImage
-from anatomark.errors import SettingsError
+from anatomark.errors import ModelError, SettingsError
 from anatomark.methods.interface import DataFacts
+from anatomark.methods.joint_choice import ShapeModel
+from anatomark.methods.presence import PresenceModel
 from anatomark.methods.unet_votes import stages as subject
 from anatomark.methods.unet_votes.calls import calls_of
 from anatomark.methods.unet_votes.locate import locate, windows_around
+from anatomark.methods.unet_votes.method import UNetVotes
 from anatomark.methods.unet_votes.plan import UNetVotesPlan, plan
 from anatomark.methods.unet_votes.settings import UNetVotesSettings
-from anatomark.methods.unet_votes.stages import UNetVotesStages, make_network
+from anatomark.methods.unet_votes.stages import STAGE, UNetVotesStages, make_network
 from anatomark.methods.vote_loss import vote_loss
 from anatomark.nets.vote_unet import VoteUNet, Windows, windows_of
 
@@ -190,12 +194,12 @@ def test_a_window_without_a_landmark_keeps_the_global_answer() -> None:
     image = WorkingImage(array, grid, array, grid, (0.0, 255.0))
     with torch.no_grad():
         network.near_presence_bias.fill_(-30.0)
-    first, second = locate(planned.network, calls_of(network), image, CPU)
+    first, second = locate(planned.network, calls_of(network), None, image, CPU)
     np.testing.assert_array_equal(second.points_world, first.points_world)
     assert (second.mass < 0.01).all()
     with torch.no_grad():
         network.near_presence_bias.fill_(0.0)
-    _, moved = locate(planned.network, calls_of(network), image, CPU)
+    _, moved = locate(planned.network, calls_of(network), None, image, CPU)
     assert (moved.points_world != first.points_world).any()
 
 
@@ -206,6 +210,57 @@ def test_crops_of_a_large_image_are_answered_in_its_own_place() -> None:
     array = np.random.default_rng(0).integers(0, 255, (64, 48)).astype(np.float32)
     grid = Grid.from_geometry((64, 48), spacing=(1.0, 1.0))
     far = replace(grid, affine=grid.affine + np.array([[0, 0, 100.0], [0, 0, 50.0], [0, 0, 0]]))
-    near_by = locate(config, calls_of(network), WorkingImage(array, grid, array, grid, (0.0, 255.0)), CPU)[-1]
-    far_off = locate(config, calls_of(network), WorkingImage(array, far, array, far, (0.0, 255.0)), CPU)[-1]
+    near_by = locate(config, calls_of(network), None, WorkingImage(array, grid, array, grid, (0.0, 255.0)), CPU)[-1]
+    far_off = locate(config, calls_of(network), None, WorkingImage(array, far, array, far, (0.0, 255.0)), CPU)[-1]
     np.testing.assert_allclose(far_off.points_world - near_by.points_world, [[100.0, 50.0]] * 3, atol=1e-6)
+
+
+def test_the_shape_is_kept_beside_the_network() -> None:
+    planned = small((64, 48))
+    shapes = np.random.default_rng(0).normal(0, 2, (12, 6, 2)) + np.random.default_rng(1).uniform(0, 50, (6, 2))
+    config = planned.network.model_copy(update={"landmarks": 6})
+    alone = UNetVotes(config, {STAGE: make_network(config)}, PresenceModel.unfitted(2))
+    together = replace(alone, shape=ShapeModel.learned(shapes))
+    for detector in (alone, together):  # the first as models from before there was a joint choice
+        loaded = UNetVotes.load(config, detector.tensors(), alone.presence, device=CPU, source="x")
+        assert loaded.tensors().keys() == detector.tensors().keys()
+    assert together.tensors().keys() - alone.tensors().keys() == {
+        f"shape.{name}" for name in ("mean", "axes", "noise", "turn", "pose")
+    }
+    foreign = {**together.tensors(), "shape.mean": torch.zeros(3, 2)}
+    with pytest.raises(ModelError, match="x: a typical shape of other landmarks"):
+        UNetVotes.load(config, foreign, alone.presence, device=CPU, source="x")
+
+
+def test_a_landmark_that_fits_nowhere_is_looked_for_where_the_others_expect_it() -> None:
+    """Six landmarks whose global votes all lie in their places, but that of one, which lies in another's."""
+    grid = Grid.from_geometry((64, 64), spacing=(1.0, 1.0))
+    points = np.array([[8.0, 8.0], [56.0, 8.0], [8.0, 56.0], [56.0, 56.0], [32.0, 20.0], [32.0, 44.0]])
+    rng = np.random.default_rng(0)
+    shape = ShapeModel.learned(points + rng.normal(0, 1, (20, 6, 2)))
+    planned = small((64, 64), local_window=(16, 16))
+    config = planned.network.model_copy(update={"landmarks": 6})
+    network = make_network(config).eval()
+    stride = config.coarse_stride
+    patches = [n // s for n, s in zip(grid.shape, stride, strict=True)]
+    seen = points.copy()
+    seen[5] = points[0]
+    logits = torch.full((1, 6, *patches), -12.0)
+    encoded = torch.zeros(1, 6, 2, *patches)
+    for k, point in enumerate(grid.world_to_index(seen)):
+        at = votes.patch_index(torch.tensor(point), stride)
+        logits[(0, k, *at.tolist())] = 6.0
+        middle = at * torch.tensor(stride) + (torch.tensor(stride) - 1) / 2
+        encoded[(0, k, slice(None), *at.tolist())] = votes.encode(torch.tensor(point).float() - middle)
+    calls = {**calls_of(network)}
+    own = calls["global"]
+    calls["global"] = lambda values: (logits, encoded, *own(values)[2:])
+    with torch.no_grad():
+        network.near_presence_bias.fill_(-30.0)  # close looks find nothing, and leave the answers before them
+    array = rng.integers(0, 255, grid.shape).astype(np.float32)
+    image = WorkingImage(array, grid, array, grid, (0.0, 255.0))
+    alone, _ = locate(config, calls, None, image, CPU)
+    first, last = locate(config, calls, shape, image, CPU)
+    assert np.linalg.norm(alone.points_world[5] - points[5]) > 40
+    assert (np.linalg.norm(first.points_world - points, axis=1) < 6).all()
+    np.testing.assert_allclose(last.points_world, first.points_world, atol=6)

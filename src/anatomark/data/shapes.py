@@ -54,14 +54,14 @@ def align_shape(shape: Floats, cases: Floats, *, rounds: int = 12) -> Fit:
     target = np.where(there[..., None], cases, 0.0)
     tiny = 1e-9 * (1 + np.abs(target).max(initial=0.0))
     weights = there.astype(float)
-    fit = _similarity(source, target, weights)
+    fit = similarity(source, target, weights)
     for _ in range(rounds):
         residuals = np.linalg.norm(target - fit.points, axis=2)
         middle, _ = median_and_mad(np.where(there, residuals, np.nan), axis=1)
         # Huber's weights: full up to twice the median residual, then falling as one over the residual
         least = 2.0 * np.nan_to_num(middle)[:, None] + tiny
         weights = there / np.maximum(residuals, least)
-        fit = _similarity(source, target, weights)
+        fit = similarity(source, target, weights)
     residuals = np.linalg.norm(target - fit.points, axis=2)
     return Fit(
         points=np.where(too_few[:, None, None] | ~known[:, None], np.nan, fit.points),
@@ -139,10 +139,14 @@ def median_and_mad(values: Floats, axis: int = 0) -> tuple[Floats, Floats]:
     return middle, 1.4826 * deviation
 
 
-def _similarity(source: Floats, target: Floats, weights: Floats) -> Fit:
-    """Weighted least squares of `source` (N, d) onto `target` (M, N, d) with `weights` (M, N), by SVD."""
+def similarity(source: Floats, target: Floats, weights: Floats) -> Fit:
+    """Weighted least squares of `source` (N, d), or (M, N, d), onto `target` (M, N, d) with `weights` (M, N), by SVD.
+
+    There are no residuals in the Fit.
+    """
+    source = np.broadcast_to(source, target.shape)
     total = np.maximum(weights.sum(axis=1), 1e-300)
-    source_mean = (weights @ source) / total[:, None]
+    source_mean = np.einsum("mn,mnd->md", weights, source) / total[:, None]
     target_mean = np.einsum("mn,mnd->md", weights, target) / total[:, None]
     a, b = source - source_mean[:, None], target - target_mean[:, None]
     covariance = (weights[..., None] * b).transpose(0, 2, 1) @ a / total[:, None, None]

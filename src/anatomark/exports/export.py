@@ -22,6 +22,7 @@ from anatomark.loading import load_model
 from anatomark.methods.calls import Graph
 from anatomark.methods.error_bound import NAME as BOUNDS
 from anatomark.methods.error_scale import NAME as SCALE
+from anatomark.methods.networks import NetworkDetector
 from anatomark.methods.offsets import NAME as OFFSETS
 from anatomark.methods.suitability import NAME as SUITABILITY
 from anatomark.model import TEMPLATE, Model
@@ -94,5 +95,10 @@ def _write_graphs(model: Model, graphs: Sequence[Graph], source: Path, folder: P
     for name in (BOUNDS, SCALE, OFFSETS, SUITABILITY, ABOUT):
         if (source / name).exists():
             shutil.copyfile(source / name, folder / name)
-    if (aligned := model.members[0].alignment) is not None:
-        save_tensors(folder / "model.safetensors", {TEMPLATE: torch.from_numpy(aligned.template.array.copy())})
+    member = model.members[0]
+    assert isinstance(member.detector, NetworkDetector)
+    beside = member.detector.beside()
+    if (aligned := member.alignment) is not None:
+        beside[TEMPLATE] = torch.from_numpy(aligned.template.array.copy())
+    if beside:
+        save_tensors(folder / "model.safetensors", beside)

@@ -56,6 +56,7 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
     first_look: ClassVar[str | None] = None
     quick: ClassVar[bool] = True
     replaced: ClassVar[frozenset[str]] = frozenset()  # stages whose network the next one goes on with
+    beside_networks: ClassVar[frozenset[str]] = frozenset()  # beginnings of names of what `beside` has
     earlier_tensors: ClassVar[Mapping[str, str]] = {}  # beginnings of names in models of format 1: the first that fits
 
     def __post_init__(self) -> None:
@@ -137,24 +138,34 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
         source: str,
     ) -> Self:
         """The detector that has `tensors`, on `device`; ModelError, which names `source`, where these do not fit."""
-        present = {_present_name(name, cls.earlier_tensors): tensor for name, tensor in tensors.items()}
+        named = {_present_name(name, cls.earlier_tensors): tensor for name, tensor in tensors.items()}
+        present = {name: tensor for name, tensor in named.items() if name.split(".", 1)[0] not in cls.beside_networks}
         with torch.device("meta"):  # what a stranger's model.json asks for is not allocated before it is compared
             _require_tensors(cls.stages_type.untrained(network), present, source)
         networks = cls.stages_type.untrained(network)
         for stage, module in networks.items():
             module.load_state_dict(under_prefix(stage, present))
-        detector = cls(network, networks, presence)
+        detector = cls(network, networks, presence).with_beside(named, source)
         for module in networks.values():
             module.to(device)
         return detector
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights of all networks, each under the name of its stage."""
-        return {
+        """The weights of all networks, each under the name of its stage, and what it learned beside them."""
+        weights = {
             name: tensor
             for stage, module in self.networks.items()
             for name, tensor in with_prefix(stage, module.state_dict()).items()
         }
+        return {**weights, **self.beside()}
+
+    def beside(self) -> dict[str, Tensor]:
+        """What it learned beside the weights of its networks, which an exported model needs as well: here nothing."""
+        return {}
+
+    def with_beside(self, tensors: Mapping[str, Tensor], source: str) -> Self:
+        """The same with what `beside` gave, which is among `tensors`; ModelError, which names `source`, for others'."""
+        return self
 
 
 def _require_tensors(networks: Networks, tensors: Mapping[str, Tensor], source: str) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from anatomark.errors import ModelError
 from anatomark.methods.calls import SOME, Calls, Graph, Size, image_sizes
+from anatomark.methods.joint_choice import ShapeModel
 from anatomark.methods.passes import passes_over
 from anatomark.methods.unet_votes.config import UNetVotesNetwork
 from anatomark.nets.vote_unet import VoteUNet, Windows
@@ -15,6 +16,8 @@ from anatomark.votes import MIN_POSTERIOR_MASS
 
 SIGMA = 0.7  # patches: s.d. of the Gaussian of classes around a landmark
 LOOKS = 2  # close ones: the second around the answer of the first
+MODE_PATCHES = 64  # of the largest posterior, that modes are made of
+NEAR = 2.0  # fine patches: how far right answers of a close look are off, at the scale of `ShapeModel.choose`
 AT_ONCE = 256  # landmarks of a close look, whose windows are in memory together
 PATCHES = 2  # of the deepest level, along each axis of an example
 
@@ -72,7 +75,7 @@ def graphs_of(config: UNetVotesNetwork, network: VoteUNet) -> tuple[Graph, ...]:
     )
 
 
-def geometry_of(config: UNetVotesNetwork) -> dict[str, object]:
+def geometry_of(config: UNetVotesNetwork, shape: ShapeModel | None) -> dict[str, object]:
     """Where the graphs look, for whoever calls them without this package."""
     return {
         "global": {
@@ -88,4 +91,5 @@ def geometry_of(config: UNetVotesNetwork) -> dict[str, object]:
             "least_posterior_mass": MIN_POSTERIOR_MASS,
         },
         "class_sigma": SIGMA,
+        "joint_choice": None if shape is None else {"mode_patches": MODE_PATCHES, "near": NEAR, **shape.numbers()},
     }

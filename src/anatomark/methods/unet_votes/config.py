@@ -20,6 +20,7 @@ class UNetVotesNetwork(Network):
     local_head: PositiveInt
     local_window: Size
     crop: Size
+    joint_choice: bool = False  # of models that were trained before there was one
 
     @property
     def answers(self) -> int:

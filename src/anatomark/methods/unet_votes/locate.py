@@ -17,20 +17,26 @@ from anatomark.data.working import WorkingImage
 from anatomark.methods.calls import Call, Calls
 from anatomark.methods.deep_features import DeepFeatures
 from anatomark.methods.interface import Located
+from anatomark.methods.joint_choice import TRUSTED, Modes, ShapeModel, modes_of
 from anatomark.methods.passes import grey_values, passes, with_more_mass
-from anatomark.methods.unet_votes.calls import AT_ONCE, LOOKS, SIGMA
+from anatomark.methods.unet_votes.calls import AT_ONCE, LOOKS, MODE_PATCHES, NEAR, SIGMA
 from anatomark.methods.unet_votes.config import UNetVotesNetwork
 from anatomark.methods.voted import voted
 from anatomark.nets.vote_unet import Votes, Windows
 
 
-def locate(config: UNetVotesNetwork, calls: Calls, image: WorkingImage, device: torch.device) -> list[Located]:
-    """The global answer and the local one; of several crops, each landmark takes the answers with the most mass."""
+def locate(
+    config: UNetVotesNetwork, calls: Calls, shape: ShapeModel | None, image: WorkingImage, device: torch.device
+) -> list[Located]:
+    """The global answer and the local one; of several crops, each landmark takes the answers with the most mass.
+
+    By `shape`, all landmarks choose together where to look closely; without, each does for itself.
+    """
     found: list[list[Located]] = []
     with torch.inference_mode():
         for start, size, _ in passes(image.fine.shape, crop=config.crop, strides=config.strides):
             values = grey_values(image, start, size, device)
-            found.append(_answers(config, calls, values, np.asarray(start, dtype=float), image.fine_grid))
+            found.append(_answers(config, calls, shape, values, np.asarray(start, dtype=float), image.fine_grid))
     return [reduce(with_more_mass, answers) for answers in zip(*found, strict=True)]
 
 
@@ -49,25 +55,54 @@ def windows_around(
     return Windows(which, torch.minimum(first.clamp(min=0), last), (expected - (stride - 1) / 2) / stride)
 
 
-def _answers(config: UNetVotesNetwork, calls: Calls, values: Tensor, start: Floats, grid: Grid) -> list[Located]:
+def _answers(
+    config: UNetVotesNetwork, calls: Calls, shape: ShapeModel | None, values: Tensor, start: Floats, grid: Grid
+) -> list[Located]:
     """The answers of one pass over `values`, which begin at the element `start` (d,) of the image."""
     *coarse, features, deepest = calls["global"](values)
     first = _voted(Votes(*coarse), config.coarse_stride, start[None], grid)
+    if shape is not None:
+        choice = shape.choose(
+            _modes(Votes(*coarse), config.coarse_stride, start, grid), _patch_length(config.coarse_stride, grid)
+        )
+        first = replace(first, points_world=choice.places)
     stride = np.prod(config.strides, axis=0)
     elements = (grid.world_to_index(first.points_world) - start + 0.5) / stride - 0.5
     answer = first = replace(first, features=DeepFeatures.of(deepest, elements))
     which = torch.arange(config.landmarks, device=values.device)
-    expected = _in_pass(first, start, grid, values.device)
-    for _ in range(LOOKS):
-        middles = _in_pass(answer, start, grid, values.device)
-        windows = windows_around(middles, expected, which, config, features.shape[2:])
+    expected = first.points_world
+    for look in range(LOOKS):
+        if shape is not None and look:
+            choice = shape.choose(
+                Modes.single(answer.points_world, answer.mass), NEAR * _patch_length(config.stride, grid)
+            )
+            alone = choice.trust < TRUSTED  # found where it does not go with the others: looked for where it would
+            expected = np.where(alone[:, None], choice.places, expected)
+            answer = replace(answer, points_world=np.where(alone[:, None], choice.places, answer.points_world))
+        middles, prior = (_in_pass(points, start, grid, values.device) for points in (answer.points_world, expected))
+        windows = windows_around(middles, prior, which, config, features.shape[2:])
         answer = _looked_closely(config, calls["local"], features, windows, answer, start, grid)
     return [first, answer]
 
 
-def _in_pass(answer: Located, start: Floats, grid: Grid, device: torch.device) -> Tensor:
-    """(1, N, d) an answer in elements of the pass that begins at `start`."""
-    return torch.as_tensor(grid.world_to_index(answer.points_world) - start, dtype=torch.float32).to(device)[None]
+def _modes(cast_votes: Votes, stride: Sequence[int], start: Floats, grid: Grid) -> Modes:
+    """The modes of the votes (1, N, ...) of one pass, whose patches have this `stride`."""
+    posterior = cast_votes.logits[0].float().sigmoid().flatten(1) / _total(grid.ndim)
+    weights, top = posterior.topk(min(MODE_PATCHES, posterior.shape[1]), dim=1)
+    index = votes.cast(cast_votes.encoded, stride)[0].transpose(1, 2)
+    index = index.gather(1, top[..., None].expand(-1, -1, grid.ndim)).double().cpu().numpy() + start
+    places = grid.index_to_world(index.reshape(-1, grid.ndim)).reshape(index.shape)
+    return modes_of(weights.double().cpu().numpy(), places, patch=_patch_length(stride, grid))
+
+
+def _patch_length(stride: Sequence[int], grid: Grid) -> float:
+    """The mean length of a patch along its axes, in the world."""
+    return float(np.mean(np.asarray(stride) * np.asarray(grid.spacing)))
+
+
+def _in_pass(points_world: Floats, start: Floats, grid: Grid, device: torch.device) -> Tensor:
+    """(1, N, d) points (N, d) in elements of the pass that begins at `start`."""
+    return torch.as_tensor(grid.world_to_index(points_world) - start, dtype=torch.float32).to(device)[None]
 
 
 def _looked_closely(
@@ -98,5 +133,9 @@ def _looked_closely(
 
 
 def _voted(cast_votes: Votes, stride: Sequence[int], corner_index: Floats, grid: Grid) -> Located:
-    total = (math.sqrt(2 * math.pi) * SIGMA) ** grid.ndim
-    return voted(cast_votes.logits, cast_votes.encoded, stride, corner_index, grid, total=total)
+    return voted(cast_votes.logits, cast_votes.encoded, stride, corner_index, grid, total=_total(grid.ndim))
+
+
+def _total(ndim: int) -> float:
+    """The sum of the posteriors of all patches that a landmark was taught with."""
+    return (math.sqrt(2 * math.pi) * SIGMA) ** ndim

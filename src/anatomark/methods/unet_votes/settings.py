@@ -26,6 +26,11 @@ class UNetVotesSettings(AugmentedSettings):
     local_landmarks_per_step: PositiveInt | None = Field(
         None, description="landmarks whose windows are looked at in a step: all, or fewer where memory is short"
     )
+    joint_choice: bool = Field(
+        True,
+        description="all landmarks choose together among the modes of their global votes, by the typical shape; "
+        "without, each is looked for around the mean of its votes",
+    )
     crop: Size | None = Field(
         None,
         description="size of the training crops; without, the whole image where memory holds it",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, cast
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from anatomark import votes
 from anatomark.core.landmarks import State
-from anatomark.data.cache import CachedCase
+from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
 from anatomark.methods.examples import crops, generators
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
+from anatomark.methods.joint_choice import ShapeModel
 from anatomark.methods.staged import NetworkStages
 from anatomark.methods.unet_plan import network_bytes
 from anatomark.methods.unet_votes.calls import SIGMA, calls_of
@@ -34,13 +35,19 @@ FURTHEST = 0.45  # of a training window's size, from its middle to its landmark
 
 @dataclass(frozen=True)
 class UNetVotesStages(NetworkStages[UNetVotesNetwork, UNetVotesTraining]):
-    """The one stage, "votes"."""
+    """The one stage, "votes"; validations know the `shape` of the training cases, as predictions do."""
+
+    shape: ShapeModel | None = None
 
     steps: ClassVar[Mapping[str, str]] = {STAGE: "steps"}
 
     @classmethod
     def untrained(cls, network: UNetVotesNetwork) -> dict[str, nn.Module]:
         return {STAGE: make_network(network)}
+
+    def adapted(self, stage: str, networks: Networks, cache: Cache, device: torch.device) -> Self:
+        """The same with the shape of the training cases of `cache`."""
+        return replace(self, shape=shape_of(cache) if self.plan.network.joint_choice else None)
 
     def stage_plan(self, stage: str) -> StagePlan:
         network, training = self.plan.network, self.plan.training
@@ -133,7 +140,13 @@ class UNetVotesStages(NetworkStages[UNetVotesNetwork, UNetVotesTraining]):
         )
 
     def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
-        return locate(self.plan.network, calls_of(cast("VoteUNet", networks[STAGE])), image, device)[-1]
+        calls = calls_of(cast("VoteUNet", networks[STAGE]))
+        return locate(self.plan.network, calls, self.shape, image, device)[-1]
+
+
+def shape_of(cache: Cache) -> ShapeModel | None:
+    """How the landmarks of the training cases of `cache` lie to each other; None where these are too few."""
+    return ShapeModel.learned(np.stack([case.points_world for case in cache.training]))
 
 
 def _found(cast_votes: Votes, stride: Sequence[int]) -> Tensor:
