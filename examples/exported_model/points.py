@@ -288,7 +288,7 @@ def choose(joint, places, mass, patch):
     known = np.array(joint["noise"]) > 0
     chosen, trust = places[:, 0].copy(), np.ones(len(places))
     if known.sum() >= places.shape[2] + 2:
-        shape = {name: np.array(joint[name]) for name in ("mean", "axes", "noise", "turn", "pose")}
+        shape = {name: np.array(joint[name]) for name in ("mean", "axes", "noise")}
         shape |= {"mean": shape["mean"][known], "axes": shape["axes"][:, known], "noise": shape["noise"][known]}
         chosen[known], trust[known] = choose_known(joint, shape, places[known], mass[known], patch)
     return chosen, trust
@@ -297,7 +297,7 @@ def choose(joint, places, mass, patch):
 def choose_known(joint, shape, places, mass, patch):
     (n, k, d), rng = places.shape, np.random.default_rng(0)
     mean, axes, noise, error = shape["mean"], shape["axes"], shape["noise"], joint["error"]
-    unit = patch / math.exp(shape["pose"][1])
+    unit = patch / math.exp(joint["size"][0])
     variance = (axes**2).sum((0, 2)) / d + noise
     count = joint["poses"] if k > 1 else joint["poses"] // 10
     share = mass / np.maximum(mass.sum(1, keepdims=True), 1e-300)
@@ -308,7 +308,7 @@ def choose_known(joint, shape, places, mass, patch):
     for pose in poses:
         apart = ((laid(pose, places[some]) - mean[some, None]) ** 2).sum(2)
         fitting = mass[some] * np.exp(-apart / 2 / (variance[some, None] + (error["start"] * unit) ** 2))
-        costs.append(strangeness(shape, pose) - np.log(fitting.sum(1) + joint["nowhere"]).sum())
+        costs.append(strangeness(joint, pose) - np.log(fitting.sum(1) + joint["nowhere"]).sum())
     order = np.argsort(costs, kind="stable")[: joint["refined"]]
     best = -math.inf, (places[:, 0], np.ones(n))
     for pose in (similarity(mean, places[:, 0], mass[:, 0] + 1e-12), *(poses[i] for i in order)):
@@ -344,7 +344,7 @@ def refined(joint, shape, places, mass, pose, unit):
         error = min(max(error, (told["least"] * unit) ** 2), (told["most"] * unit) ** 2)
     taken, trust, fitting = matched(joint, places, mass, pose, expected, variance + error)
     both = expected + (trust * variance / (variance + error))[:, None] * (taken - expected)
-    probability = np.log(fitting + joint["nowhere"]).sum() - unlikely - strangeness(shape, pose)
+    probability = np.log(fitting + joint["nowhere"]).sum() - unlikely - strangeness(joint, pose)
     return probability, (pose[0] * (both @ pose[1].T) + pose[2], trust)
 
 
@@ -370,11 +370,9 @@ def similarity(source, target, weights):
     return scale, u @ vt, share @ target - scale * (u @ vt @ (share @ source))
 
 
-def strangeness(shape, pose):
-    turned, size, spread = shape["pose"]
-    d = len(shape["turn"])
-    angle = math.acos(np.clip((np.trace(shape["turn"].T @ pose[1]) - (d - 2)) / 2, -1, 1))
-    return ((math.log(pose[0]) - size) / spread) ** 2 / 2 + (angle / turned) ** 2 / 2
+def strangeness(joint, pose):
+    (size, spread), freedom = joint["size"], joint["freedom"]
+    return (freedom + 1) / 2 * math.log1p(((math.log(pose[0]) - size) / spread) ** 2 / freedom)
 
 
 def heatmap(told, graphs, image, count):

@@ -128,12 +128,12 @@ def test_a_shape_model_is_kept_and_a_damaged_one_refused() -> None:
     again = ShapeModel.of_tensors(tensors, n, 3, "x")
     assert again is not None
     np.testing.assert_allclose(again.axes, model.axes, atol=1e-4)
-    assert again.turn_deviation == pytest.approx(model.turn_deviation)
+    assert again.size_deviation == pytest.approx(model.size_deviation)
     assert ShapeModel.of_tensors({}, n, 3, "x") is None
     for name, tensor in (
         ("mean", tensors["mean"][:-1]),
         ("noise", tensors["noise"] - 1e6),
-        ("pose", torch.zeros(3)),
+        ("size", torch.zeros(2)),
         ("axes", torch.full_like(tensors["axes"], torch.nan)),
         ("axes", torch.tensor(1.0)),
         ("strange", torch.zeros(2)),

@@ -225,7 +225,7 @@ def test_the_shape_is_kept_beside_the_network() -> None:
         loaded = UNetVotes.load(config, detector.tensors(), alone.presence, device=CPU, source="x")
         assert loaded.tensors().keys() == detector.tensors().keys()
     assert together.tensors().keys() - alone.tensors().keys() == {
-        f"shape.{name}" for name in ("mean", "axes", "noise", "turn", "pose")
+        f"shape.{name}" for name in ("mean", "axes", "noise", "size")
     }
     foreign = {**together.tensors(), "shape.mean": torch.zeros(3, 2)}
     with pytest.raises(ModelError, match="x: a typical shape of other landmarks"):

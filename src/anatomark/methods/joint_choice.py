@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from anatomark.core.grid import Floats
-from anatomark.data.shapes import Fit, align_shape, angles, mean_rotation, similarity, typical_shape
+from anatomark.data.shapes import Fit, align_shape, similarity, typical_shape
 from anatomark.errors import ModelError
 from anatomark.methods.components import Components
 
@@ -35,7 +35,8 @@ NOWHERE = 1e-3  # the density of a landmark that fits nowhere, of that at its ex
 START = 0.6  # patches: s.d. of a coordinate of a mode, before the image has shown it
 LEAST, MOST = 0.3, 1.0  # patches: its limits
 MEDIAN = {2: 1.3863, 3: 2.3660}  # of a chi-squared distribution with so many degrees of freedom
-LEAST_TURN, LEAST_SIZE = math.radians(5.0), 0.05  # standard deviations that are believed, at least
+LEAST_SIZE = 0.05  # of the standard deviation of sizes, that is believed
+FREEDOM = 3.0  # degrees of it, of the Student's t density of sizes
 TRUSTED = 0.5  # a trust from here on says that a mode goes with the other landmarks
 LEAST_NOISE = 0.1  # of the mean variance, that a landmark has at least
 
@@ -89,15 +90,12 @@ class ShapeModel:
 
     `mean` (N, d) and `axes` (K, N, d), each as long as the standard deviation along it, are in the frame and the unit
     of the typical shape; `noise` (N,) is the variance of a coordinate that they leave, 0 for a landmark that no
-    training image has. `turn` (d, d) is the typical rotation of that frame, `turn_deviation` in radians; `size` and
-    `size_deviation` are those of the logarithm of its scale.
+    training image has. `size` and `size_deviation` are those of the logarithm of its scale in the images.
     """
 
     mean: Floats
     axes: Floats
     noise: Floats
-    turn: Floats
-    turn_deviation: float
     size: float
     size_deviation: float
 
@@ -120,8 +118,7 @@ class ShapeModel:
         there = np.isfinite(moved)
         free = max(0.2, 1 - (len(components.axes) + d + 1) / len(moved))  # what the axes have not been fitted to
         left = np.where(there, (moved - whole) ** 2, 0.0).sum(axis=(0, 2)) / (free * there.sum(axis=(0, 2)))
-        rotations, sizes = fit.rotations[on], np.log(fit.scales[on])
-        turn = mean_rotation(rotations)
+        sizes = np.log(fit.scales[on])
         mean, axes, noise = (
             np.zeros_like(typical),
             np.zeros((len(components.axes), *typical.shape)),
@@ -129,15 +126,7 @@ class ShapeModel:
         )
         mean[known], axes[:, known] = components.mean, components.axes.reshape(len(axes), -1, d)
         noise[known] = np.maximum(left, LEAST_NOISE * left.mean() + 1e-12)
-        return cls(
-            mean,
-            axes,
-            noise,
-            turn,
-            max(LEAST_TURN, float(np.sqrt((angles(turn, rotations) ** 2).mean()))),
-            float(sizes.mean()),
-            max(LEAST_SIZE, float(sizes.std())),
-        )
+        return cls(mean, axes, noise, float(sizes.mean()), max(LEAST_SIZE, float(sizes.std())))
 
     def choose(self, modes: Modes, patch: float) -> Choice:
         """What the landmarks choose together among their `modes`; `patch` is the length of a patch that votes.
@@ -185,10 +174,9 @@ class ShapeModel:
         return (self.axes**2).sum(axis=(0, 2)) / self.mean.shape[1] + self.noise
 
     def _strangeness(self, poses: Pose) -> Floats:
-        """(H,) half the squared standard deviations of the size and the turn of poses."""
-        size = (np.log(poses.scale) - self.size) / self.size_deviation
-        turn = angles(self.turn, poses.rotation) / self.turn_deviation
-        return 0.5 * (size**2 + turn**2)
+        """(H,) what the sizes of poses take from their logarithmic probabilities: little, as a spacing may be wrong."""
+        apart = (np.log(poses.scale) - self.size) / self.size_deviation
+        return 0.5 * (FREEDOM + 1) * np.log1p(apart**2 / FREEDOM)
 
     def _refined(self, modes: Modes, pose: Pose, patch: float) -> tuple[float, Choice]:
         """A `pose` refined with the shape, its logarithmic probability, and what is chosen by it."""
@@ -239,12 +227,13 @@ class ShapeModel:
             "nowhere": NOWHERE,
             "error": {"start": START, "least": LEAST, "most": MOST, "median": MEDIAN[self.mean.shape[1]]},
             "trusted": TRUSTED,
+            "freedom": FREEDOM,
         }
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it, by names that `of_tensors` knows."""
-        pose = [self.turn_deviation, self.size, self.size_deviation]
-        arrays = {"mean": self.mean, "axes": self.axes, "noise": self.noise, "turn": self.turn, "pose": np.array(pose)}
+        size = np.array([self.size, self.size_deviation])
+        arrays = {"mean": self.mean, "axes": self.axes, "noise": self.noise, "size": size}
         return {name: torch.from_numpy(np.ascontiguousarray(array)).float() for name, array in arrays.items()}
 
     @classmethod
@@ -258,16 +247,15 @@ class ShapeModel:
             "mean": (landmarks, ndim),
             "axes": (components, landmarks, ndim),
             "noise": (landmarks,),
-            "turn": (ndim, ndim),
-            "pose": (3,),
+            "size": (2,),
         }
         finite = all(np.isfinite(array).all() for array in held.values())
         if {name: array.shape for name, array in held.items()} != wanted or not finite:
             raise ModelError(f"{source}: a typical shape of other landmarks; not this model's weights, or damaged")
-        turn_deviation, size, size_deviation = held["pose"].tolist()
-        if (held["noise"] < 0).any() or min(turn_deviation, size_deviation) <= 0:
+        size, size_deviation = held["size"].tolist()
+        if (held["noise"] < 0).any() or size_deviation <= 0:
             raise ModelError(f"{source}: a typical shape without spread; not this model's weights, or damaged")
-        return cls(held["mean"], held["axes"], held["noise"], held["turn"], turn_deviation, size, size_deviation)
+        return cls(held["mean"], held["axes"], held["noise"], size, size_deviation)
 
 
 def _matched(modes: Modes, pose: Pose, expected: Floats, variance: Floats) -> tuple[Floats, Floats, Floats]:
