@@ -239,14 +239,15 @@ def unet_votes(told, graphs, image, count):
         first = answer = voted(logits, encoded, over["patch"], start, affine, total)
         if joint is not None:
             modes = modes_of(joint, logits, encoded, np.array(over["patch"]), start, affine, total)
-            first = answer = choose(joint, *modes, np.mean(over["patch"] * lengths(affine)))[0], *first[1:]
+            if (choice := choose(joint, *modes, np.mean(over["patch"] * lengths(affine)))) is not None:
+                first = answer = choice[0], *first[1:]
         at = first[0]
         for number in range(look["looks"]):
             if joint is not None and number:
                 single = answer[0][:, None], answer[2][:, None]
-                places, trust = choose(joint, *single, joint["near"] * np.mean(patch * lengths(affine)))
-                alone = (trust < joint["trusted"])[:, None]
-                at, answer = np.where(alone, places, at), (np.where(alone, places, answer[0]), *answer[1:])
+                if (choice := choose(joint, *single, joint["near"] * np.mean(patch * lengths(affine)))) is not None:
+                    alone = (choice[1] < joint["trusted"])[:, None]
+                    at, answer = np.where(alone, choice[0], at), (np.where(alone, choice[0], answer[0]), *answer[1:])
             expected = (to_index(affine, at) - start - (patch - 1) / 2) / patch
             middle = (to_index(affine, answer[0]) - start - (patch - 1) / 2) / patch
             corner = np.round(middle - (window - 1) / 2).astype(int)
@@ -284,13 +285,20 @@ def modes_of(joint, logits, encoded, patch, start, affine, total):
 
 
 def choose(joint, places, mass, patch):
-    """For each landmark the place (N, d) that its modes and the others come to, and how far to trust it (N,)."""
-    known = np.array(joint["noise"]) > 0
+    """For each landmark the place (N, d) that its modes and the others come to, and how far to trust it (N,).
+
+    None where too few agree.
+    """
+    known, fewest = np.array(joint["noise"]) > 0, places.shape[2] + 2
+    if known.sum() < fewest:
+        return None
+    shape = {name: np.array(joint[name]) for name in ("mean", "axes", "noise")}
+    shape |= {"mean": shape["mean"][known], "axes": shape["axes"][:, known], "noise": shape["noise"][known]}
+    found, trusted = choose_known(joint, shape, places[known], mass[known], patch)
+    if (trusted >= joint["trusted"]).sum() < max(fewest, joint["agreeing"] * known.sum()):
+        return None
     chosen, trust = places[:, 0].copy(), np.ones(len(places))
-    if known.sum() >= places.shape[2] + 2:
-        shape = {name: np.array(joint[name]) for name in ("mean", "axes", "noise")}
-        shape |= {"mean": shape["mean"][known], "axes": shape["axes"][:, known], "noise": shape["noise"][known]}
-        chosen[known], trust[known] = choose_known(joint, shape, places[known], mass[known], patch)
+    chosen[known], trust[known] = found, trusted
     return chosen, trust
 
 
@@ -310,7 +318,7 @@ def choose_known(joint, shape, places, mass, patch):
         fitting = mass[some] * np.exp(-apart / 2 / (variance[some, None] + (error["start"] * unit) ** 2))
         costs.append(strangeness(joint, pose) - np.log(fitting.sum(1) + joint["nowhere"]).sum())
     order = np.argsort(costs, kind="stable")[: joint["refined"]]
-    best = -math.inf, (places[:, 0], np.ones(n))
+    best = -math.inf, (places[:, 0], np.zeros(n))
     for pose in (similarity(mean, places[:, 0], mass[:, 0] + 1e-12), *(poses[i] for i in order)):
         found = refined(joint, shape, places, mass, pose, unit)
         best = max(best, found, key=lambda one: one[0])

@@ -59,6 +59,7 @@ def test_partners_are_told_apart_by_the_others(ndim: int) -> None:
         modes = confused(points, rng)
         alone = np.linalg.norm(modes.places[:, 0] - points, axis=1)
         choice = model.choose(modes, PATCH)
+        assert choice is not None
         assert (alone > 20).sum() >= 4
         assert (np.linalg.norm(choice.places - points, axis=1) < 8).all()
         assert (choice.trust > TRUSTED).all()
@@ -72,6 +73,7 @@ def test_a_landmark_that_fits_nowhere_is_expected_where_the_others_say(ndim: int
     far = points.copy()
     far[6] += 90.0
     choice = model.choose(Modes.single(far, np.full(len(far), 0.9)), PATCH)
+    assert choice is not None
     assert choice.trust[6] < 0.1
     assert np.linalg.norm(choice.places[6] - points[6]) < 6
     assert (np.delete(choice.trust, 6) > TRUSTED).all()
@@ -85,8 +87,18 @@ def test_a_landmark_without_votes_does_not_count() -> None:
     strayed[:5] += 15.0
     mass[:5] = 1e-6
     choice = model.choose(Modes.single(strayed, mass), PATCH)
+    assert choice is not None
     assert (np.linalg.norm(choice.places - points, axis=1) < 6).all()
     assert (choice.trust[:5] < TRUSTED).all()
+
+
+def test_where_too_few_agree_nothing_is_chosen() -> None:
+    model = ShapeModel.learned(heads(3, 40))
+    assert model is not None
+    anywhere = np.random.default_rng(2).uniform(-100, 100, model.mean.shape)
+    assert model.choose(Modes.single(anywhere, np.full(len(anywhere), 0.9)), 1.0) is None
+    known = heads(3, 1)[0]
+    assert model.choose(Modes.single(known, np.full(len(known), 1e-9)), PATCH) is None
 
 
 def test_landmarks_that_no_training_image_has_keep_their_largest_mode() -> None:
@@ -98,6 +110,7 @@ def test_landmarks_that_no_training_image_has_keep_their_largest_mode() -> None:
     points = heads(2, 1, seed=9)[0]
     modes = confused(points, np.random.default_rng(1))
     choice = model.choose(modes, PATCH)
+    assert choice is not None
     np.testing.assert_array_equal(choice.places[5], modes.places[5, 0])
     assert np.linalg.norm(choice.places[7] - points[7]) < 8
 

@@ -37,6 +37,7 @@ LEAST, MOST = 0.3, 1.0  # patches: its limits
 MEDIAN = {2: 1.3863, 3: 2.3660}  # of a chi-squared distribution with so many degrees of freedom
 LEAST_SIZE = 0.05  # of the standard deviation of sizes, that is believed
 FREEDOM = 3.0  # degrees of it, of the Student's t density of sizes
+AGREEING = 1 / 3  # of the landmarks, at least, that have to go together
 TRUSTED = 0.5  # a trust from here on says that a mode goes with the other landmarks
 LEAST_NOISE = 0.1  # of the mean variance, that a landmark has at least
 
@@ -128,21 +129,25 @@ class ShapeModel:
         noise[known] = np.maximum(left, LEAST_NOISE * left.mean() + 1e-12)
         return cls(mean, axes, noise, float(sizes.mean()), max(LEAST_SIZE, float(sizes.std())))
 
-    def choose(self, modes: Modes, patch: float) -> Choice:
+    def choose(self, modes: Modes, patch: float) -> Choice | None:
         """What the landmarks choose together among their `modes`; `patch` is the length of a patch that votes.
 
-        A landmark that the model does not know keeps its largest mode.
+        A landmark that the model does not know keeps its largest mode. None where too few agree.
         """
         known = self.noise > 0
+        if known.sum() < modes.places.shape[2] + 2:
+            return None
+        part = replace(self, mean=self.mean[known], axes=self.axes[:, known], noise=self.noise[known])
+        chosen = part._chosen(Modes(modes.places[known], modes.mass[known]), patch)
+        if (chosen.trust >= TRUSTED).sum() < max(modes.places.shape[2] + 2, AGREEING * known.sum()):
+            return None
         places, trust = modes.places[:, 0].copy(), np.ones(len(known))
-        if known.sum() >= places.shape[1] + 2:
-            part = replace(self, mean=self.mean[known], axes=self.axes[:, known], noise=self.noise[known])
-            places[known], trust[known] = part._chosen(Modes(modes.places[known], modes.mass[known]), patch)
+        places[known], trust[known] = chosen
         return Choice(places, trust)
 
     def _chosen(self, modes: Modes, patch: float) -> Choice:
-        """`choose`, where all landmarks are known."""
-        best, highest = Choice(modes.places[:, 0], np.ones(len(modes.places))), -math.inf
+        """`choose`, where all landmarks are known, whether few agree or many."""
+        best, highest = Choice(modes.places[:, 0], np.zeros(len(modes.places))), -math.inf
         for pose in self._poses(modes, START * patch):
             probability, choice = self._refined(modes, pose, patch)
             if probability > highest:
@@ -227,6 +232,7 @@ class ShapeModel:
             "nowhere": NOWHERE,
             "error": {"start": START, "least": LEAST, "most": MOST, "median": MEDIAN[self.mean.shape[1]]},
             "trusted": TRUSTED,
+            "agreeing": AGREEING,
             "freedom": FREEDOM,
         }
 

@@ -65,7 +65,8 @@ def _answers(
         choice = shape.choose(
             _modes(Votes(*coarse), config.coarse_stride, start, grid), _patch_length(config.coarse_stride, grid)
         )
-        first = replace(first, points_world=choice.places)
+        if choice is not None:
+            first = replace(first, points_world=choice.places)
     stride = np.prod(config.strides, axis=0)
     elements = (grid.world_to_index(first.points_world) - start + 0.5) / stride - 0.5
     answer = first = replace(first, features=DeepFeatures.of(deepest, elements))
@@ -73,12 +74,12 @@ def _answers(
     expected = first.points_world
     for look in range(LOOKS):
         if shape is not None and look:
-            choice = shape.choose(
-                Modes.single(answer.points_world, answer.mass), NEAR * _patch_length(config.stride, grid)
-            )
-            alone = choice.trust < TRUSTED  # found where it does not go with the others: looked for where it would
-            expected = np.where(alone[:, None], choice.places, expected)
-            answer = replace(answer, points_world=np.where(alone[:, None], choice.places, answer.points_world))
+            found = Modes.single(answer.points_world, answer.mass)
+            choice = shape.choose(found, NEAR * _patch_length(config.stride, grid))
+            if choice is not None:  # what does not go with the others is looked for where they expect it
+                alone = (choice.trust < TRUSTED)[:, None]
+                expected = np.where(alone, choice.places, expected)
+                answer = replace(answer, points_world=np.where(alone, choice.places, answer.points_world))
         middles, prior = (_in_pass(points, start, grid, values.device) for points in (answer.points_world, expected))
         windows = windows_around(middles, prior, which, config, features.shape[2:])
         answer = _looked_closely(config, calls["local"], features, windows, answer, start, grid)
