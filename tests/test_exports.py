@@ -36,7 +36,7 @@ FLOORS = (
     ),
     ("training",),
     ("evaluation",),
-    ("predict", "prediction_journal", "cohort", "show"),
+    ("batches", "predict", "prediction_journal", "cohort", "show"),
     ("web",),
     ("review", "service"),
     ("cli",),

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,7 +51,10 @@ def image_of(points: np.ndarray) -> tuple[Image, np.ndarray]:
 class ByGreyValue(Member):
     """Finds each landmark where the grey value is its own, sizes up to half and twice the usual one; else it errs."""
 
-    def answer(self, image: Image, device: Any, *, source: str = "image") -> Answer:
+    def found(self, images: Sequence[Image], device: Any, *, sources: Sequence[str]) -> list[tuple[Answer, list[Any]]]:
+        return [(self.answer(image), []) for image in images]
+
+    def answer(self, image: Image) -> Answer:
         where = [np.argwhere(image.array == 10 + 20 * number) for number in range(len(NAMES))]
         index = np.array([found[0] if len(found) == 1 else (0,) * image.grid.ndim for found in where], dtype=float)
         points = image.grid.index_to_world(index)

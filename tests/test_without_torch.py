@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from anatomark.batches import Batches
 from anatomark.cohort.ledger import Asked
 from anatomark.cohort.manifest import Entry
 from anatomark.cohort.work import Predictor
@@ -93,6 +94,7 @@ def test_a_cohort_does_not_take_it_for_a_fault_of_an_image(tmp_path):
 
     image = make_phantoms(tmp_path, ndim=2, cases=1, landmarks=3).parent / "images" / "case_000.png"
     predictor = object.__new__(Predictor)  # without loading a model
-    predictor.model, predictor.order = Model(), SimpleNamespace(asked=Asked(0.9, "as-is"))
+    predictor.order = SimpleNamespace(asked=Asked(0.9, "as-is"))
+    predictor.batches = Batches(Model(), 1)
     with pytest.raises(MissingExtraError, match="need torch"):
-        predictor.predict(0, Entry("case_000", str(image), image.name))
+        list(predictor.predict(0, [Entry("case_000", str(image), image.name)]))

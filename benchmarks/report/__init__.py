@@ -19,7 +19,7 @@ from benchmarks.report.onnx import onnx
 from benchmarks.report.precision import precision
 from benchmarks.report.prediction import prediction
 from benchmarks.report.review import loop, review
-from benchmarks.report.scale import scale, scale_cohort
+from benchmarks.report.scale import scale, scale_batches, scale_cohort, scale_training
 from benchmarks.report.service import service
 from benchmarks.report.startup import startup
 from benchmarks.report.suitability import suitability
@@ -55,6 +55,8 @@ SECTIONS = {  # of all results of a kind, in their order
     "growth": growth,
     "evaluation": evaluation,
     "scale": scale,
+    "scale_training": scale_training,
+    "scale_batches": scale_batches,
     "scale_cohort": scale_cohort,
     "service": service,
     "loop": loop,

@@ -1,4 +1,4 @@
-"""The sections of many images: engines beside each other, and a large cohort that was killed twice."""
+"""The sections of many images: engines beside each other, trainings, batches, and a cohort that was killed twice."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 from benchmarks.report.cells import head, number, row
 
 _NOTE = [
-    "`start`: seconds from the command to the first image predicted. Core seconds are those of all processes of the",
-    "command, its start included. `predicted again`: of the images that were predicted when the command was killed",
-    "(-9) half way, those that the same command predicted once more; in the result, every image is there once.",
+    "`start`: seconds from the command to the first image predicted. Each engine has two rounds, which take turns: an",
+    "unbroken command, and one that is killed (-9) half way and given again; `times predict` is the median of the",
+    "rounds' ratios to the images a second of `predict`. Core seconds are those of all processes of the command, its",
+    "start included; Ray's actors are not its children. `predicted again`: of the images that were predicted when the",
+    "command was killed, those that the same command predicted once more; in the result, every image is there once.",
     "Memory is the largest resident set of a worker, of `predict` that of its process. Bytes are those of the tables,",
     "without pictures, of a cohort before `--collect`.",
 ]
@@ -20,28 +22,76 @@ def scale(results: list[dict[str, Any]]) -> str:
     lines = ["## Many images", "", *_NOTE, ""]
     for result in results:
         lines += [
-            f"Measured by `{result['command']}` at {result['commit']}, {result['hardware']}, beside other work; parts "
-            f"of {result['chunk']} images. GPU: not measured.",
+            f"Measured by `{result['command']}` at {result['commit']}, {result['hardware']}, {_busy(result)}; parts "
+            f"of {result['chunk']} images.",
             "",
-            *head("image", "engine", "workers", "images", "start (s)", "images a second", "core seconds an image",
-                  "memory of a worker (GiB)", "bytes an image", "predicted again", "in the result"),
+            *head("image", "engine", "workers", "images", "start (s)", "images a second", "times predict",
+                  "core seconds an image", "memory of a worker (GiB)", "bytes an image", "predicted again",
+                  "in the result"),
         ]  # fmt: skip
         for r in result["rows"]:
             known = (r["image"], r["engine"], r["workers"])
             if "not_measured" in r:
-                lines.append(row(*known, f"not measured: {r['not_measured']}", *[""] * 7))
+                lines.append(row(*known, f"not measured: {r['not_measured']}", *[""] * 8))
                 continue
-            again = max(0, r["predicted_at_kill"] - r["kept_at_kill"])
             costs = (
                 number(r["seconds_start"], 1),
                 number(r["images_a_second"], 2),
+                number(r["times_predict"], 2),
                 number(r["core_seconds_an_image"], 2),
-                number(r["worker_bytes"] / 2**30, 2),
+                number(r["worker_bytes"] / 2**30, 2) if r["worker_bytes"] else number(None, 2),
                 number(r["bytes_an_image"], 0),
             )
-            lines.append(row(*known, r["images"], *costs, f"{again} of {r['predicted_at_kill']}", r["in_the_result"]))
+            killed = ("not measured", "")
+            if "kept_at_kill" in r:
+                again = max(0, r["predicted_at_kill"] - r["kept_at_kill"])
+                killed = (f"{again} of {r['predicted_at_kill']}", r["in_the_result"])
+            lines.append(row(*known, r["images"], *costs, *killed))
         lines.append("")
     return "\n".join(lines)
+
+
+def scale_training(results: list[dict[str, Any]]) -> str:
+    """One table a result."""
+    lines = ["## A training by several processes", ""]
+    for result in results:
+        lines += [
+            "The steps of one training of `unet-votes`, batches of 4, by processes with a core each (gloo), which take",
+            "turns. `efficiency` is steps a second by those of one process and by the number of processes, the median",
+            "of the rounds; core seconds are those of process 0 times the number of processes.",
+            f"Measured by `{result['command']}` at {result['commit']}, {result['hardware']}, {_busy(result)}.",
+            "",
+            *head("image", "processes", "steps a second", "efficiency", "core seconds a step"),
+        ]
+        for r in result["rows"]:
+            rates = number(r["steps_a_second"], 2), number(r["efficiency"], 2), number(r["core_seconds_a_step"], 2)
+            lines.append(row(r["image"], r["processes"], *rates))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def scale_batches(results: list[dict[str, Any]]) -> str:
+    """One table a result."""
+    lines = ["## Batches on a GPU", ""]
+    for result in results:
+        lines += [
+            "Images in memory, predicted so many at a time (`Model.predict_together`).",
+            f"Measured by `{result['command']}` at {result['commit']}, {result['hardware']}.",
+            "",
+            *head("image", "batch", "images a second", "memory of the GPU (GiB)"),
+        ]
+        for r in result["rows"]:
+            told = (f"not measured: {r['not_measured']}", "") if "not_measured" in r else ()
+            told = told or (number(r["images_a_second"], 1), number(r["gpu_bytes"] / 2**30, 2))
+            lines.append(row(r["image"], r["batch"], *told))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _busy(result: dict[str, Any]) -> str:
+    """How many processes wanted a core meanwhile, its own among them."""
+    load = result["load"]
+    return f"beside other work (load {number(min(load), 0)} to {number(max(load), 0)})"
 
 
 def scale_cohort(results: list[dict[str, Any]]) -> str:

@@ -22,6 +22,7 @@ from anatomark.methods.error_bound import COVERAGE, ErrorBounds
 from anatomark.methods.error_scale import ErrorScale, evidence_of
 from anatomark.methods.in_view import CutOff, InView, depths_of, expected_places
 from anatomark.methods.interface import AnyDetector, Located, features_of, masses_of
+from anatomark.methods.networks import NetworkDetector
 from anatomark.methods.offsets import Offsets
 from anatomark.methods.prediction import Orient, Prediction, predicted_absent
 from anatomark.methods.presence import PresenceModel
@@ -57,42 +58,33 @@ class Member:
         return placed.working_image(self.detector.network.sampling, source=source)
 
     def locate(
-        self,
-        placed: Placement,
-        device: torch.device,
-        *,
-        upto: str | None = None,
-        source: str = "image",
-        working: WorkingImage | None = None,
+        self, placed: Placement, device: torch.device, *, upto: str | None = None, source: str = "image"
     ) -> list[Located]:
-        """The answer of each stage, up to stage `upto`, in the world of the image that was `placed`.
+        """The answer of each stage, up to stage `upto`, in the world of the image that was `placed`."""
+        return _given_back(placed, self.detector.locate(self.working_image(placed, source=source), device, upto=upto))
 
-        `working` is its working image, made here where it is not given. A spread is a length without direction; how it
-        goes back is told at `Placement.length_from_template`.
+    def found(
+        self, images: Sequence[Image], device: torch.device, *, sources: Sequence[str]
+    ) -> list[tuple[Answer, list[Located]]]:
+        """What it finds in each of `images`, and the answers of its stages that this is made of.
+
+        Networks see images together where they can. One that cannot be aligned is looked at unaligned, with a warning.
         """
-        working = self.working_image(placed, source=source) if working is None else working
-        return [
-            replace(
-                stage,
-                points_world=placed.from_template(stage.points_world),
-                spread=placed.length_from_template(stage.spread),
-            )
-            for stage in self.detector.locate(working, device, upto=upto)
-        ]
+        placed = [self.place(image) for image in images]
+        working = [self.working_image(one, source=source) for one, source in zip(placed, sources, strict=True)]
+        found: list[tuple[Answer, list[Located]]] = []
+        for one, seen, stages in zip(placed, working, self._located(working, device), strict=True):
+            located = _given_back(one, stages)
+            answer = self.answer_of(located, one.image.grid, seen, one.matrix)
+            if one.failure:
+                answer = replace(answer, warning=f"{one.failure}; predicted unaligned")
+            found.append((answer, located))
+        return found
 
-    def answer(self, image: Image, device: torch.device, *, source: str = "image") -> Answer:
-        """What it finds in `image`; one that cannot be aligned is looked at unaligned, with a warning."""
-        return self.found(image, device, source=source)[0]
-
-    def found(self, image: Image, device: torch.device, *, source: str = "image") -> tuple[Answer, list[Located]]:
-        """What it finds in `image`, and the answers of its stages that this is made of."""
-        placed = self.place(image)
-        working = self.working_image(placed, source=source)
-        located = self.locate(placed, device, working=working)
-        answer = self.answer_of(located, image.grid, working, placed.matrix)
-        if placed.failure:
-            answer = replace(answer, warning=f"{placed.failure}; predicted unaligned")
-        return answer, located
+    def _located(self, images: Sequence[WorkingImage], device: torch.device) -> list[list[Located]]:
+        if isinstance(self.detector, NetworkDetector):
+            return self.detector.locate_together(images, device)
+        return [self.detector.locate(image, device) for image in images]
 
     def answer_of(
         self, located: Sequence[Located], grid: Grid, working: WorkingImage, matrix: Floats | None = None
@@ -124,6 +116,21 @@ class Member:
         outside = predicted_absent(in_view)
         cut_off = CutOff.beyond(grid, places[outside]) if outside.any() else None
         return np.minimum(presence, in_view), cut_off  # what is present is in view: no product, both know the votes
+
+
+def _given_back(placed: Placement, stages: Sequence[Located]) -> list[Located]:
+    """The answers of stages in the world of the image that was `placed`.
+
+    A spread is a length without direction; how it goes back is told at `Placement.length_from_template`.
+    """
+    return [
+        replace(
+            stage,
+            points_world=placed.from_template(stage.points_world),
+            spread=placed.length_from_template(stage.spread),
+        )
+        for stage in stages
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,13 +193,31 @@ class Model:
         where the model works in mm and the image's spacing is unknown, or the other way round. `source` names the
         image in messages. An image that cannot be aligned to the template is predicted unaligned, with a `warning`.
         """
-        self.require_fitting(image, source)
-        answer = self._answer(image, source)
+        return self.predict_together([image], sources=[source], coverage=coverage, orient=orient)[0]
+
+    def predict_together(
+        self, images: Sequence[Image], *, sources: Sequence[str], coverage: float = COVERAGE, orient: Orient = "keep"
+    ) -> list[Prediction]:
+        """`predict` for several images, which networks see as one batch where they have the same size.
+
+        Raises as `predict`, for the first image that cannot be predicted. Points are those of `predict` but for the
+        rounding of sums (less than 0.0001 mm on a CPU).
+        """
+        for image, source in zip(images, sources, strict=True):
+            self.require_fitting(image, source)
+        answers = self._answers(images, sources)
+        return [
+            self._predicted(image, answer, source, coverage, orient)
+            for image, answer, source in zip(images, answers, sources, strict=True)
+        ]
+
+    def _predicted(self, image: Image, answer: Answer, source: str, coverage: float, orient: Orient) -> Prediction:
+        """The prediction of an image to which the members gave this answer; an unsuitable one is looked at again."""
         if answer.judgement.reason is None or (usual := self.members[0].suitability.usual) is None:
             return self.prediction_of(answer, coverage=coverage)
 
         quick = self._first_look if self.detector.first_look or len(self.members) > 1 else None
-        found = usual_view(image, usual.extent, quick=quick, answer=lambda view: self._answer(view, source))
+        found = usual_view(image, usual.extent, quick=quick, answer=lambda view: self._answers([view], [source])[0])
         if found is None:
             return self.prediction_of(answer, coverage=coverage)
         view, taken = found
@@ -219,16 +244,20 @@ class Model:
         """
         self.require_fitting(image, source)
         if len(self.members) > 1:
-            return self._answer(image, source), None
-        return next(iter(self.members)).found(image, torch.device(self.device), source=source)
+            return self._answers([image], [source])[0], None
+        return next(iter(self.members)).found([image], torch.device(self.device), sources=[source])[0]
 
-    def _answer(self, image: Image, source: str) -> Answer:
-        """What all members find together in `image`."""
+    def _answers(self, images: Sequence[Image], sources: Sequence[str]) -> list[Answer]:
+        """What all members find together in each of `images`."""
         device = torch.device(self.device)
-        answers = [member.answer(image, device, source=source) for member in self.members]
-        if self.presence is not None:
-            answers = [replace(a, presence=self.presence.probability(a.presence[:, None])) for a in answers]
-        return combined(answers)
+        members = [[answer for answer, _ in member.found(images, device, sources=sources)] for member in self.members]
+        return [combined([self._corrected(answer) for answer in answers]) for answers in zip(*members, strict=True)]
+
+    def _corrected(self, answer: Answer) -> Answer:
+        """A member's answer with the presence that several members have together."""
+        if self.presence is None:
+            return answer
+        return replace(answer, presence=self.presence.probability(answer.presence[:, None]))
 
     def _first_look(self, image: Image) -> Judgement:
         """What to think of the points that the first member finds in `image` at a first look."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anatomark.batches import Batch, Batches, require_batch
 from anatomark.cohort.model_files import fingerprints
 from anatomark.core.image import Image
 from anatomark.data.cases import Case
@@ -71,6 +73,7 @@ def predict_to_folder(
     spacing: Sequence[float] | None = None,
     formats: Sequence[str] = ("csv",),
     device: str = "auto",
+    batch: Batch = "auto",
     runtime: Runtime | None = None,
     root: str | Path | None = None,
     overlays: bool = True,
@@ -97,6 +100,8 @@ def predict_to_folder(
         formats: adds out/NAME.mrk.json, out/NAME.fcsv or the structured report out/NAME.sr.dcm ("dicom-sr", of DICOM
             images only) for each image, in which a landmark with a presence below 0.5 is marked as missing or absent.
         device: where a model that is loaded here computes: "auto", "cpu" or "cuda".
+        batch: images that are predicted together, as many as fit into the GPU's memory by "auto"; see
+            `batches.Batches`.
         runtime: who computes the networks of a model that is loaded here, see `load`.
         root: folder that the data of a data set lie under.
         overlays: adds a picture of each image, in out/overlays.
@@ -123,6 +128,7 @@ def predict_to_folder(
     """
     if not 0 < coverage < 1:
         raise SettingsError(f"the coverage is {coverage:g}; give a proportion between 0 and 1, such as 0.9")
+    require_batch(batch)
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise UnknownNameError(f"unknown format {unknown[0]!r}; use one of: {', '.join(FORMATS)}")
@@ -148,7 +154,8 @@ def predict_to_folder(
         only_writer(folder, LOCK),
         Journal(folder, asked, cases, wanted) as journal,
     ):
-        work = _Work(model, summary, journal, wanted, "dicom-sr" in formats, coverage, orient)
+        batches = Batches(model, batch)
+        work = _Work(model, batches, summary, journal, wanted, "dicom-sr" in formats, coverage, orient)
         work.predict([case for case in cases if case.id not in journal.done], progress, len(cases))
         work.finish(cases)
     return summary
@@ -159,6 +166,7 @@ class _Work:
     """One call at work: what it predicts goes to the journal, and from there, at the end, to the tables."""
 
     model: Model
+    batches: Batches
     summary: Summary
     journal: Journal
     wanted: Callable[[Case], dict[str, Path]]
@@ -168,39 +176,40 @@ class _Work:
     first_error: AnatomarkError | None = None
 
     def predict(self, cases: Sequence[Case], progress: Callable[[int, int, str], None], total: int) -> None:
-        """Predict one image after another; meanwhile the next is read and the one before is written."""
-        summary, before = self.summary, total - len(cases)
+        """Predict one batch after another; meanwhile the next is read and the one before is written."""
+        summary, before, done = self.summary, total - len(cases), 0
         summary.resumed = before
         with ReaderProcesses() as apart, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-            coming = [reader.submit(self._read, case, apart.load) for case in cases[:1]]
-            written: Future[None] | None = None
-            for done, case in enumerate(cases):
-                progress(before + done, total, case.id)
-                reading = coming.pop()
+            coming: deque[Future[Image]] = deque()
+            written: list[Future[None]] = []
+
+            def read_up_to(count: int) -> None:
+                first = done + len(coming)
+                coming.extend(reader.submit(self._read, case, apart.load) for case in cases[first : done + count])
+
+            while done < len(cases):
+                some = cases[done : done + self.batches.size]
+                progress(before + done, total, some[0].id)
                 marks = [time.perf_counter()]
-                try:
-                    wait((reading,))
-                    coming += [reader.submit(self._read, after, apart.load) for after in cases[done + 1 : done + 2]]
-                    image = reading.result()
-                    marks.append(time.perf_counter())
-                    result = self.model.predict(
-                        image, source=str(case.image_path), coverage=self.coverage, orient=self.orient
-                    )
-                except AnatomarkError as error:
-                    summary.failed[case.id] = str(error)
-                    self.first_error = self.first_error or error
-                    continue
+                read_up_to(len(some))
+                reading = [coming.popleft() for _ in some]
+                wait(reading)
+                done += len(some)
+                read_up_to(self.batches.size)
+                images = self._images(some, reading)
                 marks.append(time.perf_counter())
-                if written is not None:
-                    written.result()
-                written = writer.submit(self._write, case, image, result)
+                results = self._predictions(images)
+                marks.append(time.perf_counter())
+                for future in written:
+                    future.result()
+                written = [writer.submit(self._write, *each) for each in results]
                 marks.append(time.perf_counter())
                 for step, start, end in zip(summary.seconds, marks, marks[1:], strict=False):
                     summary.seconds[step] += end - start
-            if written is not None:
-                began = time.perf_counter()
-                written.result()
-                summary.seconds["write"] += time.perf_counter() - began
+            began = time.perf_counter()
+            for future in written:
+                future.result()
+            summary.seconds["write"] += time.perf_counter() - began
         progress(total, total, "")
 
     def _read(self, case: Case, load: Load) -> Image:
@@ -208,6 +217,34 @@ class _Work:
         if self.reportable:
             require_reportable(case.image_path, image.grid.ndim)
         return image
+
+    def _images(self, cases: Sequence[Case], reading: Sequence[Future[Image]]) -> list[tuple[Case, Image]]:
+        """The cases whose images could be read, with these."""
+        images: list[tuple[Case, Image]] = []
+        for case, future in zip(cases, reading, strict=True):
+            try:
+                images.append((case, future.result()))
+            except AnatomarkError as error:
+                self._failed(case, error)
+        return images
+
+    def _predictions(self, given: Sequence[tuple[Case, Image]]) -> list[tuple[Case, Image, Prediction]]:
+        """The cases whose images could be predicted, with these and the predictions."""
+        images, sources = [image for _, image in given], [str(case.image_path) for case, _ in given]
+        found = self.batches.predict(images, sources, coverage=self.coverage, orient=self.orient)
+        predicted: list[tuple[Case, Image, Prediction]] = []
+        for (case, image), prediction in zip(given, found, strict=True):
+            if isinstance(prediction, AnatomarkError):
+                self._failed(case, prediction)
+            elif isinstance(prediction, Exception):
+                raise prediction
+            else:
+                predicted.append((case, image, prediction))
+        return predicted
+
+    def _failed(self, case: Case, error: AnatomarkError) -> None:
+        self.summary.failed[case.id] = str(error)
+        self.first_error = self.first_error or error
 
     def _write(self, case: Case, image: Image, result: Prediction) -> None:
         for kind, path in self.wanted(case).items():

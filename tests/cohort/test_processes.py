@@ -104,6 +104,30 @@ def test_images_that_take_too_much_time_or_memory(model, pictures, tmp_path):
     }
 
 
+def test_images_predicted_together(model, pictures, tmp_path, monkeypatch):
+    predict(model, pictures, tmp_path / "one")
+    monkeypatch.setenv("SMALL_MODEL_TOLD", str(tmp_path / "told"))
+    for workers in (0, 1):
+        predict(model, pictures, tmp_path / f"out{workers}", workers=workers, batch=3)
+        assert parts(tmp_path / f"out{workers}") == parts(tmp_path / "one")
+    assert (tmp_path / "told").read_text().split() == ["3"] * 10  # parts of 4 images; the fourth is alone
+    monkeypatch.setenv("SMALL_MODEL_ROOM", "2")
+    predict(model, pictures, tmp_path / "halved", workers=1, batch=4)
+    assert parts(tmp_path / "halved") == parts(tmp_path / "one")
+    assert (tmp_path / "told").read_text().split()[10:] == ["4"] + ["2"] * 10
+
+
+def test_images_predicted_together_of_which_one_kills_the_process_or_cannot_be_read(model, pictures, tmp_path):
+    folder = named(pictures, tmp_path / "pictures", "kill.png", "once.png", "hang.png")
+    (folder / "x0.png").write_bytes(b"no picture")
+    status = predict(model, folder, tmp_path / "out", workers=1, batch=5, chunk=12, seconds=2)
+    assert (status.predicted, status.failed, status.missing) == (20, 3, ())
+    found = reasons(tmp_path / "out")
+    assert sorted(found) == ["hang.png", "kill.png", "x0.png"]
+    assert "kill.png: the process that predicted it ended twice: by SIGKILL; repair" in found["kill.png"]
+    assert "it took more than 2 s (--seconds)" in found["hang.png"]
+
+
 def test_a_process_that_is_killed_from_outside_costs_nothing(model, pictures, tmp_path):
     predict(model, pictures, tmp_path / "whole", chunk=2)
     running = command(model, pictures, tmp_path / "out", 0.05)

@@ -187,6 +187,16 @@ def test_predict_keeps_its_hands_off(model: Model, image: Image, answer: Predict
     assert all(torch.equal(tensor, weights[name]) for name, tensor in model.detector.tensors().items())
 
 
+def test_images_together_are_predicted_as_one_at_a_time(model: Model, dataset: Dataset) -> None:
+    images = [case.read_image() for case in dataset.split("test")[:3]]
+    rows, *others = images[0].grid.shape
+    smaller = images[0].grid.crop([3, *(0 for _ in others)], [rows - 3, *others])
+    images.append(Image(images[0].array[3:], smaller))
+    together = model.predict_together(images, sources=["one", "two", "three", "smaller"])
+    for found, image in zip(together, images, strict=True):
+        require_near(found, model.predict(image), world=1e-4)
+
+
 def test_a_saved_model_says_the_same(model: Model, image: Image, answer: Prediction, tmp_path: Path) -> None:
     model.save(tmp_path / "copy")
     files = sorted(p.name for p in (tmp_path / "copy").iterdir())

@@ -18,9 +18,10 @@ from anatomark.errors import ModelError, SettingsError
 from anatomark.methods.interface import DataFacts
 from anatomark.methods.joint_choice import ShapeModel
 from anatomark.methods.presence import PresenceModel
+from anatomark.methods.search import found
 from anatomark.methods.unet_votes import stages as subject
 from anatomark.methods.unet_votes.calls import calls_of
-from anatomark.methods.unet_votes.locate import locate, windows_around
+from anatomark.methods.unet_votes.locate import search, windows_around
 from anatomark.methods.unet_votes.method import UNetVotes
 from anatomark.methods.unet_votes.plan import UNetVotesPlan, plan
 from anatomark.methods.unet_votes.settings import UNetVotesSettings
@@ -194,12 +195,12 @@ def test_a_window_without_a_landmark_keeps_the_global_answer() -> None:
     image = WorkingImage(array, grid, array, grid, (0.0, 255.0))
     with torch.no_grad():
         network.near_presence_bias.fill_(-30.0)
-    first, second = locate(planned.network, calls_of(network), None, image, CPU)
+    first, second = found(search(planned.network, None, image, CPU), calls_of(network))
     np.testing.assert_array_equal(second.points_world, first.points_world)
     assert (second.mass < 0.01).all()
     with torch.no_grad():
         network.near_presence_bias.fill_(0.0)
-    _, moved = locate(planned.network, calls_of(network), None, image, CPU)
+    _, moved = found(search(planned.network, None, image, CPU), calls_of(network))
     assert (moved.points_world != first.points_world).any()
 
 
@@ -210,8 +211,10 @@ def test_crops_of_a_large_image_are_answered_in_its_own_place() -> None:
     array = np.random.default_rng(0).integers(0, 255, (64, 48)).astype(np.float32)
     grid = Grid.from_geometry((64, 48), spacing=(1.0, 1.0))
     far = replace(grid, affine=grid.affine + np.array([[0, 0, 100.0], [0, 0, 50.0], [0, 0, 0]]))
-    near_by = locate(config, calls_of(network), None, WorkingImage(array, grid, array, grid, (0.0, 255.0)), CPU)[-1]
-    far_off = locate(config, calls_of(network), None, WorkingImage(array, far, array, far, (0.0, 255.0)), CPU)[-1]
+    near_by, far_off = (
+        found(search(config, None, WorkingImage(array, at, array, at, (0.0, 255.0)), CPU), calls_of(network))[-1]
+        for at in (grid, far)
+    )
     np.testing.assert_allclose(far_off.points_world - near_by.points_world, [[100.0, 50.0]] * 3, atol=1e-6)
 
 
@@ -259,8 +262,8 @@ def test_a_landmark_that_fits_nowhere_is_looked_for_where_the_others_expect_it()
         network.near_presence_bias.fill_(-30.0)  # close looks find nothing, and leave the answers before them
     array = rng.integers(0, 255, grid.shape).astype(np.float32)
     image = WorkingImage(array, grid, array, grid, (0.0, 255.0))
-    alone, _ = locate(config, calls, None, image, CPU)
-    first, last = locate(config, calls, shape, image, CPU)
+    alone, _ = found(search(config, None, image, CPU), calls)
+    first, last = found(search(config, shape, image, CPU), calls)
     assert np.linalg.norm(alone.points_world[5] - points[5]) > 40
     assert (np.linalg.norm(first.points_world - points, axis=1) < 6).all()
     np.testing.assert_allclose(last.points_world, first.points_world, atol=6)

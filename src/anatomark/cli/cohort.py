@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anatomark.cli.options import Device, parse_spacing
+from anatomark.cli.options import Device, parse_batch, parse_spacing
 from anatomark.cli.predict import Orientation
 from anatomark.errors import SettingsError
 from anatomark.methods.error_bound import COVERAGE
@@ -71,6 +71,12 @@ def cohort(
         float, typer.Option(help="Proportion of landmarks that are to lie within their error bounds.")
     ] = COVERAGE,
     device: Annotated[Device, typer.Option(help="Device to compute on; GPUs are shared by the workers.")] = Device.auto,
+    batch: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto", help="Images that are predicted together; auto: by the memory of a GPU, 1 on a CPU."
+        ),
+    ] = "auto",
     overlays: Annotated[bool, typer.Option("--overlays", help="Also write a picture of each image.")] = False,
     memory: Annotated[
         float | None,
@@ -118,6 +124,7 @@ def cohort(
             coverage=coverage,
             orient=orient.value,
             device=device.value,
+            batch=parse_batch(batch),
             overlays=overlays,
             retry_failed=retry_failed,
             memory_bytes=None if memory is None else round(memory * 2**30),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from anatomark.errors import SettingsError, SpacingError
 
@@ -36,6 +37,15 @@ def parse_spacing(text: str | None) -> tuple[float, ...] | None:
     if len(values) not in (2, 3) or not all(0 < value < float("inf") for value in values):
         raise SpacingError(f"--spacing is {text!r}; give two or three lengths in mm, such as 0.25,0.25")
     return values
+
+
+def parse_batch(text: str) -> int | Literal["auto"]:
+    """The number of images in "8", or "auto"; SettingsError for anything else."""
+    if text == "auto":
+        return "auto"
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
+        raise SettingsError(f"--batch is {text!r}; give a number of images, such as 8, or auto")
+    return int(text)
 
 
 def parse_radii(text: str) -> tuple[float, ...]:

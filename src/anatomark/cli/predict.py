@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from anatomark.cli.options import Device, parse_spacing
+from anatomark.cli.options import Device, parse_batch, parse_spacing
 from anatomark.methods.error_bound import COVERAGE
 
 
@@ -39,6 +39,12 @@ def predict(
         ),
     ] = None,
     device: Annotated[Device, typer.Option(help="Device to compute on.")] = Device.auto,
+    batch: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto", help="Images that are predicted together; auto: by the memory of a GPU, 1 on a CPU."
+        ),
+    ] = "auto",
     runtime: Annotated[
         Runtime | None,
         typer.Option(
@@ -91,6 +97,7 @@ def predict(
             spacing=parse_spacing(spacing),
             formats=tuple(format or ["csv"]),
             device=device.value,
+            batch=parse_batch(batch),
             runtime=None if runtime is None else runtime.value,
             root=root,
             overlays=overlays,

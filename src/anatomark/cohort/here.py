@@ -24,5 +24,5 @@ class ThisProcess:
                 yield None
                 continue
             predictor = predictor or Predictor(self.order)
-            for entry in task.entries:
-                yield predictor.predict(task.number, entry)
+            for entries in predictor.batches_of(task):
+                yield from predictor.predict(task.number, entries)

@@ -16,6 +16,7 @@ from anatomark.cohort.model_files import other_model
 from anatomark.cohort.part_file import errors_in, from_parquet, to_parquet
 from anatomark.cohort.store import Store
 from anatomark.errors import OutputError, SettingsError
+from anatomark.methods.prediction import Orient
 from anatomark.outcome import Outcome, Points
 from anatomark.version import __version__
 
@@ -28,7 +29,7 @@ class Asked:
     """What every prediction of a cohort shares, beside the model and the images."""
 
     coverage: float
-    orient: str
+    orient: Orient
     spacing: tuple[float, ...] | None = None
     stack: bool = False
 

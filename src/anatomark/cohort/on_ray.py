@@ -1,15 +1,15 @@
 """The engine for a Ray cluster: actors that each load the model once; where one ends, a fresh one takes its place.
 
 Ray Core, not Ray Data: the ledger already says what is done, and no row may come twice. A part at which an actor ends
-is predicted again by a fresh one, and where that ends, too, image by image. An image at which two end is at fault, and
-its row says so. A manifest's paths have to be those that every node sees; URIs are.
+is predicted again by a fresh one, no images together; where that ends, too, each image is a task of its own. An image
+at which two end is at fault, and its row says so. A manifest's paths have to be those that every node sees; URIs are.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anatomark.cohort.work import Order, Predicted, Predictor, Task
@@ -73,7 +73,11 @@ class _Actor:
 
     def predict(self, task: Task) -> list[Predicted] | AnatomarkError:
         try:
-            return [self._predictor.predict(task.number, entry) for entry in task.entries]
+            return [
+                predicted
+                for entries in self._predictor.batches_of(task)
+                for predicted in self._predictor.predict(task.number, entries)
+            ]
         except AnatomarkError as error:
             return error
 
@@ -177,9 +181,9 @@ class _Dealer:
             return
         task, failed = trial.task, trial.failed + 1
         if failed < _ATTEMPTS:
-            self.again.append(_Trial(task, failed, trial.alone))
+            self.again.append(_Trial(replace(task, alone=True), failed, trial.alone))
         elif len(task.entries) > 1:
-            self.again.extend(_Trial(Task(task.number, (entry,)), alone=True) for entry in task.entries)
+            self.again.extend(_Trial(replace(task, entries=(entry,)), alone=True) for entry in task.entries)
         else:
             for entry in task.entries:
                 line = f"{entry.place}: the actor that predicted it ended twice: {reason}"

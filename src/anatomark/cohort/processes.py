@@ -1,7 +1,8 @@
 """The engine for one machine: processes that each load the model once, watched, and started again where they end.
 
 An image at which a process ends is tried once more, in a fresh process, in which it is the first; where that ends,
-too, the image is at fault, and its row says so. The other images of the part lose nothing.
+too, the image is at fault, and its row says so. The other images of the part lose nothing. Where a process ends at
+several images that it predicts together, what is left of the part is predicted one image at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from anatomark.cohort.memory import resident_bytes
 from anatomark.cohort.work import Order, Predicted, Task
-from anatomark.cohort.worker_process import Ready, Stopped, main
+from anatomark.cohort.worker_process import Ready, Stopped, Together, main
 from anatomark.errors import ModelError
 from anatomark.outcome import Outcome
 
@@ -75,6 +76,8 @@ class _Worker:
         self.channel: Any = None
         self._task: Task | None = None
         self._done = 0  # images of the task
+        self._together = 1  # images that it is at
+        self._alone = False  # whether the task's images are predicted one at a time
         self._attempts = 0  # at the image that is next
         self._starts = 0  # without success
         self._ready = False
@@ -93,6 +96,7 @@ class _Worker:
             return False
         if self._task is not None:
             self._done = self._attempts = 0
+            self._alone = self._task.alone
             self._begin()
         return True
 
@@ -107,9 +111,9 @@ class _Worker:
             self._process.start()
             theirs.close()
             self._ready = False
-        self._since = time.monotonic()
+        self._since, self._together = time.monotonic(), 1
         with suppress(OSError):  # it has just ended, which the channel tells
-            self.channel.send(Task(self._task.number, self._task.entries[self._done :]))
+            self.channel.send(Task(self._task.number, self._task.entries[self._done :], self._alone))
 
     def hear(self) -> Iterator[Predicted]:
         """The next outcome that the process has; that of an image that killed it, too."""
@@ -125,12 +129,15 @@ class _Worker:
         if isinstance(message, Ready):
             self._ready, self._starts = True, 0
             return
+        if isinstance(message, Together):
+            self._together = message.images
+            return
         yield message
         self._advance()
 
     def _advance(self) -> None:
         assert self._task is not None
-        self._done, self._attempts = self._done + 1, 0
+        self._done, self._attempts, self._together = self._done + 1, 0, max(1, self._together - 1)
         if self._done == len(self._task.entries):
             self._task = None
 
@@ -146,6 +153,8 @@ class _Worker:
                     f"a process ended {_STARTS} times while it loaded the model: {reason}; give fewer --workers or "
                     "more --memory"
                 )
+        elif self._together > 1:
+            self._alone = True
         else:
             self._attempts += 1
         if self._attempts == _ATTEMPTS:
@@ -162,7 +171,7 @@ class _Worker:
             return
         if resident_bytes(self._process.pid) > memory_bytes:
             self._killed_for = f"it took more than {memory_bytes / 2**30:.3g} GiB of memory (--memory)"
-        elif time.monotonic() - self._since > (seconds if self._ready else _START_SECONDS):
+        elif time.monotonic() - self._since > (seconds * self._together if self._ready else _START_SECONDS):
             self._killed_for = f"it took more than {seconds:g} s (--seconds)" if self._ready else "it took too long"
         if self._killed_for:
             self._process.kill()

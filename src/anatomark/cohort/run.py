@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from anatomark.batches import Batch, require_batch
 from anatomark.cohort.claims import Claims
 from anatomark.cohort.extra import require_cohort
 from anatomark.cohort.here import ThisProcess
@@ -49,6 +51,7 @@ def predict_cohort(
     coverage: float = COVERAGE,
     orient: Orient = "keep",
     device: str = "auto",
+    batch: Batch = "auto",
     overlays: bool = False,
     retry_failed: bool = False,
     memory_bytes: int | None = None,
@@ -80,6 +83,8 @@ def predict_cohort(
         coverage: of the error bounds.
         orient: as in `predict_to_folder`.
         device: "auto", "cpu" or "cuda".
+        batch: images that a worker predicts together, as many as fit into the GPU's memory by "auto"; see
+            `batches.Batches`.
         overlays: adds a picture of each image that is predicted now.
         retry_failed: predicts images again that could not be predicted.
         memory_bytes: a process that takes more is ended; by default, its share of the machine's.
@@ -106,13 +111,15 @@ def predict_cohort(
     if ray is not None:
         require_ray()
     _check(workers=workers, part=part, chunk=chunk, coverage=coverage, memory_bytes=memory_bytes, seconds=seconds)
+    require_batch(batch)
     folder, store = run_folder(run), Store(str(out))
     lengths = None if spacing is None else tuple(float(length) for length in spacing)
     asked = Asked(coverage, orient, lengths, stack)
     images = open_manifest(manifest, recursive=recursive, stack=stack, split=split, root=root)
     ledger = open_ledger(store, _record(folder, str(run), images, asked, chunk))
     pictures = Store(join(store.root, "overlays")) if overlays else None
-    order = Order(str(folder), device, asked, pictures, loader)
+    sharing = max(1, workers) if ray is None or not gpus else math.ceil(1 / gpus)
+    order = Order(str(folder), device, asked, pictures, loader, batch, sharing)
     engine: Engine = ThisProcess(order)
     if ray is not None:
         engine = RayActors(order, ray, max(1, workers), gpus, memory_bytes)

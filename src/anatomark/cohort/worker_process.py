@@ -17,6 +17,13 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class Together:
+    """So many images are predicted now, more than one."""
+
+    images: int
+
+
+@dataclass(frozen=True)
 class Stopped:
     """The process cannot go on, and another could not either."""
 
@@ -24,7 +31,7 @@ class Stopped:
 
 
 def main(channel: Connection, order: Order, place: int) -> None:
-    """Takes Tasks and sends Predicted for each of their images; an error that is nobody's image ends it."""
+    """Takes Tasks and sends Predicted for each of their images; an error that is no image's ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the keyboard is for the other process to handle
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the other process has ended
         try:
@@ -32,7 +39,10 @@ def main(channel: Connection, order: Order, place: int) -> None:
             channel.send(Ready())
             while True:
                 task = channel.recv()
-                for entry in task.entries:
-                    channel.send(predictor.predict(task.number, entry))
+                for entries in predictor.batches_of(task):
+                    if len(entries) > 1:
+                        channel.send(Together(len(entries)))
+                    for predicted in predictor.predict(task.number, entries):
+                        channel.send(predicted)
         except AnatomarkError as error:
             channel.send(Stopped(error))

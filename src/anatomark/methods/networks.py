@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Self
 
@@ -29,6 +29,7 @@ from anatomark.methods.interface import (
 )
 from anatomark.methods.memory import require_memory
 from anatomark.methods.presence import PresenceModel, fit_presence
+from anatomark.methods.search import Search, found, found_together
 from anatomark.methods.settings import Network, Settings, Training
 from anatomark.methods.staged import NetworkStages
 from anatomark.nets.weights import require_tensors, under_prefix, with_prefix
@@ -38,8 +39,9 @@ from anatomark.nets.weights import require_tensors, under_prefix, with_prefix
 class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
     """The `network` that was planned, the trained `networks` of its stages in evaluation mode, and `presence`.
 
-    A method adds its name and types, `planned`, `locate`, and what this asks of the networks: `own_calls`, and the same
-    as `graphs` to export. Where another runtime answers, `runtime` has its calls, and there are no networks.
+    A method adds its name and types, `planned`, `search`, and what this asks of the networks: `own_calls`, and the same
+    as `graphs` to export. Where another runtime answers, `runtime` has its calls, and there are no networks. A method
+    that uses its networks without calls has `locate` in place of `search`.
     """
 
     network: NetworkT
@@ -68,13 +70,24 @@ class NetworkDetector(ABC, Generic[SettingsT, NetworkT, TrainingT]):
     def planned(cls, asked: SettingsT, facts: DataFacts) -> Plan[NetworkT, TrainingT]:
         """`plan` before its stages are checked against the memory."""
 
-    @abstractmethod
+    def search(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> Search[list[Located]]:
+        """`locate` as a search, which asks the networks by `calls`."""
+        yield from ()
+        return self.locate(image, device, upto=upto)
+
     def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
         """The answer of each stage, up to stage `upto`, for one image. Pure."""
+        return found(self.search(image, device, upto=upto), self.calls)
+
+    def locate_together(self, images: Sequence[WorkingImage], device: torch.device) -> list[list[Located]]:
+        """`locate` for several images, which the networks see as one batch where what they see has the same size."""
+        if self.runtime is not None:  # exported graphs are of one image
+            return [self.locate(image, device) for image in images]
+        return found_together([self.search(image, device) for image in images], self.calls)
 
     @property
     def calls(self) -> Calls:
-        """What `locate` asks of the networks, by who answers."""
+        """What `search` asks of the networks, by who answers."""
         return self.own_calls if self.runtime is None else self.runtime
 
     @property

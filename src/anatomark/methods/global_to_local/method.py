@@ -14,12 +14,13 @@ from anatomark.data.working import WorkingImage
 from anatomark.methods.calls import Calls, Graph
 from anatomark.methods.global_to_local.calls import calls_of, geometry_of, graphs_of
 from anatomark.methods.global_to_local.config import GlobalToLocalNetwork, GlobalToLocalTraining
-from anatomark.methods.global_to_local.locate import locate
+from anatomark.methods.global_to_local.locate import search
 from anatomark.methods.global_to_local.plan import GlobalToLocalPlan, plan
 from anatomark.methods.global_to_local.settings import PRESETS, GlobalToLocalSettings
 from anatomark.methods.global_to_local.stages import GlobalToLocalStages
 from anatomark.methods.interface import DataFacts, Located
 from anatomark.methods.networks import NetworkDetector
+from anatomark.methods.search import Search
 from anatomark.methods.settings import Network, Settings, Training
 from anatomark.methods.staged import NetworkStages
 
@@ -39,8 +40,8 @@ class GlobalToLocal(NetworkDetector[GlobalToLocalSettings, GlobalToLocalNetwork,
     def planned(cls, asked: GlobalToLocalSettings, facts: DataFacts) -> GlobalToLocalPlan:
         return plan(asked, facts)
 
-    def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
-        return locate(self.network, self.calls, image, device, upto=upto)
+    def search(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> Search[list[Located]]:
+        return search(self.network, image, device, upto=upto)
 
     @property
     def own_calls(self) -> Calls:

@@ -17,10 +17,11 @@ from anatomark.data.working import WorkingImage
 from anatomark.methods.examples import crop_example, generators, stacked
 from anatomark.methods.global_to_local.calls import calls_of, run_local
 from anatomark.methods.global_to_local.config import GlobalToLocalNetwork, GlobalToLocalTraining
-from anatomark.methods.global_to_local.locate import locate
+from anatomark.methods.global_to_local.locate import search
 from anatomark.methods.global_to_local.plan import BYTES_PER_ACTIVATION, SHARE, size_local
 from anatomark.methods.global_to_local.windows import local_example
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
+from anatomark.methods.search import found
 from anatomark.methods.staged import NetworkStages
 from anatomark.methods.vote_loss import vote_loss
 from anatomark.nets.grouped import GroupedNet, window_values
@@ -152,7 +153,7 @@ class GlobalToLocalStages(NetworkStages[GlobalToLocalNetwork, GlobalToLocalTrain
 
     def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
         network = self.plan.network
-        return locate(network, calls_of(network, networks), image, device, upto=stage)[-1]
+        return found(search(network, image, device, upto=stage), calls_of(network, networks))[-1]
 
 
 def stages_of(network: GlobalToLocalNetwork) -> tuple[str, ...]:

@@ -14,13 +14,14 @@ from anatomark.data.working import WorkingImage
 from anatomark.methods.calls import Calls, Graph
 from anatomark.methods.heatmap.calls import calls_of, geometry_of, graphs_of
 from anatomark.methods.heatmap.config import HeatmapNetwork, HeatmapTraining
-from anatomark.methods.heatmap.locate import locate
+from anatomark.methods.heatmap.locate import search
 from anatomark.methods.heatmap.network import HeatmapNet
 from anatomark.methods.heatmap.plan import HeatmapPlan, plan
 from anatomark.methods.heatmap.settings import HeatmapSettings
 from anatomark.methods.heatmap.stages import STAGE, HeatmapStages
 from anatomark.methods.interface import DataFacts, Located
 from anatomark.methods.networks import NetworkDetector
+from anatomark.methods.search import Search
 from anatomark.methods.settings import Network, Settings, Training
 from anatomark.methods.staged import NetworkStages
 
@@ -38,8 +39,8 @@ class Heatmap(NetworkDetector[HeatmapSettings, HeatmapNetwork, HeatmapTraining])
     def planned(cls, asked: HeatmapSettings, facts: DataFacts) -> HeatmapPlan:
         return plan(asked, facts)
 
-    def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
-        return [locate(self.network, self.calls, image, device)]
+    def search(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> Search[list[Located]]:
+        return [(yield from search(self.network, image, device))]
 
     @property
     def own_calls(self) -> Calls:

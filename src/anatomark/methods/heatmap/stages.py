@@ -17,11 +17,12 @@ from anatomark.data.working import WorkingImage
 from anatomark.methods.examples import crops, generators
 from anatomark.methods.heatmap.calls import calls_of
 from anatomark.methods.heatmap.config import HeatmapNetwork, HeatmapTraining
-from anatomark.methods.heatmap.locate import locate
+from anatomark.methods.heatmap.locate import search
 from anatomark.methods.heatmap.loss import cross_entropy, inside_grid, prior_logit
 from anatomark.methods.heatmap.network import HeatmapNet
 from anatomark.methods.heatmap.plan import SHARE, heatmap_bytes
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
+from anatomark.methods.search import found
 from anatomark.methods.staged import NetworkStages
 from anatomark.methods.unet_plan import network_bytes
 from anatomark.nets.split_batch import batch_mean
@@ -87,7 +88,7 @@ class HeatmapStages(NetworkStages[HeatmapNetwork, HeatmapTraining]):
         return {"heatmap": batch_mean(network(values, tile_loss), states != State.NOT_ANNOTATED)}
 
     def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
-        return locate(self.plan.network, calls_of(cast("HeatmapNet", networks[STAGE])), image, device)
+        return found(search(self.plan.network, image, device), calls_of(cast("HeatmapNet", networks[STAGE])))
 
 
 def make_network(network: HeatmapNetwork) -> HeatmapNet:

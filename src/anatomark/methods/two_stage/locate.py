@@ -13,9 +13,9 @@ from anatomark import votes
 from anatomark.core.grid import Floats
 from anatomark.data.cache import CachedCase
 from anatomark.data.working import WorkingImage
-from anatomark.methods.calls import Calls
 from anatomark.methods.deep_features import DeepFeatures
 from anatomark.methods.interface import Located
+from anatomark.methods.search import Search, ask
 from anatomark.methods.two_stage.calls import place_of
 from anatomark.methods.two_stage.config import TwoStageNetwork
 from anatomark.methods.two_stage.joint import displacements_grid_mm, patch_centers_grid_mm
@@ -26,21 +26,20 @@ NEAREST_FRACTION = 0.02  # of the patches are those next to a point
 NEAREST_ROUNDS = 8
 
 
-def locate(config: TwoStageNetwork, calls: Calls, image: WorkingImage, device: torch.device) -> list[Located]:
+def search(config: TwoStageNetwork, image: WorkingImage, device: torch.device) -> Search[list[Located]]:
     """The answers of stage 2: the voted points, and with a refinement also the refined ones."""
     stride, margin = stride_and_margin(config.channels, config.dilations)
-    with torch.inference_mode():
-        values = _padded(image, stride, margin, device)
-        points, spread, logits, features = calls["joint"](values)
-        answers = [(points, logits)]
-        if config.refine:
-            spacing = torch.tensor(image.fine_grid.spacing, dtype=torch.float32, device=device)
-            windows, corner = cut_windows(values, points / spacing, place_of(config), margin)
-            refined, spread, logits = calls["refinement"](windows, corner, points, spread)
-            answers.append((refined, logits))
-        voted, *rest = (_located(image, at[0], spread[0], found.float().sigmoid()) for at, found in answers)
-        elements = (image.fine_grid.world_to_index(voted.points_world) + 0.5) / stride - 0.5
-        return [replace(voted, features=DeepFeatures.of(features, elements)), *rest]
+    values = _padded(image, stride, margin, device)
+    points, spread, logits, features = yield from ask("joint", values)
+    answers = [(points, logits)]
+    if config.refine:
+        spacing = torch.tensor(image.fine_grid.spacing, dtype=torch.float32, device=device)
+        windows, corner = cut_windows(values, points / spacing, place_of(config), margin)
+        refined, spread, logits = yield from ask("refinement", windows, corner, points, spread)
+        answers.append((refined, logits))
+    voted, *rest = (_located(image, at[0], spread[0], found.float().sigmoid()) for at, found in answers)
+    elements = (image.fine_grid.world_to_index(voted.points_world) + 0.5) / stride - 0.5
+    return [replace(voted, features=DeepFeatures.of(features, elements)), *rest]
 
 
 def locate_stage1(network: PatchNet, image: WorkingImage, device: torch.device) -> list[Located]:

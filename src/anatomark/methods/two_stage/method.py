@@ -16,12 +16,13 @@ from anatomark.errors import ModelError
 from anatomark.methods.calls import Calls, Graph
 from anatomark.methods.interface import DataFacts, Located
 from anatomark.methods.networks import NetworkDetector
+from anatomark.methods.search import Search, found
 from anatomark.methods.settings import Network, Settings, Training
 from anatomark.methods.staged import NetworkStages
 from anatomark.methods.two_stage.calls import calls_of, geometry_of, graphs_of
 from anatomark.methods.two_stage.config import TwoStageNetwork, TwoStageTraining
 from anatomark.methods.two_stage.joint import JointNet
-from anatomark.methods.two_stage.locate import fixed_votes, locate, locate_stage1
+from anatomark.methods.two_stage.locate import fixed_votes, locate_stage1, search
 from anatomark.methods.two_stage.plan import TwoStagePlan, plan
 from anatomark.methods.two_stage.refinement import fit_blend_weight
 from anatomark.methods.two_stage.settings import TwoStageSettings
@@ -71,7 +72,10 @@ class TwoStage(NetworkDetector[TwoStageSettings, TwoStageNetwork, TwoStageTraini
             if self.runtime is not None:
                 raise ModelError("an exported model has no stage 1 of its own; ask the run folder for it")
             return locate_stage1(cast("PatchNet", self.networks["stage1"]), image, device)
-        return locate(self.network, self.calls, image, device)
+        return super().locate(image, device)
+
+    def search(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> Search[list[Located]]:
+        return search(self.network, image, device)
 
     def fixed_votes(self, image: WorkingImage, device: torch.device) -> dict[str, Floats]:
         """Points (N, d) world of stage 1 without stage 2, by rule; see `locate.fixed_votes`."""
@@ -86,7 +90,7 @@ def _fit_blend_weight(
     if refinement is None or not cases:
         return
     refinement.blend_weight.fill_(1.0)
-    answers = [locate(config, calls_of(network), case.image, device) for case in cases]
+    answers = [found(search(config, case.image, device), calls_of(network)) for case in cases]
     joint, refined = (np.concatenate([each[k].points_world for each in answers]) for k in range(2))
     reference = np.concatenate([case.points_world for case in cases])
     present = np.concatenate([case.states == State.PRESENT for case in cases])

@@ -19,11 +19,12 @@ from anatomark.data.cache import Cache, CachedCase
 from anatomark.data.working import WorkingImage
 from anatomark.methods.examples import crop_example, generators, stacked
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
+from anatomark.methods.search import found
 from anatomark.methods.staged import NetworkStages
 from anatomark.methods.two_stage.calls import calls_of
 from anatomark.methods.two_stage.config import TwoStageNetwork, TwoStageTraining
 from anatomark.methods.two_stage.joint import JointNet, JointOutput
-from anatomark.methods.two_stage.locate import locate, locate_stage1, single_vote_errors
+from anatomark.methods.two_stage.locate import locate_stage1, search, single_vote_errors
 from anatomark.methods.two_stage.loss import displacement_loss, joint_loss, present_of, refinement_loss
 from anatomark.methods.two_stage.plan import SHARE, Refinement, patch_bytes, refinement_bytes
 from anatomark.methods.two_stage.refinement import RefinementHead, sample_refinement_centers
@@ -209,7 +210,7 @@ class TwoStageStages(NetworkStages[TwoStageNetwork, TwoStageTraining]):
     def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
         if stage == "stage1":
             return locate_stage1(cast("PatchNet", networks[stage]), image, device)[-1]
-        return locate(self.plan.network, calls_of(cast("JointNet", networks[stage])), image, device)[-1]
+        return found(search(self.plan.network, image, device), calls_of(cast("JointNet", networks[stage])))[-1]
 
 
 def make_patches(network: TwoStageNetwork) -> PatchNet:

@@ -14,29 +14,28 @@ from torch import Tensor
 from anatomark import votes
 from anatomark.core.grid import Floats, Grid
 from anatomark.data.working import WorkingImage
-from anatomark.methods.calls import Call, Calls
 from anatomark.methods.deep_features import DeepFeatures
 from anatomark.methods.interface import Located
 from anatomark.methods.joint_choice import TRUSTED, Modes, ShapeModel, modes_of
 from anatomark.methods.passes import grey_values, passes, with_more_mass
+from anatomark.methods.search import Search, ask
 from anatomark.methods.unet_votes.calls import AT_ONCE, LOOKS, MODE_PATCHES, NEAR, SIGMA
 from anatomark.methods.unet_votes.config import UNetVotesNetwork
 from anatomark.methods.voted import voted
 from anatomark.nets.vote_unet import Votes, Windows
 
 
-def locate(
-    config: UNetVotesNetwork, calls: Calls, shape: ShapeModel | None, image: WorkingImage, device: torch.device
-) -> list[Located]:
+def search(
+    config: UNetVotesNetwork, shape: ShapeModel | None, image: WorkingImage, device: torch.device
+) -> Search[list[Located]]:
     """The global answer and the local one; of several crops, each landmark takes the answers with the most mass.
 
     By `shape`, all landmarks choose together where to look closely; without, each does for itself.
     """
     found: list[list[Located]] = []
-    with torch.inference_mode():
-        for start, size, _ in passes(image.fine.shape, crop=config.crop, strides=config.strides):
-            values = grey_values(image, start, size, device)
-            found.append(_answers(config, calls, shape, values, np.asarray(start, dtype=float), image.fine_grid))
+    for start, size, _ in passes(image.fine.shape, crop=config.crop, strides=config.strides):
+        values = grey_values(image, start, size, device)
+        found.append((yield from _answers(config, shape, values, np.asarray(start, dtype=float), image.fine_grid)))
     return [reduce(with_more_mass, answers) for answers in zip(*found, strict=True)]
 
 
@@ -56,10 +55,10 @@ def windows_around(
 
 
 def _answers(
-    config: UNetVotesNetwork, calls: Calls, shape: ShapeModel | None, values: Tensor, start: Floats, grid: Grid
-) -> list[Located]:
+    config: UNetVotesNetwork, shape: ShapeModel | None, values: Tensor, start: Floats, grid: Grid
+) -> Search[list[Located]]:
     """The answers of one pass over `values`, which begin at the element `start` (d,) of the image."""
-    *coarse, features, deepest = calls["global"](values)
+    *coarse, features, deepest = yield from ask("global", values)
     first = _voted(Votes(*coarse), config.coarse_stride, start[None], grid)
     if shape is not None:
         choice = shape.choose(
@@ -82,7 +81,7 @@ def _answers(
                 answer = replace(answer, points_world=np.where(alone, choice.places, answer.points_world))
         middles, prior = (_in_pass(points, start, grid, values.device) for points in (answer.points_world, expected))
         windows = windows_around(middles, prior, which, config, features.shape[2:])
-        answer = _looked_closely(config, calls["local"], features, windows, answer, start, grid)
+        answer = yield from _looked_closely(config, features, windows, answer, start, grid)
     return [first, answer]
 
 
@@ -107,21 +106,15 @@ def _in_pass(points_world: Floats, start: Floats, grid: Grid, device: torch.devi
 
 
 def _looked_closely(
-    config: UNetVotesNetwork,
-    look_closely: Call,
-    features: Tensor,
-    windows: Windows,
-    before: Located,
-    start: Floats,
-    grid: Grid,
-) -> Located:
+    config: UNetVotesNetwork, features: Tensor, windows: Windows, before: Located, start: Floats, grid: Grid
+) -> Search[Located]:
     """The answers in the windows; that `before` where a window holds no landmark, or the answer lies outside of it."""
     corners = windows.corners[0].cpu().numpy()
     stride, parts = np.asarray(config.stride), list[Located]()
     for number in range(0, config.landmarks, AT_ONCE):
         some = slice(number, number + AT_ONCE)
         part = Windows(windows.which[some], windows.corners[:, some], windows.expected[:, some])
-        found = look_closely(features, *part)
+        found = yield from ask("local", features, *part)
         parts.append(_voted(Votes(*found), config.stride, corners[some] * stride + start, grid))
     points, spread, mass = (
         np.concatenate(values) for values in zip(*((p.points_world, p.spread, p.mass) for p in parts), strict=True)

@@ -15,11 +15,12 @@ from anatomark.methods.calls import Calls, Graph
 from anatomark.methods.interface import DataFacts, Located
 from anatomark.methods.joint_choice import ShapeModel
 from anatomark.methods.networks import NetworkDetector
+from anatomark.methods.search import Search
 from anatomark.methods.settings import Network, Settings, Training
 from anatomark.methods.staged import NetworkStages
 from anatomark.methods.unet_votes.calls import calls_of, geometry_of, graphs_of
 from anatomark.methods.unet_votes.config import UNetVotesNetwork, UNetVotesTraining
-from anatomark.methods.unet_votes.locate import locate
+from anatomark.methods.unet_votes.locate import search
 from anatomark.methods.unet_votes.plan import UNetVotesPlan, plan
 from anatomark.methods.unet_votes.settings import UNetVotesSettings
 from anatomark.methods.unet_votes.stages import STAGE, UNetVotesStages, shape_of
@@ -46,8 +47,8 @@ class UNetVotes(NetworkDetector[UNetVotesSettings, UNetVotesNetwork, UNetVotesTr
     def planned(cls, asked: UNetVotesSettings, facts: DataFacts) -> UNetVotesPlan:
         return plan(asked, facts)
 
-    def locate(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> list[Located]:
-        return locate(self.network, self.calls, self.shape, image, device)
+    def search(self, image: WorkingImage, device: torch.device, *, upto: str | None = None) -> Search[list[Located]]:
+        return search(self.network, self.shape, image, device)
 
     def completed(self, cache: Cache, device: torch.device) -> Self:
         """The same with the shape of the training cases."""

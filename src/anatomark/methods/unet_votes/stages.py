@@ -19,11 +19,12 @@ from anatomark.data.working import WorkingImage
 from anatomark.methods.examples import crops, generators
 from anatomark.methods.interface import Batch, Located, Networks, StagePlan
 from anatomark.methods.joint_choice import ShapeModel
+from anatomark.methods.search import found
 from anatomark.methods.staged import NetworkStages
 from anatomark.methods.unet_plan import network_bytes
 from anatomark.methods.unet_votes.calls import SIGMA, calls_of
 from anatomark.methods.unet_votes.config import UNetVotesNetwork, UNetVotesTraining
-from anatomark.methods.unet_votes.locate import locate, windows_around
+from anatomark.methods.unet_votes.locate import search, windows_around
 from anatomark.methods.unet_votes.plan import window_bytes
 from anatomark.methods.vote_loss import CLASS_WEIGHT, vote_loss
 from anatomark.nets.vote_unet import Votes, VoteUNet, Windows
@@ -141,7 +142,7 @@ class UNetVotesStages(NetworkStages[UNetVotesNetwork, UNetVotesTraining]):
 
     def located(self, stage: str, networks: Networks, image: WorkingImage, device: torch.device) -> Located:
         calls = calls_of(cast("VoteUNet", networks[STAGE]))
-        return locate(self.plan.network, calls, self.shape, image, device)[-1]
+        return found(search(self.plan.network, self.shape, image, device), calls)[-1]
 
 
 def shape_of(cache: Cache) -> ShapeModel | None:
