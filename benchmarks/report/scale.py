@@ -9,9 +9,10 @@ from benchmarks.report.cells import head, number, row
 _NOTE = [
     "`start`: seconds from the command to the first image predicted. Each engine has two rounds, which take turns: an",
     "unbroken command, and one that is killed (-9) half way and given again; `times predict` is the median of the",
-    "rounds' ratios to the images a second of `predict`. Core seconds are those of all processes of the command, its",
-    "start included; Ray's actors are not its children. `predicted again`: of the images that were predicted when the",
-    "command was killed, those that the same command predicted once more; in the result, every image is there once.",
+    "ratios to the images a second of `predict` in the same round (of the first alone where the second was not",
+    "measured). Core seconds are those of all processes of the command, its start included; Ray's actors are not its",
+    "children. `predicted again`: of the images that were predicted when the command was killed, those that the same",
+    "command predicted once more; in the result, every image is there once.",
     "Memory is the largest resident set of a worker, of `predict` that of its process. Bytes are those of the tables,",
     "without pictures, of a cohort before `--collect`.",
 ]
