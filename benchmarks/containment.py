@@ -1,14 +1,16 @@
-"""The price of reading images in another process: images a second of a batch with it and without, in turn.
+"""The price of reading images in another process: time of a batch with it and without, in turn, and time of computing.
 
 python -m benchmarks containment
 
 A batch of radiographs is predicted by a ready-made model, and a batch of volumes is only read, which shows the price
-where nothing else is done. The ways take turns, so that what else the machine does falls on both.
+where nothing else is done. The ways take turns, so that what else the machine does falls on both; the time of
+computing, of this process and the other, does not depend on it.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -58,20 +60,23 @@ def main(arguments: Sequence[str]) -> None:
                     readers.load(path)
 
         for name, batch in (("radiographs predicted", predicted), ("volumes read", read)):
-            seconds: dict[bool, list[float]] = {True: [], False: []}
+            seconds: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
             for _ in range(options.rounds):
                 for apart in (True, False):
                     with mock.patch.object(reader_process, "AVAILABLE", apart):
                         seconds[apart].append(_seconds(batch))
-            within, beside = (statistics.median(seconds[apart]) for apart in (False, True))
-            print(
-                f"{name}: {options.images / within:.2f} images/s in the same process, {options.images / beside:.2f} in "
-                f"another, {100 * (beside / within - 1):+.1f} % time (median of {options.rounds})",
-                flush=True,
-            )
+            for kind, which in (("time", 0), ("computing", 1)):
+                within, beside = (statistics.median(each[which] for each in seconds[apart]) for apart in (False, True))
+                print(
+                    f"{name}, {kind}: {1000 * within / options.images:.1f} ms an image in the same process, "
+                    f"{1000 * beside / options.images:.1f} in another, {100 * (beside / within - 1):+.1f} % "
+                    f"(median of {options.rounds})",
+                    flush=True,
+                )
 
 
-def _seconds(batch: Callable[[], None]) -> float:
-    began = time.perf_counter()
+def _seconds(batch: Callable[[], None]) -> tuple[float, float]:
+    """Seconds that a batch takes, and that it computes, in this process and those that it ends."""
+    began, computed = time.perf_counter(), sum(os.times()[:4])
     batch()
-    return time.perf_counter() - began
+    return time.perf_counter() - began, sum(os.times()[:4]) - computed

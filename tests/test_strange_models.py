@@ -56,7 +56,7 @@ def test_members_lie_in_the_folder(tmp_path, member) -> None:
 def test_files_are_no_links_out_of_the_folder(model, tmp_path, name) -> None:
     (model / name).unlink(missing_ok=True)
     (model / name).symlink_to(OLD / name)
-    with pytest.raises(ModelError, match=rf"{name} is a link out of its folder; put the file itself there"):
+    with pytest.raises(ModelError, match=rf"{name} is a link out of its folder; put what it leads to there"):
         load(model, device="cpu")
     (model / name).unlink()
     (model / name).symlink_to("/dev/zero")

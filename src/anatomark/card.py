@@ -74,11 +74,22 @@ class Card(BaseModel):
 
 
 def require_own(folder: Path, path: Path) -> None:
-    """ModelError where `path` in the folder of a model is a link out of it, or no file: a stranger may have made it."""
-    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-        raise ModelError(f"{path} is a link out of its folder; put the file itself there (cp -L), if it is yours")
+    """ModelError where `path` in the folder of a model is no file of its own, as a stranger may have made it."""
+    require_within(folder, path)
     if path.exists() and not path.is_file():
         raise ModelError(f"{path} is not a file; copy the whole folder again")
+
+
+def require_within(folder: Path, path: Path) -> None:
+    """ModelError where `path` is a link out of the folder of a model, or a name that no disk has."""
+    try:
+        within = path.resolve().is_relative_to(folder.resolve())
+        path.exists()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, with a zero, a link to itself
+        reason = error.strerror if isinstance(error, OSError) else "no such name can be"
+        raise ModelError(f"{path} cannot be read: {reason}; copy the whole folder again") from None
+    if not within:
+        raise ModelError(f"{path} is a link out of its folder; put what it leads to there (cp -rL), if it is yours")
 
 
 def read_card(run: Path) -> Card:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from anatomark.card import Card, read_card, require_own
+from anatomark.card import Card, read_card, require_own, require_within
 from anatomark.errors import ModelError
 from anatomark.formats.atomic import write_json
 from anatomark.formats.json_text import parsed
@@ -72,8 +72,7 @@ def read_ensemble(run: Path) -> Ensemble | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ModelError(f"{path} does not describe an ensemble; copy it again or train again") from None
     for member in members:
-        if not member.resolve().is_relative_to(run.resolve()):
-            raise ModelError(f"{member} is a link out of {run}; put the folder itself there (cp -rL), if it is yours")
+        require_within(run, member)
     return Ensemble(members, kind, presence)
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz.door import changed_files
+from tests.fuzz.door import Files, changed_files
 
-SILENT_SECONDS = 25.0  # after which a child that says nothing is killed
+SILENT_SECONDS = 60.0  # after which it is asked whether a child that says nothing still computes
+MOST_COMPUTING = 30.0  # seconds in silence, after which it is killed
 GOOD = ("value", "refused")
 ROOT = Path(__file__).parents[2]
+Seeds = Mapping[str, list[Files]]
 KEPT = 3  # files of each kind of finding
 
 
@@ -54,34 +58,32 @@ class Tally:
 
 
 class Child:
-    """A process of `tests.fuzz.child` that opens the inputs of doors, one after another."""
+    """A process of `tests.fuzz.child` that opens the inputs of doors, one after another.
 
-    def __init__(self, seed: int) -> None:
+    It is a fork of this one where `known` has the seeds of the doors, which spares it the loading of all libraries.
+    """
+
+    def __init__(self, seed: int, known: Seeds) -> None:
         self.crash = Path(tempfile.mkstemp(prefix="fuzz-crash-")[1])
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fuzz.child", str(seed), str(self.crash)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
-        )
-        assert self.process.stdout is not None
+        self._orders, self._answers, self.process = (_forked if known else _started)(seed, str(self.crash), known)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self.process.stdout, selectors.EVENT_READ)
+        self._selector.register(self._answers, selectors.EVENT_READ)
         self._left, self._ended = b"", False
 
     def order(self, door: str, first: int, count: int) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{door} {first} {count}\n".encode())
-        self.process.stdin.flush()
+        os.write(self._orders, f"{door} {first} {count}\n".encode())
 
     def line(self, seconds: float) -> str | None:
-        """The next line; None where the process has ended or says nothing for so long."""
-        assert self.process.stdout is not None
+        """The next line; None where the process has ended, or says nothing for so long and computes nothing either."""
+        silent: list[float] = []  # seconds of computing, each time that it was silent for so long
         while b"\n" not in self._left:
+            time.sleep(0.01)  # many lines at once: to wake up for each takes time from the child
             if not self._selector.select(seconds):
-                return None
-            block = os.read(self.process.stdout.fileno(), 1 << 20)
+                silent.append(_computed(self.process))
+                if len(silent) > 1 and (silent[-1] == silent[-2] or silent[-1] - silent[0] > MOST_COMPUTING):
+                    return None
+                continue
+            block = os.read(self._answers, 1 << 20)
             if not block:
                 self._ended = True
                 return None
@@ -91,26 +93,67 @@ class Child:
 
     def end(self) -> str:
         """Kill it; how it had ended, with what faulthandler saw of its last moment."""
-        try:
-            code = self.process.wait(3.0 if self._ended else 0.0)
-        except subprocess.TimeoutExpired:
-            code = None
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        os.close(self._orders)
+        if not self._ended:
+            os.kill(self.process, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
         self._selector.close()
+        os.close(self._answers)
         said = self.crash.read_text(errors="replace").partition("Extension modules:")[0]
         self.crash.unlink(missing_ok=True)
-        return f"{'no answer' if code is None else f'ended with {code}'}\n{said[:3000]}"
+        return f"{f'ended with {code}' if self._ended else 'no answer'}\n{said[:3000]}"
+
+
+def _started(seed: int, crash: str, _: Seeds) -> tuple[int, int, int]:
+    """(descriptor for orders, that of answers, process id) of a new process."""
+    orders, answers = os.pipe(), os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.fuzz.child", str(seed), crash],
+        stdin=orders[0],
+        stdout=answers[1],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
+    )
+    os.close(orders[0])
+    os.close(answers[1])
+    process.returncode = 0  # it is waited for by its id
+    return orders[1], answers[0], process.pid
+
+
+def _forked(seed: int, crash: str, known: Seeds) -> tuple[int, int, int]:
+    """As `_started`, of a fork of this process."""
+    from tests.fuzz import child
+
+    orders, answers = os.pipe(), os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            os.dup2(orders[0], 0)
+            os.dup2(answers[1], 1)
+            for descriptor in (*orders, *answers):
+                os.close(descriptor)
+            child.main(seed, crash, dict(known))
+        finally:
+            os._exit(1)
+    os.close(orders[0])
+    os.close(answers[1])
+    return orders[1], answers[0], process
+
+
+def _computed(process: int) -> float:
+    """Seconds of computing of a process so far; 0 where that is not known."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Campaign:
     """Inputs of `seed` through doors; tallies by door. A child that dies or hangs is counted and replaced."""
 
-    def __init__(self, seed: int, out: Path | None = None) -> None:
-        self.seed, self.out = seed, out
+    def __init__(self, seed: int, out: Path | None = None, known: Seeds | None = None) -> None:
+        self.seed, self.out, self.known = seed, out, known or {}
         self.tallies: dict[str, Tally] = {}
         self.next: dict[str, int] = {}
         self._child: Child | None = None
@@ -122,7 +165,7 @@ class Campaign:
         first = self.next.get(door, 0)
         until = first + count
         while first < until:
-            child = self._child = self._child or Child(self.seed)
+            child = self._child = self._child or Child(self.seed, self.known)
             try:
                 child.order(door, first, until - first)
                 first = self._listen(child, door, tally, first)
@@ -179,6 +222,20 @@ class Campaign:
         if self._child is not None:
             self._child.end()
             self._child = None
+
+
+def added(runs: Iterable[dict[str, dict[str, Any]]]) -> dict[str, Tally]:
+    """The tallies of several runs, as `asdict` gives them, in one for each door, without what was found."""
+    sums: dict[str, Tally] = {}
+    for run in runs:
+        for door, each in run.items():
+            tally = sums.setdefault(door, Tally())
+            tally.inputs += each["inputs"]
+            tally.seconds += each["seconds"]
+            tally.slowest = max(tally.slowest, each["slowest"])
+            for end, count in each["ends"].items():
+                tally.ends[end] = tally.ends.get(end, 0) + count
+    return sums
 
 
 def table(tallies: dict[str, Tally]) -> Iterable[str]:

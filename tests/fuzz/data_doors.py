@@ -84,7 +84,7 @@ def enter_predictions(folder: Path) -> None:
     from anatomark.data.description import load_dataset
     from anatomark.evaluation.evaluate import evaluate
 
-    evaluate(load_dataset(folder / "dataset.yaml"), folder / "predictions.csv", samples=10)
+    evaluate(load_dataset(folder / "dataset.yaml"), folder / "predictions.csv", samples=0)
 
 
 def journal_seeds() -> list[Files]:

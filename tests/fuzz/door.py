@@ -51,7 +51,8 @@ def tried(*calls: Callable[[], object]) -> None:
         except AnatomarkError as error:
             if "\n" in str(error):
                 raise
-            refused.append(error)
+            error.__context__ = None  # with its frames, it would keep all that was read until the next collection
+            refused.append(error.with_traceback(None))
     if len(refused) == len(calls) > 0:
         raise refused[-1]
 

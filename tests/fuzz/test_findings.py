@@ -13,7 +13,7 @@ from anatomark.errors import AnatomarkError, DescriptionError, ImageError, Landm
 from anatomark.formats.images import read_header, read_image
 from anatomark.formats.landmarks import read_placements
 from tests.formats.dicom_objects import CT, DX, an_object, save
-from tests.fuzz.image_doors import mha_seeds, nrrd_seeds, tiff_seeds
+from tests.fuzz.image_doors import mha_seeds, mhd_seeds, nhdr_seeds, nrrd_seeds, tiff_seeds
 from tests.fuzz.model_doors import folder_of
 from tests.fuzz.text_changes import BOMB
 
@@ -161,6 +161,71 @@ def test_a_model_nested_too_deep(tmp_path, name):
     from anatomark.loading import load
 
     refused(ModelError, lambda: load(model_in(tmp_path, **{name: b'{"a": ' + b"[" * 100_000}), device="cpu"))
+
+
+@pytest.mark.parametrize("seeds", [mha_seeds, mhd_seeds, nhdr_seeds])
+def test_voxels_in_a_file_whose_name_no_disk_has(tmp_path, seeds):
+    for file, content in seeds()[-1].items():
+        named = content.replace(b"LOCAL", b"a" * 5000).replace(b"a.zraw", b"a" * 5000).replace(b"a.raw", b"a" * 5000)
+        (tmp_path / file).write_bytes(named)
+    path = next(path for path in tmp_path.iterdir() if path.suffix in (".mha", ".mhd", ".nhdr"))
+    refused(ImageError, lambda: read_image(path), "is not beside it")
+
+
+def test_images_and_tables_whose_names_no_disk_has(tmp_path):
+    from anatomark.data.description import load_dataset
+    from tests.fuzz.data_doors import description_seeds
+
+    refused(ImageError, lambda: read_image(tmp_path / ("a" * 5000)), "shorter name")
+    for file, content in description_seeds()[0].items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(content)
+    text = description_seeds()[0]["dataset.yaml"].decode()
+    long = "a" * 5000
+    for was, now in (
+        ("landmarks.csv", long),
+        ("folder: images", f"folder: {long}"),
+        ("{table: landmarks.csv}", f"{{files: '{long}/{{case}}.csv'}}"),
+        ("pairs: []", f"reviews: {long}/*.csv"),
+    ):
+        (tmp_path / "dataset.yaml").write_text(text.replace(was, now))
+        refused(DescriptionError, lambda: load_dataset(tmp_path / "dataset.yaml"), "no disk has names that long")
+
+
+@pytest.mark.parametrize("name", ["a%n", "a%s%s%s", "a%d%n 1 4 1", "a%5000d 1 4 1"])
+@pytest.mark.parametrize("seeds", [mhd_seeds, nhdr_seeds])
+def test_names_of_voxel_files_that_itk_would_print_by(tmp_path, seeds, name):
+    """ITK gives such a name to printf: %n ends the process, or worse."""
+    for file, content in seeds()[0].items():
+        (tmp_path / file).write_bytes(content.replace(b"a.raw", name.encode()))
+    path = next(path for path in tmp_path.iterdir() if path.suffix in (".mhd", ".nhdr"))
+    refused(ImageError, lambda: read_image(path), "keeps its voxels in a%")
+
+
+@pytest.mark.parametrize("seeds", [mhd_seeds, nhdr_seeds])
+def test_voxels_in_numbered_files_are_read(tmp_path, seeds):
+    head, whole = seeds()[0].items()
+    for number in range(4):
+        (tmp_path / f"a{number}.raw").write_bytes(whole[1][number * 96 : (number + 1) * 96])
+    (tmp_path / head[0]).write_bytes(head[1].replace(b"a.raw", b"a%d.raw 0 3 1"))
+    (tmp_path / "whole").mkdir()
+    for file, content in (head, whole):
+        (tmp_path / "whole" / file).write_bytes(content)
+    assert np.array_equal(read_image(tmp_path / head[0]).array, read_image(tmp_path / "whole" / head[0]).array)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "\ud800", "loop"])
+def test_a_member_whose_name_no_disk_has(tmp_path, name):
+    from anatomark.loading import load
+
+    for file, content in folder_of("folds-2d").items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(content)
+    (tmp_path / "loop").symlink_to("loop")
+    about = json.loads((tmp_path / "ensemble.json").read_text())
+    key = "folds" if "folds" in about else "members"
+    (tmp_path / "ensemble.json").write_text(json.dumps(about | {key: [name, *about[key][1:]]}))
+    refused(ModelError, lambda: load(tmp_path, device="cpu"), "cannot be read")
 
 
 def test_a_journal_whose_revision_is_no_number(tmp_path):

@@ -1,6 +1,7 @@
 """A short run of the fuzzer, and that it notices what it is for."""
 
 import os
+import signal
 import time
 from random import Random
 
@@ -67,11 +68,11 @@ def test_a_process_that_dies_is_counted_and_replaced(tmp_path, monkeypatch):
     try:
         campaign.run("landmarks_tps", 3)
         assert campaign._child is not None
-        campaign._child.process.kill()
+        os.kill(campaign._child.process, signal.SIGKILL)
         began = time.monotonic()
         tally = campaign.run("landmarks_tps", 3)
         assert tally.inputs == 6
-        assert time.monotonic() - began < 60
+        assert time.monotonic() - began < 110
     finally:
         campaign.close()
 

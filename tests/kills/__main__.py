@@ -14,6 +14,7 @@ from tests.kills.campaign import REVIEW, SIGNALS, Campaign
 from tests.kills.points import ACTIONS
 from tests.kills.scenarios import SCENARIOS
 from tests.kills.tally import table
+from tests.kills.trial import memory
 
 
 def main() -> int:
@@ -28,11 +29,15 @@ def main() -> int:
     names = given.commands or [*SCENARIOS, *([REVIEW] if given.action == "kill" else [])]
     given.out.mkdir(parents=True, exist_ok=True)
     path = given.out / f"{given.action}-{given.seed}.json"
-    with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        campaign = Campaign(Path(folder), given.seed, time.monotonic() + 60 * given.minutes)
+
+    def write(campaign: Campaign) -> None:
+        path.write_text(json.dumps({name: tally.about() for name, tally in campaign.tallies.items()}, indent=1))
+
+    with tempfile.TemporaryDirectory(prefix="kills-", dir=memory()) as folder:
+        campaign = Campaign(Path(folder), given.seed, time.monotonic() + 60 * given.minutes, write)
         for name in names:
             print(campaign.run(name, given.tries, given.action), file=sys.stderr, flush=True)
-            path.write_text(json.dumps({name: tally.about() for name, tally in campaign.tallies.items()}, indent=1))
+            write(campaign)
     print("\n".join(table(campaign.tallies, given.action)))
     return int(any(tally.findings for tally in campaign.tallies.values()))
 

@@ -7,7 +7,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,15 @@ class CommandError(RuntimeError):
 
 
 class Campaign:
-    """Tries of commands in the folder `work`, at moments drawn by `seed`; none begins after the time `ends`."""
+    """Tries of commands in the folder `work`, at moments drawn by `seed`; none begins after the time `ends`.
 
-    def __init__(self, work: Path, seed: int, ends: float = math.inf) -> None:
-        self.ends = ends
+    `tell` is called after each try.
+    """
+
+    def __init__(
+        self, work: Path, seed: int, ends: float = math.inf, tell: Callable[[Campaign], None] = lambda campaign: None
+    ) -> None:
+        self.ends, self.tell = ends, tell
         self.inputs, self.at = work / "inputs", work / "work" / "at"
         self.random = random.Random(seed)
         self.tallies: dict[str, Tally] = {}
@@ -60,6 +65,7 @@ class Campaign:
                 self._killed(scenario, tally, whole, ended, moment)
             else:
                 self._failed(scenario, tally, whole, ended, moment, action)
+            self.tell(self)
         return f"{name}: {tally.tries} tries, {tally.moments} moments, {len(tally.findings)} findings"
 
     def _moments(self, passed: int, tries: int) -> Sequence[int]:
@@ -75,8 +81,8 @@ class Campaign:
                 self._make_model()
             runs: list[tuple[dict[str, bytes], Ended]] = []
             for _ in range(2):
-                self._start(scenario)
-                ended = self._run(scenario)
+                self.start(scenario)
+                ended = self.run_once(scenario)
                 if ended.code:
                     raise CommandError(f"{scenario.name} ended with {ended.code}: {ended.said}")
                 runs.append((contents(self.at, scenario.ignored), ended))
@@ -86,16 +92,16 @@ class Campaign:
         return self._unbroken[scenario.name]
 
     def _killed(self, scenario: Scenario, tally: Tally, whole: dict[str, bytes], ended: Ended, moment: int) -> None:
-        self._start(scenario)
+        self.start(scenario)
         by_time = self.random.random() < AT_RANDOM
         again = self.random.random() < AT_RANDOM
         stops: list[str] = []
         for turn in range(1 + again):
             at = moment if turn == 0 else self.random.randint(1, ended.passed)
             if by_time and turn == 0:
-                stopped = self._run(scenario, after_seconds=self.random.uniform(0, ended.seconds))
+                stopped = self.run_once(scenario, after_seconds=self.random.uniform(0, ended.seconds))
             else:
-                stopped = self._run(scenario, at=at, action="kill")
+                stopped = self.run_once(scenario, at=at, action="kill")
                 tally.at_moments.add(at)
             stops.append(f"moment {at}" if not by_time else f"{stopped.seconds:.2f} s")
             if stopped.code not in (0, -9) and not scenario.ended_before(stopped.said):
@@ -107,10 +113,10 @@ class Campaign:
         self, scenario: Scenario, tally: Tally, whole: dict[str, bytes], ended: Ended, moment: int, action: str
     ) -> None:
         """A disk that fails from a moment on: one line and exit code 2, no half of a file, and the rest as usual."""
-        self._start(scenario)
+        self.start(scenario)
         before = contents(self.at, scenario.ignored)
         tally.at_moments.add(moment)
-        stopped = self._run(scenario, at=moment, action=action)
+        stopped = self.run_once(scenario, at=moment, action=action)
         stops = [f"{action} at {moment}: {ended.seen[moment - 1]}"]
         errors = [line for line in stopped.said.splitlines() if line.startswith("error:")]
         if stopped.code not in (0, 1, 2) or "Traceback" in stopped.said:
@@ -127,8 +133,8 @@ class Campaign:
         self, scenario: Scenario, tally: Tally, whole: dict[str, bytes], ended: Ended, number: signal.Signals
     ) -> None:
         """A signal at a random time: the command ends soon, in one line, and the same command makes the rest."""
-        self._start(scenario)
-        stopped = self._run(scenario, after_seconds=self.random.uniform(0, ended.seconds), number=number)
+        self.start(scenario)
+        stopped = self.run_once(scenario, after_seconds=self.random.uniform(0, ended.seconds), number=number)
         tally.slowest = max(tally.slowest, stopped.ending)
         stops = [f"{number.name} after {stopped.seconds - stopped.ending:.2f} s"]
         if stopped.code not in (0, 128 + number):
@@ -141,16 +147,18 @@ class Campaign:
 
     def _finish(self, scenario: Scenario, tally: Tally, whole: dict[str, bytes], stops: list[str]) -> None:
         """Run to the end, and compare."""
-        last = self._run(scenario)
+        last = self.run_once(scenario)
         if last.code and not scenario.ended_before(last.said):
             self._note(tally, stops, f"run again, it ended with {last.code}: {last.said[-1500:]}")
         elif changed := different(whole, contents(self.at, scenario.ignored)):
             self._note(tally, stops, f"run again, other content: {changed}")
 
-    def _start(self, scenario: Scenario) -> None:
+    def start(self, scenario: Scenario) -> None:
+        """Make the folder that the command starts in."""
         scenario.start(self.inputs, fresh(self.at))
 
-    def _run(self, scenario: Scenario, **options: Any) -> Ended:
+    def run_once(self, scenario: Scenario, **options: Any) -> Ended:
+        """Run the command in a process of its own; `options` as of `run_apart`."""
         arguments = scenario.command(self.inputs, self.at)
         return run_apart(lambda: scenario.call(arguments), self.at, **options)
 
@@ -182,7 +190,8 @@ def _warm_up() -> None:
     for name in (
         "torch", "SimpleITK", "lightning_fabric", "tensorboardX", "pydicom", "plotly", "pyarrow.parquet", "PIL.Image",
         "anatomark.training.train", "anatomark.predict", "anatomark.cohort.run", "anatomark.evaluation.evaluate",
-        "anatomark.review.serve", "fastapi", "uvicorn",
+        "anatomark.review.serve", "fastapi", "uvicorn", "PIL.ImageFont", "PIL.PpmImagePlugin", "plotly.graph_objects",
+        "anatomark.registration.bspline", "anatomark.evaluation.charts", "anatomark.evaluation.sections",
         "anatomark.registration.transfer_to_folder", "anatomark.formats.convert", "anatomark.data.synthesize",
         *(f"anatomark.cli.{verb}" for verb in VERBS),
     ):  # fmt: skip

@@ -75,7 +75,7 @@ def watched(predict: Callable[[], object], count: int, seconds: float, processes
         due = len(next(iter(seen.values()))) + 1
         if done >= due * count / SAMPLES or time.monotonic() - began >= due * seconds / SAMPLES:
             for name, process in processes.items():
-                seen[name].append((done, _memory(process), len(os.listdir(f"/proc/{process}/fd"))))
+                seen[name].append((done, memory_of(process), len(os.listdir(f"/proc/{process}/fd"))))
     print(f"{done} predictions in {(time.monotonic() - began) / 60:.1f} minutes")
     for name, samples in seen.items():
         later = samples[len(samples) // 2 :]
@@ -87,7 +87,7 @@ def watched(predict: Callable[[], object], count: int, seconds: float, processes
         )
 
 
-def _memory(process: int) -> int:
+def memory_of(process: int) -> int:
     """Resident memory in KiB."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))

@@ -43,7 +43,7 @@ class ReviewTrials:
         return self.tally
 
     def _life(self, moment: int, changes: int = 1000) -> None:
-        port = _free_port()
+        port = free_port()
         server = os.fork()
         if server == 0:
             self._serve(port, moment)
@@ -86,7 +86,7 @@ class ReviewTrials:
                     self._note(f"the server ended with {code}: {said[-1000:]}")
                 return False
             try:
-                _ask(port, "GET", "/api/study")
+                ask(port, "GET", "/api/study")
                 return True
             except OSError:
                 time.sleep(0.02)
@@ -95,10 +95,10 @@ class ReviewTrials:
         """Send the next change; False where the server was killed at it."""
         number = self.sent % CASES
         try:
-            base = _ask(port, "GET", f"/api/cases/{number}")["review"]["revision"]
+            base = ask(port, "GET", f"/api/cases/{number}")["review"]["revision"]
             self.sent += 1
-            sent = {"base": base, "note": f"change {self.sent}", "set": _placements(self.sent)}
-            _ask(port, "POST", f"/api/cases/{number}/changes", sent)
+            sent = {"base": base, "note": f"change {self.sent}", "set": placements(self.sent)}
+            ask(port, "POST", f"/api/cases/{number}/changes", sent)
         except (OSError, http.client.HTTPException):
             return False
         self.acknowledged.add(self.sent)
@@ -117,9 +117,9 @@ class ReviewTrials:
         for case in range(CASES):
             own = [number for number in numbers if (number - 1) % CASES == case]
             if own:
-                answer = _ask(port, "GET", f"/api/cases/{case}")
+                answer = ask(port, "GET", f"/api/cases/{case}")
                 held = {name: each["point"] for name, each in answer["review"]["placements"].items()}
-                sent = {name: each["point"] for name, each in _placements(own[-1]).items()}
+                sent = {name: each["point"] for name, each in placements(own[-1]).items()}
                 if answer["review"]["note"] != f"change {own[-1]}" or held != sent:
                     self._note(f"case {case} has {answer['review']!r}, the journal change {own[-1]}")
         left = [path.name for path in (self.at / "reviews").glob(".*") if path.name != ".anna.lock"]
@@ -131,12 +131,12 @@ class ReviewTrials:
         print(f"  life {self.tally.tries}: {what}", file=sys.stderr, flush=True)
 
 
-def _placements(number: int) -> dict[str, Any]:
+def placements(number: int) -> dict[str, Any]:
     names = ("p01", "p02", "p03")
     return {name: {"state": "present", "point": [number + 0.25 * k, 1.5]} for k, name in enumerate(names)}
 
 
-def _ask(port: int, method: str, path: str, body: object = None) -> dict[str, Any]:
+def ask(port: int, method: str, path: str, body: object = None) -> dict[str, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
@@ -150,7 +150,7 @@ def _ask(port: int, method: str, path: str, body: object = None) -> dict[str, An
         connection.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

@@ -21,6 +21,7 @@ from anatomark.formats.image_names import ImageNames, Matches, existing
 from anatomark.formats.landmark_table import codes_of
 from anatomark.formats.landmarks import read_placements
 from anatomark.formats.missing import NOTHING, MissingValues
+from anatomark.formats.on_disk import is_file
 from anatomark.formats.placements import one_image
 from anatomark.formats.text import composed
 
@@ -102,7 +103,7 @@ class FileSource:
     def points(self, case: Case) -> FilePoints | None:
         """What the case's file holds, in its own numbers; None where there is no file."""
         path = self._path(case)
-        if not path.is_file():
+        if not is_file(path):
             return None
         table = read_placements(
             path, frame=self.frame, grid_of=lambda _: case.read_grid(), names=self.names, missing=self.missing

@@ -18,6 +18,7 @@ from anatomark.data.findings import Finding
 from anatomark.data.shapes import median_and_mad
 from anatomark.errors import AnatomarkError, SpacingError
 from anatomark.formats.header import Header
+from anatomark.formats.on_disk import exists
 from anatomark.formats.reader_process import Load, ReaderProcesses
 
 FEWEST_CASES = 8
@@ -60,7 +61,7 @@ def _inspect(case: Case, ndim: int, load: Load) -> ImageFacts:
     def bad(code: str, message: str, advice: str) -> tuple[Finding]:
         return (Finding("error", code, message, advice, case.id, str(case.image_path)),)
 
-    if not case.image_path.exists():
+    if not exists(case.image_path):
         return ImageFacts(None, b"", bad("image", "the image does not exist", "add it, or remove it from the list"))
     header: Header | None = None
     try:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from errno import ENAMETOOLONG
 from functools import cached_property
 from pathlib import Path
 
@@ -167,7 +168,16 @@ def read_dataset(
     path: str | Path, root: str | Path | None = None, *, strict: bool = False
 ) -> tuple[Dataset, list[Finding]]:
     """As `load_dataset`, but faults within landmark tables are returned and their rows left out."""
-    path = Path(path)
+    try:
+        return _read_dataset(Path(path), root, strict)
+    except OSError as error:
+        if error.errno != ENAMETOOLONG:
+            raise
+        end = str(error.filename)[-60:]
+        raise DescriptionError(f"{path} names a file ...{end}, and no disk has names that long; correct it") from None
+
+
+def _read_dataset(path: Path, root: str | Path | None, strict: bool) -> tuple[Dataset, list[Finding]]:
     if path.is_dir() and (path / "dataset.yaml").is_file():
         path = path / "dataset.yaml"
     description = parse(read_yaml(path), str(path))

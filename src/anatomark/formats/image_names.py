@@ -13,6 +13,7 @@ from pathlib import Path
 
 from anatomark.formats.header import tell
 from anatomark.formats.images import SUFFIXES
+from anatomark.formats.on_disk import exists, is_file
 from anatomark.formats.text import composed
 
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
@@ -109,7 +110,7 @@ class ImageNames:
             return False
         if _common_tail(map(composed, path.parts[:-1]), folders) == len(folders):
             return False
-        return any((above.joinpath(*folders) / last).is_file() for above in list(path.parents)[1:4])
+        return any(is_file(above.joinpath(*folders) / last) for above in list(path.parents)[1:4])
 
     def _in_folders(self, numbers: Sequence[int], folders: Sequence[str]) -> tuple[int, ...]:
         """Those of `numbers` whose folders agree best with `folders`, from the file upwards."""
@@ -158,10 +159,10 @@ def listing(folder: Path) -> Listing:
 
 def existing(path: Path, listing: Callable[[Path], Listing] = listing) -> Path:
     """The file or folder at `path`, also where the disk has its name in the other form of Unicode; else `path`."""
-    if path.exists() or str(path).isascii():
+    if exists(path) or str(path).isascii():
         return path
     folder = existing(path.parent, listing) if path.parent != path else path
-    if (folder / path.name).exists():
+    if exists(folder / path.name):
         return folder / path.name
     name = listing(folder).composed.get(composed(path.name))
     return path if name is None else folder / name

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from errno import ENOSPC
+from errno import ENAMETOOLONG, ENOSPC
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -236,16 +236,17 @@ def _suffix(path: Path, among: Sequence[str]) -> str | None:
 
 def _kind(path: Path) -> ModuleType:
     """The module that reads `path`, which is there and not empty."""
-    if path.is_dir():
-        return dicom
-    if not path.exists():
-        raise ImageError(f"{path} does not exist; give an image file or the folder of a DICOM series")
     try:
+        if path.is_dir():
+            return dicom
+        if not path.exists():
+            raise ImageError(f"{path} does not exist; give an image file or the folder of a DICOM series")
         size = path.stat().st_size
         with open(path, "rb"):
             pass
     except OSError as error:
-        raise ImageError(f"{path} cannot be opened: {error.strerror}; check its permissions") from error
+        todo = "give a shorter name" if error.errno == ENAMETOOLONG else "check its permissions"
+        raise ImageError(f"{path} cannot be opened: {error.strerror}; {todo}") from error
     if size == 0:
         raise ImageError(f"{path} is empty (0 bytes); copy or export it again")
     if _suffix(path, PHOTOS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Generator, Sequence
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from anatomark.core.grid import Grid
 from anatomark.errors import ImageError
+
+_NUMBERED = re.compile(r"[^%]*%[0-9]{0,2}d[^%]*")
 
 
 class Placed(Protocol):
@@ -132,6 +135,12 @@ def header(path: Path, image_io: str) -> Reader:
         sizes = " x ".join(map(str, reader.GetSize()))
         raise ImageError(f"{path} has no voxels ({sizes}): its header is damaged; export or copy it again")
     return reader
+
+
+def require_numbered(data: str, path: Path) -> None:
+    """`ImageError` for names of voxel files in which % stands for more than one number: ITK prints by them."""
+    if "%" in data and not _NUMBERED.fullmatch(data):
+        raise ImageError(f"{path} keeps its voxels in {data:.60}, which is no name with a number; correct its header")
 
 
 def voxels(reader: Reader, path: Path) -> tuple[Voxels, NDArray[Any]]:

@@ -16,6 +16,7 @@ from anatomark.core.grid import Grid
 from anatomark.errors import ImageError
 from anatomark.formats import itk
 from anatomark.formats.header import Header
+from anatomark.formats.on_disk import is_file
 from anatomark.formats.units import mm_of
 from anatomark.formats.volume_files.raw import RawStack
 
@@ -61,8 +62,9 @@ def read(path: Path, page: int | None = None) -> tuple[NDArray[Any], Header]:
         array = stack.whole() if page is None else stack.page(page)
     else:
         data = meta.stated.get("ElementDataFile", "")
-        if data not in ("LOCAL", "LIST") and "%" not in data and not (path.parent / data).is_file():
+        if data not in ("LOCAL", "LIST") and "%" not in data and not is_file(path.parent / data):
             raise ImageError(f"{path} keeps its voxels in {data:.60}, which is not beside it; bring that file as well")
+        itk.require_numbered(data, path)
         reader = itk.header(path, "MetaImageIO")
         array = itk.voxels(reader, path)[1]
         if array.size != math.prod(shape) * components:
@@ -186,7 +188,7 @@ def _raw(meta: _Meta, shape: tuple[int, ...], path: Path) -> RawStack | None:
     plain = stated.get("BinaryData", "").lower().startswith("t") and stated.get("HeaderSize", "0") in ("0", "-1")
     data = stated.get("ElementDataFile", "")
     voxels = path if data == "LOCAL" else path.parent / data
-    if kind is None or not plain or not data or not voxels.is_file():
+    if kind is None or not plain or not data or not is_file(voxels):
         return None
     big = stated.get("BinaryDataByteOrderMSB", stated.get("ElementByteOrderMSB", "False")).lower().startswith("t")
     packed = stated.get("CompressedData", "False").lower().startswith("t")

@@ -16,6 +16,7 @@ from anatomark.core.grid import Floats, Grid
 from anatomark.errors import ImageError
 from anatomark.formats import itk
 from anatomark.formats.header import Header
+from anatomark.formats.on_disk import is_file
 from anatomark.formats.units import PIXELS, mm_of
 from anatomark.formats.volume_files.packed import Packing
 from anatomark.formats.volume_files.raw import RawStack
@@ -29,6 +30,7 @@ _TURNED = {
 }  # fmt: skip
 _SHORT = {"ras": "right-anterior-superior", "las": "left-anterior-superior", "lps": "left-posterior-superior"}
 _OF_SPACE = ("domain", "space", "time", "none", "???", "")  # the kinds of axes that are not numbers within a voxel
+_DATA = ("data file", "datafile")
 _TYPES = {
     "i1": ("signed char", "int8", "int8_t"),
     "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
@@ -280,6 +282,8 @@ def _number(word: str) -> float:
 
 def _require_known(found: _Fields, path: Path) -> None:
     """`ImageError` for what ITK cannot know: its reader copies words of any length into a buffer, to speak of them."""
+    for field in _DATA:
+        itk.require_numbered(found.stated.get(field, ""), path)
     wanted = {"encoding": ("raw", "gzip", "gz", "ascii", "text", "txt", "hex"), "endian": ("little", "big", "")}
     for field, words in wanted.items():
         word = found.stated.get(field, "").lower()
@@ -296,7 +300,7 @@ def _raw(found: _Fields, layout: _Layout, path: Path) -> RawStack | None:
     stated = found.stated
     kind = next((code for code, names in _TYPES.items() if stated.get("type", "").lower() in names), None)
     encoding = stated.get("encoding", "").lower()
-    data = stated.get("data file", stated.get("datafile", ""))
+    data = next((stated[field] for field in _DATA if field in stated), "")
     skipped = {"line skip", "lineskip", "byte skip", "byteskip"} & stated.keys()
     endian = stated.get("endian", "").lower()
     if encoding in ("bzip2", "bz2"):
@@ -306,8 +310,8 @@ def _raw(found: _Fields, layout: _Layout, path: Path) -> RawStack | None:
     if endian not in ("little", "big") and kind[1] != "1":
         return None
     voxels = path.parent / data if data else path
-    if not voxels.is_file():
-        raise ImageError(f"{path} keeps its voxels in {data}, which is not beside it; bring that file as well")
+    if not is_file(voxels):
+        raise ImageError(f"{path} keeps its voxels in {data:.60}, which is not beside it; bring that file as well")
     packing: Packing = "none" if encoding == "raw" else "gzip"
     dtype = np.dtype((">" if endian == "big" else "<") + kind)
     return RawStack(voxels, 0 if data else found.end, packing, dtype, layout.shape, layout.components)
