@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Self, cast
+from typing import Self, TypeGuard, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anatomark.nets.cpu import Conv3d, avg_pool2, convolve
@@ -19,8 +20,46 @@ def conv(ndim: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
     return nn.Conv2d if ndim == 2 else Conv3d
 
 
-def batch_norm(ndim: int) -> type[BatchNorm2d] | type[BatchNorm3d]:
+def batch_norm(ndim: int, *, by_image: bool = False) -> type[BatchNorm2d] | type[BatchNorm3d]:
+    if by_image:
+        return ImageNorm2d if ndim == 2 else ImageNorm3d
     return BatchNorm2d if ndim == 2 else BatchNorm3d
+
+
+class _ByImage(nn.Module):
+    """Beside a batch normalisation: in evaluation mode each image is normalised by its own statistics.
+
+    With batches of one or two images, running averages are of other numbers than those that the layers after it have
+    learned from. What they average is kept, but not used.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        norm = cast("nn.BatchNorm2d | nn.BatchNorm3d", self)
+        if norm.training:
+            return super().forward(input)
+        return image_norm(input, norm.weight, norm.bias, norm.eps)
+
+
+class ImageNorm2d(_ByImage, BatchNorm2d):
+    """Of images (B, C, rows, columns)."""
+
+
+class ImageNorm3d(_ByImage, BatchNorm3d):
+    """Of volumes (B, C, slices, rows, columns)."""
+
+
+def image_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """`x` (B, C, ...), each image of which is normalised for itself."""
+    if torch.compiler.is_compiling() or x[0, 0].numel() == 1:  # exporters know these; of one element PyTorch's is none
+        axes = tuple(range(2, x.dim()))
+        variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+        shape = (-1, *(1,) * len(axes))
+        return (x - mean) * torch.rsqrt(variance + eps) * weight.view(shape) + bias.view(shape)
+    return torch.cat([F.batch_norm(one, None, None, weight, bias, training=True, eps=eps) for one in x.split(1)])
+
+
+def _goes_into_convolution(norm: nn.Module | None) -> TypeGuard[BatchNorm]:
+    return isinstance(norm, BatchNorm) and not isinstance(norm, _ByImage)
 
 
 def bias_of(layer: Conv | nn.Linear) -> Tensor:
@@ -83,7 +122,7 @@ class Chain(nn.Sequential):
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         for number, (layer, after) in enumerate(zip(self, [*list(self)[1:], None], strict=True)):
-            if not mode and isinstance(layer, Conv) and isinstance(after, BatchNorm):
+            if not mode and isinstance(layer, Conv) and _goes_into_convolution(after):
                 with torch.no_grad():
                     weight, bias = folded_layers(layer, after)
                 self.register_buffer(f"folded_weight_{number}", weight, persistent=False)
@@ -101,7 +140,7 @@ class Chain(nn.Sequential):
                 x = layer(x)
                 continue
             weight, bias = layer.weight, layer.bias
-            if isinstance(after, BatchNorm):
+            if _goes_into_convolution(after):
                 inside = after
                 weight = cast("Tensor", getattr(self, f"folded_weight_{number}"))
                 bias = cast("Tensor", getattr(self, f"folded_bias_{number}"))

@@ -52,7 +52,8 @@ class VoteUNet(nn.Module):
     `channels` and `strides` (d,) are those of each level, the finest first; patches of the finest level have its
     stride, those of level `coarse` the product of the strides up to it. `heads` are the channels of the hidden layers
     before the votes of the coarse level and of the finest, `priors` the probabilities of presence that their patches
-    start with. `window` (d,) is the size of a close look, in patches of the finest level.
+    start with. `window` (d,) is the size of a close look, in patches of the finest level. With `image_statistics`, each
+    image is normalised by its own in evaluation mode.
 
     The closer a patch lies to the global answer, the likelier it is to hold the landmark, by a Student's t density
     whose width is learned for each landmark: points along an edge look alike, and its tails are heavy because the
@@ -70,15 +71,16 @@ class VoteUNet(nn.Module):
         heads: tuple[int, int],
         window: Sequence[int],
         priors: tuple[float, float],
+        image_statistics: bool,
     ) -> None:
         super().__init__()
         self.ndim, self.landmarks, self.coarse, self.window = ndim, landmarks, coarse, tuple(window)
         self.down = nn.ModuleList(
-            _block(ndim, before, wide, stride)
+            _block(ndim, before, wide, stride, image_statistics)
             for before, wide, stride in zip((1, *channels[:-1]), channels, strides, strict=True)
         )
         self.up = nn.ModuleList(
-            _Up(ndim, deep, wide, stride)
+            _Up(ndim, deep, wide, stride, image_statistics)
             for wide, deep, stride in zip(channels[:-1], channels[1:], strides[1:], strict=True)
         )
         self.presence = _Head(ndim, channels[coarse], heads[0], landmarks, sharpness=SHARPNESS)
@@ -157,12 +159,12 @@ def windows_of(features: Tensor, corners: Tensor, size: Sequence[int]) -> Tensor
 class _Up(nn.Module):
     """Deep features brought to the grid of the skipped ones, joined with them and convolved."""
 
-    def __init__(self, ndim: int, deep: int, wide: int, stride: Sequence[int]) -> None:
+    def __init__(self, ndim: int, deep: int, wide: int, stride: Sequence[int], image_statistics: bool) -> None:
         super().__init__()
         transposed = nn.ConvTranspose2d if ndim == 2 else nn.ConvTranspose3d
         kernel = cast("Any", tuple(stride))  # of as many entries as axes
         self.enlarge = transposed(deep, wide, kernel, kernel, bias=False)
-        self.block = _block(ndim, 2 * wide, wide, (1,) * ndim)
+        self.block = _block(ndim, 2 * wide, wide, (1,) * ndim, image_statistics)
 
     def forward(self, deep: Tensor, skipped: Tensor) -> Tensor:
         return self.block(torch.cat([self.enlarge(deep), skipped], dim=1))
@@ -181,12 +183,12 @@ class _Head(nn.Module):
         return convolve(self.hidden(x), self.sharpness * self.last.weight, self.last.bias)
 
 
-def _block(ndim: int, before: int, wide: int, stride: Sequence[int]) -> Chain:
+def _block(ndim: int, before: int, wide: int, stride: Sequence[int], image_statistics: bool) -> Chain:
     layers: list[nn.Module] = []
     for channels, step in ((before, tuple(stride)), (wide, (1,) * ndim)):
         layers += [
             conv(ndim)(channels, wide, 3, stride=cast("Any", step), padding=1, bias=False),
-            batch_norm(ndim)(wide),
+            batch_norm(ndim, by_image=image_statistics)(wide),
             nn.LeakyReLU(SLOPE, inplace=True),
         ]
     return Chain(*layers)

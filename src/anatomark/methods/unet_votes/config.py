@@ -21,6 +21,7 @@ class UNetVotesNetwork(Network):
     local_window: Size
     crop: Size
     joint_choice: bool = False  # of models that were trained before there was one
+    image_statistics: bool = False  # the same
 
     @property
     def answers(self) -> int:

@@ -31,6 +31,11 @@ class UNetVotesSettings(AugmentedSettings):
         description="all landmarks choose together among the modes of their global votes, by the typical shape; "
         "without, each is looked for around the mean of its votes",
     )
+    image_statistics: bool = Field(
+        True,
+        description="predictions normalise each image by its own statistics; without, by running averages of those of "
+        "the training",
+    )
     crop: Size | None = Field(
         None,
         description="size of the training crops; without, the whole image where memory holds it",

@@ -169,4 +169,5 @@ def make_network(network: UNetVotesNetwork) -> VoteUNet:
         heads=(network.global_head, network.local_head),
         window=network.window,
         priors=(1 / max(2, coarse), 1 / max(2, math.prod(network.window))),
+        image_statistics=network.image_statistics,
     )
