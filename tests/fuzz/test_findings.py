@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from pydicom.uid import JPEGBaseline8Bit
 
-from anatomark.errors import AnatomarkError, DescriptionError, ImageError, LandmarkFileError, ModelError
+from anatomark.errors import AnatomarkError, DescriptionError, ImageError, LandmarkFileError, ModelError, SpacingError
 from anatomark.formats.images import read_header, read_image
 from anatomark.formats.landmarks import read_placements
 from tests.formats.dicom_objects import CT, DX, an_object, save
-from tests.fuzz.image_doors import mha_seeds, mhd_seeds, nhdr_seeds, nrrd_seeds, tiff_seeds
+from tests.fuzz.image_doors import mha_seeds, mhd_seeds, nhdr_seeds, nrrd_seeds, picture_seeds, tiff_seeds
 from tests.fuzz.model_doors import folder_of
 from tests.fuzz.text_changes import BOMB
 
@@ -170,6 +170,17 @@ def test_voxels_in_a_file_whose_name_no_disk_has(tmp_path, seeds):
         (tmp_path / file).write_bytes(named)
     path = next(path for path in tmp_path.iterdir() if path.suffix in (".mha", ".mhd", ".nhdr"))
     refused(ImageError, lambda: read_image(path), "is not beside it")
+
+
+@pytest.mark.parametrize("spacing", [1e-320, 1e300, float("nan")])
+def test_a_spacing_that_no_image_has(tmp_path, spacing):
+    (tmp_path / "a.png").write_bytes(picture_seeds("png")[0]["a.png"])
+    refused(SpacingError, lambda: read_image(tmp_path / "a.png", spacing=(1.0, spacing)), "needs a spacing x,y")
+
+
+def test_a_tiff_whose_directory_lies_beyond_all_files(tmp_path):
+    (tmp_path / "a.tif").write_bytes(struct.pack("<2sHHHQ", b"II", 43, 8, 0, (1 << 64) - 8))
+    refused(ImageError, lambda: read_image(tmp_path / "a.tif"))
 
 
 def test_images_and_tables_whose_names_no_disk_has(tmp_path):

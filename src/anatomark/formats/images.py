@@ -263,12 +263,15 @@ def _require_first(page: int | None, path: Path) -> None:
         raise ImageError(f"{path} has 1 page, page {page} was requested; count them from 1")
 
 
+_LARGEST_STEP = 1e9  # mm; the smallest one is its inverse, as far from what images have
+
+
 def _spaced(grid: Grid, spacing: Sequence[float] | None, path: Path) -> Grid:
     """The Grid with the spacing (x, y[, z]) that the caller states, if the file states none or agrees."""
     if spacing is None:
         return grid
     stated = np.asarray(spacing, dtype=float)
-    if stated.shape != (grid.ndim,) or not np.isfinite(stated).all() or (stated <= 0).any():
+    if stated.shape != (grid.ndim,) or not ((stated > 1 / _LARGEST_STEP) & (stated < _LARGEST_STEP)).all():
         expected = "x,y" if grid.ndim == 2 else "x,y,z"
         raise SpacingError(f"{path} is {grid.ndim}D and needs a spacing {expected} in mm above 0, got {list(spacing)}")
     if grid.unit == "px":

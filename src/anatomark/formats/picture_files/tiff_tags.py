@@ -72,6 +72,8 @@ def directories(file: BinaryIO, source: object) -> Iterator[Directory]:
     seen: set[int] = set()
     while at and at not in seen:
         seen.add(at)
+        if at > size:
+            raise ImageError(_cut(source))
         file.seek(at)
         (entries,) = _unpack(file, order + count, source)
         if entries * struct.calcsize(order + entry) > size:
