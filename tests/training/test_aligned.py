@@ -1,6 +1,7 @@
 """Training and prediction with alignment: a model carries its template, and what it says is in the image's world."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,11 @@ def test_a_turned_image_is_seen_as_the_straight_one(
     assert model.members[0].alignment is not None
     case = next(case for case in dataset.cases if case.id == model.members[0].alignment.case)
     fixed = Located(case.reference.points, np.ones(len(model.names)), np.ones(len(model.names)))
-    monkeypatch.setattr(type(model.detector), "locate", lambda *_, **__: [fixed, fixed])  # all it knows is the template
+
+    def located(_: object, images: Sequence[object], device: object) -> list[list[Located]]:
+        return [[fixed, fixed] for _ in images]  # all it knows is the template
+
+    monkeypatch.setattr(type(model.detector), "locate_together", located)
 
     straight, found = model.predict(image), model.predict(turned)
     assert straight.warning is found.warning is None

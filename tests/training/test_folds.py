@@ -238,7 +238,7 @@ def test_trimmed_mean_leaves_out_what_went_astray() -> None:
 def member(x: float, spread: float, presence: float) -> Any:
     """A member that always gives the same answer."""
     answer = Answer(np.array([[x, 0.0]]), np.array([presence]), np.array([spread]), Judgement(math.nan))
-    return SimpleNamespace(answer=lambda image, device, source: answer)
+    return SimpleNamespace(found=lambda images, device, sources: [(answer, []) for _ in images])
 
 
 def test_an_average_by_hand() -> None:
