@@ -194,5 +194,8 @@ def _log(path: Path) -> bytes:
     if path.suffix != ".jsonl":
         return b""
     timed = ("seconds", "core_seconds", "patches_per_second", "validation_seconds", "picture_seconds")
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    text = path.read_text()
+    if text and not text.endswith("\n"):
+        return b"cut " + text.encode()  # a disk that failed, before the command is run again
+    lines = [json.loads(line) for line in text.splitlines()]
     return json.dumps([{name: each for name, each in line.items() if name not in timed} for line in lines]).encode()

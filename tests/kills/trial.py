@@ -43,8 +43,14 @@ def run_apart(
     number: signal.Signals = signal.SIGKILL,
     setup: Callable[[], None] = lambda: None,
 ) -> Ended:
-    """Fork, and do `work` there; `action` happens at moment `at` below `root`, or a signal comes after some seconds."""
+    """Fork, and do `work` there; `action` happens at moment `at` below `root`, or a signal comes after some seconds.
+
+    The seconds count from when the fork listens for signals: on a busy machine, one could be lost before.
+    """
+    from anatomark.cli.interrupts import listen
+
     reading, writing = os.pipe()
+    listening, listens = os.pipe()
     log = root.parent / "said.txt"
     began = time.monotonic()
     child = os.fork()
@@ -59,6 +65,8 @@ def run_apart(
             sys.stdout = open(1, "w", buffering=1, closefd=False, encoding="utf-8")  # noqa: SIM115
             sys.stderr = open(2, "w", buffering=1, closefd=False, encoding="utf-8")  # noqa: SIM115
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            listen()
+            os.close(listens)
             setup()
             points = Points(root, at, action)
             points.install()
@@ -72,6 +80,9 @@ def run_apart(
         finally:
             os._exit(code)
     os.close(writing)
+    os.close(listens)
+    select.select([listening], [], [], PATIENCE)
+    os.close(listening)
     try:
         ready = select.select([reading], [], [], PATIENCE if after_seconds is None else after_seconds)[0]
         sent = time.monotonic()
