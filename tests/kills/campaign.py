@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import signal
 import sys
@@ -187,6 +188,7 @@ def _warm_up() -> None:
     from anatomark.cli.main import VERBS
     from anatomark.formats import reader_process
 
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # sums of several threads differ in their last digit
     for name in (
         "torch", "SimpleITK", "lightning_fabric", "tensorboardX", "pydicom", "plotly", "pyarrow.parquet", "PIL.Image",
         "anatomark.training.train", "anatomark.predict", "anatomark.cohort.run", "anatomark.evaluation.evaluate",

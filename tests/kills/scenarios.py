@@ -105,6 +105,7 @@ def _start_calibrate(inputs: Path, at: Path) -> None:
 
 def _cohort(arguments: list[str]) -> int:
     """The command in one process: its workers, which write nothing but pictures, would load PyTorch anew each time."""
+    from anatomark.cli.interrupts import GOES_ON, exit_code
     from anatomark.cohort.collect import collect_cohort
     from anatomark.cohort.run import predict_cohort
     from anatomark.errors import AnatomarkError
@@ -116,6 +117,9 @@ def _cohort(arguments: list[str]) -> int:
     except AnatomarkError as error:
         print(f"error: {error}")
         return 2
+    except KeyboardInterrupt as stop:  # as the command says it
+        print(f"interrupted; {GOES_ON['cohort']}")
+        return exit_code(stop)
     return 0
 
 

@@ -21,7 +21,7 @@ from tests.kills.scenarios import FEW, TINY, TRAINED, Scenario, contents
 from tests.kills.trial import memory
 
 EVERY = 10  # steps between checkpoints
-STEPS_A_STOP = 5
+STEPS_A_STOP = 10
 START_MOMENTS, START_SECONDS = 15, 1.0  # of a life, about, before its first step
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
